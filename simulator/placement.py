@@ -1,0 +1,48 @@
+"""Which process hosts which nodes: contiguous blocks whose sizes differ by at most one."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class Placement:
+    """``num_nodes`` simulated nodes on ``world_size`` processes; this process is ``rank``.
+
+    Raises:
+        ValueError: when there are more processes than nodes.
+    """
+
+    num_nodes: int
+    world_size: int = 1
+    rank: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_nodes < 1:
+            raise ValueError(f"num_nodes={self.num_nodes}: at least one node is needed")
+        if self.world_size > self.num_nodes:
+            raise ValueError(
+                f"{self.world_size} processes for num_nodes={self.num_nodes}: a process hosts at least one node, "
+                f"so start at most {self.num_nodes} processes"
+            )
+        assert 0 <= self.rank < self.world_size
+
+    @cached_property
+    def starts(self) -> npt.NDArray[np.int64]:
+        """First node of every rank, and ``num_nodes`` at the end; shape [world_size + 1]."""
+        return np.arange(self.world_size + 1, dtype=np.int64) * self.num_nodes // self.world_size
+
+    @property
+    def nodes(self) -> range:
+        """The nodes that this process hosts."""
+        return self.nodes_of(self.rank)
+
+    def nodes_of(self, rank: int) -> range:
+        """The nodes that ``rank`` hosts."""
+        return range(int(self.starts[rank]), int(self.starts[rank + 1]))
+
+    def rank_of(self, nodes: npt.ArrayLike) -> npt.NDArray[np.int64]:
+        """The rank that hosts each of ``nodes``."""
+        return np.searchsorted(self.starts, np.asarray(nodes), side="right").astype(np.int64) - 1

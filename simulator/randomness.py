@@ -1,0 +1,77 @@
+"""Generators keyed by (seed, stream, node, step): the only source of randomness in the simulator.
+
+A stream is a word that says what the numbers are for ("minibatch", "graph", "init", ...). Equal keys give
+equal numbers on every process, so nothing random is ever communicated and nothing depends on which process
+hosts a node, on the order of calls, or on the global generators of Python, NumPy and torch.
+
+Two forms: :func:`generator` builds a NumPy generator for one key; :func:`random_bits` draws for many nodes at
+once with a counter-based hash, which is what a training step uses.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+_GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
+_MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
+_MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
+
+
+def derive_key(seed: int, stream: str, node: int = 0, step: int = 0) -> int:
+    """Returns the 128-bit key of (seed, stream, node, step)."""
+    text = f"{seed}/{stream}/{node}/{step}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=16).digest(), "little")
+
+
+def generator(seed: int, stream: str, node: int = 0, step: int = 0) -> np.random.Generator:
+    """Returns the NumPy generator of one key."""
+    return np.random.Generator(np.random.Philox(key=derive_key(seed, stream, node, step)))
+
+
+@contextmanager
+def torch_seed(seed: int, stream: str, node: int = 0, step: int = 0) -> Iterator[None]:
+    """Seeds torch's CPU generator inside the block and restores it afterwards.
+
+    Only for library code that offers no generator argument, such as the initialisation of ``nn.Module``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_key(seed, stream, node, step) % 2**63)
+        yield
+
+
+def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    bits = (bits ^ (bits >> np.uint64(30))) * _MULTIPLIER_1
+    bits = (bits ^ (bits >> np.uint64(27))) * _MULTIPLIER_2
+    return bits ^ (bits >> np.uint64(31))
+
+
+def random_bits(
+    seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int
+) -> npt.NDArray[np.uint64]:
+    """Draws ``count`` 64-bit words for every node, as a pure function of the arguments.
+
+    Args:
+        nodes: global node indices, shape [N].
+        steps: the step of every node, shape [N] or a scalar.
+        count: words per node.
+
+    Returns:
+        Array of shape [N, count]. The hash is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014),
+        applied to a counter that starts at a hashed key of its own for every (seed, stream, node, step).
+    """
+    base = np.uint64(derive_key(seed, stream) % 2**64)
+    with np.errstate(over="ignore"):
+        node_keys = _mix(base + _GOLDEN_RATIO * (np.asarray(nodes, dtype=np.uint64) + np.uint64(1)))
+        keys = _mix(node_keys + _GOLDEN_RATIO * (np.asarray(steps, dtype=np.uint64) + np.uint64(1)))
+        counters = _GOLDEN_RATIO * np.arange(1, count + 1, dtype=np.uint64)
+        return _mix(keys[..., None] + counters)
+
+
+def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    """Draws uniforms in [0, 1) with 53 random bits each; arguments and shape as in :func:`random_bits`."""
+    bits = random_bits(seed, stream, nodes, steps, count)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
