@@ -36,16 +36,22 @@ class Edges:
         targets = np.asarray(target, dtype=np.int64)
         weights = np.broadcast_to(np.asarray(weight, dtype=np.float64), sources.shape)
         order = np.lexsort((sources, targets))
-        arrays = sources[order], targets[order], weights[order]
-        for array in arrays:
+        return cls.from_sorted(sources[order], targets[order], weights[order])
+
+    @classmethod
+    def from_sorted(
+        cls, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], weight: npt.NDArray[np.float64]
+    ) -> "Edges":
+        """Takes over arrays that are distinct and sorted by (target, source) already, and makes them read-only."""
+        for array in (source, target, weight):
             array.setflags(write=False)
-        return cls(*arrays)
+        return cls(source, target, weight)
 
     @classmethod
     def from_matrix(cls, matrix: npt.NDArray[np.float64]) -> "Edges":
         """The non-zero entries of a dense mixing matrix of shape [M, M]."""
         target, source = np.nonzero(matrix)
-        return cls.build(source, target, matrix[target, source])
+        return cls.from_sorted(source, target, np.asarray(matrix[target, source], dtype=np.float64))
 
     def to_matrix(self, num_nodes: int) -> npt.NDArray[np.float64]:
         """The dense mixing matrix, shape [M, M]; for small graphs, analysis and tests."""
@@ -57,16 +63,13 @@ class Edges:
 class Graph(ABC):
     """A graph schedule: W_t as a pure function of (seed, t), the same on every process.
 
-    Class attributes declare what every W_t of the schedule is; the tests hold each graph to it.
+    A graph declares what every W_t of its schedule is, and the tests hold it to that. A declaration is a class
+    attribute where it is a constant, and a property where it depends on the arguments.
 
     Attributes:
-        directed: whether some W_t has a support that is not symmetric.
-        stochasticity: "double", "column" (columns sum to 1: push-sum) or "row" (rows sum to 1).
         mixes: False only for schedules that never connect all nodes on purpose (isolated nodes).
     """
 
-    directed: ClassVar[bool]
-    stochasticity: Stochasticity
     mixes: ClassVar[bool] = True
 
     def __init__(self, *, num_nodes: int, seed: int = 0) -> None:
@@ -76,6 +79,16 @@ class Graph(ABC):
         self.seed = seed
 
     @property
+    @abstractmethod
+    def directed(self) -> bool:
+        """Whether some W_t has a support that is not symmetric."""
+
+    @property
+    @abstractmethod
+    def stochasticity(self) -> Stochasticity:
+        """What sums to 1 in every W_t: "column" (push-sum), "row", or "double" for both."""
+
+    @property
     def period(self) -> int | None:
         """Number of rounds after which the schedule repeats: 1 for a static graph, None for a random one."""
         return 1
@@ -83,3 +96,27 @@ class Graph(ABC):
     @abstractmethod
     def edges(self, step: int) -> Edges:
         """The entries of W_step. Pure in ``step``; a periodic schedule returns the same object every period."""
+
+
+class PeriodicGraph(Graph):
+    """A schedule that repeats: each W_t of the period is built on first use and kept. Static when the period is 1."""
+
+    def __init__(self, *, num_nodes: int, seed: int = 0) -> None:
+        super().__init__(num_nodes=num_nodes, seed=seed)
+        self._built: dict[int, Edges] = {}
+
+    @property
+    def period(self) -> int:
+        """Number of rounds after which the schedule repeats."""
+        return 1
+
+    @abstractmethod
+    def build(self, phase: int) -> Edges:
+        """Makes the entries of W_t for t mod period = ``phase``."""
+
+    def edges(self, step: int) -> Edges:
+        """The entries of W_step; the same object every period."""
+        phase = step % self.period
+        if phase not in self._built:
+            self._built[phase] = self.build(phase)
+        return self._built[phase]
