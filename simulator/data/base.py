@@ -1,0 +1,105 @@
+"""What a dataset is and what the nodes of one process hold of it. Shapes: N local nodes, M all nodes, S samples."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NodeIndices:
+    """Row numbers of a dataset that one node holds, by split; int64 arrays."""
+
+    train: npt.NDArray[np.int64]
+    valid: npt.NDArray[np.int64]
+    test: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """A whole dataset in memory, before it is dealt out.
+
+    Attributes:
+        inputs: images [S, channels, height, width], either uint8 in 0..255 or floating point in [0, 1], or
+            floating-point features [S, F].
+        labels: class of each sample, int64, shape [S].
+        num_classes: number of classes.
+        num_train: rows 0..num_train-1 are the official training set, the rest is the official test set.
+        mean, std: per-channel normalisation of images scaled to [0, 1]; empty for features and for images that
+            are used as they are.
+        node_indices: what every node holds, for datasets that are made per node; None otherwise.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    num_classes: int
+    num_train: int
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    node_indices: tuple[NodeIndices, ...] | None = None
+
+
+class Dataset(ABC):
+    """One dataset. Constructors only store; ``prepare`` downloads, ``load`` reads."""
+
+    def prepare(self) -> None:  # noqa: B027
+        """Downloads what is missing; called on rank 0 alone while the others wait. Raises ValueError offline."""
+
+    @abstractmethod
+    def load(self) -> Samples:
+        """Reads the dataset. Raises ValueError, naming the remedy, when its files are not there."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split (training, validation or test) of the N nodes that a process hosts.
+
+    Node i's samples are rows ``offsets[i] : offsets[i] + sizes[i]`` of ``inputs`` and ``labels``. A test set that
+    all nodes share is stored once: all offsets are 0 and all sizes equal (or once per distinct normalisation, when
+    the partition shifts the features of some nodes).
+
+    Attributes:
+        inputs: normalised floating-point inputs, shape [S, ...], on the run's device.
+        labels: int64, shape [S], on the run's device.
+        offsets, sizes: int64 arrays of shape [N] on the CPU; a size may be 0.
+    """
+
+    inputs: Tensor
+    labels: Tensor
+    offsets: npt.NDArray[np.int64]
+    sizes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class NodeData:
+    """All that the N nodes of a process hold, and what everybody may know about the partition.
+
+    Attributes:
+        train, valid, test: the splits of the local nodes.
+        num_classes: number of classes.
+        input_shape: shape of one sample.
+        label_counts: training samples of every node (all M of them) by class, int64 [M, C].
+        train_sizes: training samples of every node, int64 [M].
+    """
+
+    train: Split
+    valid: Split
+    test: Split
+    num_classes: int
+    input_shape: tuple[int, ...]
+    label_counts: npt.NDArray[np.int64]
+    train_sizes: npt.NDArray[np.int64]
+
+
+class Partition(ABC):
+    """Deals a dataset out to nodes: a pure function of the labels, the number of nodes and the seed."""
+
+    @abstractmethod
+    def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
+        """Returns what each of the ``num_nodes`` nodes holds. Raises ValueError when it cannot be done."""
+
+    def feature_shift(self, num_nodes: int) -> npt.NDArray[np.float64] | None:
+        """Per-node (mean, std) that replaces the dataset's normalisation, float64 [M, 2]; None for no shift."""
+        return None

@@ -1,0 +1,136 @@
+"""What all partitions that deal out labelled samples share: the pool, the test set and each node's own split.
+
+A partition says which node owns which sample of a pool (:meth:`DealtPartition.deal`). With ``test="node"`` the pool
+is the official training and test set together, and every node splits what it gets into training, validation and test
+samples of its own. With ``test="shared"`` only the official training set is dealt out, nodes split it into training
+and validation samples, and every node is tested on the whole official test set; where a dataset has none, a share of
+``test_fraction`` of every class is held out at random instead.
+
+Nodes draw their validation and test samples at random from what they own; the sizes are rounded down, so a node with
+a single sample trains on it.
+"""
+
+from abc import abstractmethod
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.data.base import NodeIndices, Partition, Samples
+from simulator.randomness import generator
+
+NOBODY = -1
+
+
+class DealtPartition(Partition):
+    """A partition that gives every sample of a pool to one node, or to nobody.
+
+    Args:
+        valid_fraction: share of a node's samples that is held out for validation, in [0, 1).
+        test_fraction: share of a node's samples (``test="node"``), or of the whole dataset where it has no official
+            test set (``test="shared"``), that is held out for testing, in [0, 1).
+        test: "node" for a test set of each node's own, "shared" for the official one.
+        seed: of every draw.
+
+    Raises:
+        ValueError: for impossible fractions or another word for ``test``.
+    """
+
+    def __init__(
+        self, *, valid_fraction: float, test_fraction: float, test: Literal["node", "shared"], seed: int
+    ) -> None:
+        if test not in ("node", "shared"):
+            raise ValueError(f"partition.test={test}: 'node' (each node's own) or 'shared' (one for all nodes)")
+        for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
+            if not 0 <= fraction < 1:
+                raise ValueError(f"partition.{name}={fraction}: must be in [0, 1)")
+        if test == "node" and valid_fraction + test_fraction >= 1:
+            raise ValueError(
+                f"partition.valid_fraction={valid_fraction} and test_fraction={test_fraction}: together below 1, "
+                "so that something is left to train on"
+            )
+        self.valid_fraction = valid_fraction
+        self.test_fraction = test_fraction
+        self.test = test
+        self.seed = seed
+
+    @abstractmethod
+    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+        """Returns the node that owns each sample of the pool, or NOBODY.
+
+        Args:
+            labels: class of every sample of the pool, shape [S].
+            num_classes: number of classes.
+            num_nodes: number of nodes.
+
+        Returns:
+            Array of shape [S].
+
+        Raises:
+            ValueError: when the samples cannot be dealt out as asked.
+        """
+
+    def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
+        """Deals out the pool and splits every node's samples; raises ValueError when a node has none to train on."""
+        labels = samples.labels.numpy()
+        pool, shared_test = self._pool_and_test(labels, samples.num_train)
+        owners = self.deal(labels[pool], samples.num_classes, num_nodes)
+        assert owners.shape == pool.shape
+
+        order = generator(self.seed, "partition/order").permutation(len(pool))
+        order = order[np.argsort(owners[order], kind="stable")]
+        counts = np.bincount(owners + 1, minlength=num_nodes + 1)
+        dealt = pool[order[counts[0] :]]
+        sizes = counts[1:]
+        require_training_samples(sizes)
+        starts = np.concatenate([[0], np.cumsum(sizes)])
+        # The small number undoes the rounding of products such as 0.29 * 100.
+        num_valid = np.floor(self.valid_fraction * sizes + 1e-9).astype(np.int64)
+        num_test = np.floor(self.test_fraction * sizes + 1e-9).astype(np.int64)
+        if shared_test is not None:
+            num_test[:] = 0
+        valid_starts = starts[1:] - num_test - num_valid
+        test_starts = starts[1:] - num_test
+        return tuple(
+            NodeIndices(
+                train=dealt[starts[node] : valid_starts[node]],
+                valid=dealt[valid_starts[node] : test_starts[node]],
+                test=dealt[test_starts[node] : starts[node + 1]] if shared_test is None else shared_test,
+            )
+            for node in range(num_nodes)
+        )
+
+    def _pool_and_test(
+        self, labels: npt.NDArray[np.int64], num_train: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
+        """Rows to be dealt out, and the rows of the shared test set (None when every node has its own)."""
+        rows = np.arange(len(labels))
+        if self.test == "node":
+            return rows, None
+        if num_train < len(labels):
+            return rows[:num_train], rows[num_train:]
+        # Taking evenly spaced places of the samples sorted by label gives every class its share, to within one.
+        order = generator(self.seed, "partition/held_out").permutation(len(labels))
+        order = order[np.argsort(labels[order], kind="stable")]
+        places = np.floor(np.arange(len(labels) + 1) * self.test_fraction + 1e-9)
+        held_out = np.diff(places) > 0
+        if not held_out.any():
+            raise ValueError(
+                f"partition.test_fraction={self.test_fraction}: the dataset has no official test set, so "
+                "partition.test=shared needs a fraction that holds out at least one sample"
+            )
+        return np.sort(order[~held_out]), np.sort(order[held_out])
+
+
+def require_training_samples(sizes: npt.NDArray[np.int64]) -> None:
+    """Checks the number of training samples of every node, shape [M].
+
+    Raises:
+        ValueError: when a node has none.
+    """
+    empty = np.flatnonzero(sizes == 0)
+    if len(empty):
+        raise ValueError(
+            f"partition: {len(empty)} of {len(sizes)} nodes, first node {empty[0]}, get no training sample out of "
+            f"{sizes.sum()}; use fewer nodes or a partition that gives each node a minimum"
+        )
