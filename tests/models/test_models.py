@@ -1,0 +1,65 @@
+"""Models: parameter counts, outputs and the shapes that they refuse."""
+
+import pytest
+import torch
+from torch import nn
+
+from simulator.models.cnn_emnist import CnnEmnist
+from simulator.models.cnn_mnist import CnnMnist
+from simulator.models.linear_binary import LinearBinary
+from simulator.models.logistic_regression import LogisticRegression
+from simulator.models.mlp import MLP
+
+MODELS = [
+    (LogisticRegression, (1, 8, 8), 10, {}, 64 * 10 + 10),
+    (LinearBinary, (5,), 2, {}, 6),
+    (MLP, (1, 8, 8), 10, {"hidden": [32, 16]}, 64 * 32 + 32 + 32 * 16 + 16 + 16 * 10 + 10),
+    (MLP, (7,), 3, {"hidden": []}, 24),
+    (CnnMnist, (1, 28, 28), 10, {}, 13_750),
+    (CnnEmnist, (1, 28, 28), 62, {}, 2_278_334),
+    (CnnMnist, (3, 32, 16), 10, {}, (3 * 25 + 1) * 20 + (20 * 25 + 1) * 20 + (20 * 5 * 1 + 1) * 10),
+]
+
+
+@pytest.mark.parametrize(("model", "shape", "num_classes", "arguments", "num_params"), MODELS)
+def test_models_have_the_known_size_and_are_plain_chains(model, shape, num_classes, arguments, num_params):
+    net = model(input_shape=shape, num_classes=num_classes, **arguments)
+    assert sum(param.numel() for param in net.parameters()) == num_params
+    assert net(torch.zeros(4, *shape)).shape == (4, num_classes)
+    assert isinstance(net, nn.Sequential)
+    assert all(not list(layer.children()) for layer in net)
+
+
+def test_cnn_mnist_equals_the_network_written_out():
+    net = CnnMnist(input_shape=(1, 28, 28), num_classes=10)
+    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    conv1, bias1, conv2, bias2, weight, bias = (param.detach() for param in net.parameters())
+    x = nn.functional.max_pool2d(nn.functional.conv2d(images, conv1, bias1).clamp(min=0), 2)
+    x = nn.functional.max_pool2d(nn.functional.conv2d(x, conv2, bias2).clamp(min=0), 2)
+    torch.testing.assert_close(net(images).detach(), x.reshape(3, 320) @ weight.T + bias)
+
+
+def test_linear_binary_cross_entropy_is_binary_cross_entropy():
+    net = LinearBinary(input_shape=(5,), num_classes=2).double()
+    rng = torch.Generator().manual_seed(0)
+    inputs = torch.randn(9, 5, generator=rng, dtype=torch.float64)
+    labels = torch.randint(2, (9,), generator=rng)
+    logits = inputs @ net[1].weight[0] + net[1].bias
+    torch.testing.assert_close(
+        nn.functional.cross_entropy(net(inputs), labels),
+        nn.functional.binary_cross_entropy_with_logits(logits, labels.double()),
+    )
+
+
+@pytest.mark.parametrize("model", [CnnMnist, CnnEmnist])
+@pytest.mark.parametrize("shape", [(1, 8, 8), (1, 15, 28), (64,)])
+def test_convolutions_refuse_what_they_cannot_take(model, shape):
+    with pytest.raises(ValueError, match=r"^model cnn_\w+: takes images .* at least 16x16 .*shape \("):
+        model(input_shape=shape, num_classes=10)
+
+
+def test_impossible_arguments_are_refused():
+    with pytest.raises(ValueError, match=r"hidden=\[8, 0\]"):
+        MLP(input_shape=(4,), num_classes=2, hidden=[8, 0])
+    with pytest.raises(ValueError, match="10 classes and this model takes 2"):
+        LinearBinary(input_shape=(4,), num_classes=10)
