@@ -1,0 +1,84 @@
+"""The contract of an algorithm: frozen hyperparameters, a state of rows, and one pure-looking step.
+
+The state is a dictionary of tensors whose first axis is the local node, so that it can be saved by node and resumed on
+another number of processes. A step may update the state's tensors in place.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from simulator.graphs.base import Graph
+from simulator.network import Network
+from simulator.problems.base import Problem
+
+State = dict[str, Tensor]
+
+
+class Algorithm(ABC):
+    """A decentralized algorithm.
+
+    Attributes:
+        uses_compressor: whether the configuration's compressor is used.
+        needs_bilevel: whether the problem must have an outer objective and hyperparameters.
+    """
+
+    uses_compressor: ClassVar[bool] = False
+    needs_bilevel: ClassVar[bool] = False
+
+    def check_graph(self, graph: Graph) -> None:
+        """Raises ValueError when this algorithm cannot run on ``graph``."""
+
+    @abstractmethod
+    def init(self, problem: Problem) -> State:
+        """The state before step 0."""
+
+    @abstractmethod
+    def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
+        """The state after ``step``."""
+
+    @abstractmethod
+    def estimate(self, state: State) -> Tensor:
+        """The parameters [N, D] that the nodes would use now."""
+
+    def hparams(self, state: State, problem: Problem) -> Tensor:
+        """The hyperparameters [N, H] that go with :meth:`estimate`."""
+        return problem.init_hparams()
+
+    def evaluates_after(self, step: int) -> bool:
+        """Whether something is complete after ``step`` that must be reported, whatever ``eval_every`` says."""
+        return False
+
+    def diagnose(self, state: State, step: int, problem: Problem, network: Network) -> Mapping[str, float | Tensor]:
+        """Further metrics after ``step``: numbers, or one value per local node [N]. Does not change the state."""
+        return {}
+
+    def finish(self, state: State, step: int, problem: Problem, network: Network) -> State:
+        """Called once after the last step, before the last evaluation; what it returns is reported, not saved."""
+        return state
+
+
+def require_positive(name: str, value: float) -> None:
+    """Raises ValueError unless ``value`` is positive."""
+    if not value > 0:
+        raise ValueError(f"{name}={value}: expected a positive number")
+
+
+def require_stochasticity(algorithm: str, graph: Graph, allowed: tuple[str, ...], remedy: str) -> None:
+    """Raises ValueError unless the graph's weights are of an allowed kind."""
+    if graph.stochasticity not in allowed:
+        raise ValueError(
+            f"algorithm={algorithm} needs {' or '.join(allowed)}-stochastic weights, and graph "
+            f"{type(graph).__name__} is {graph.stochasticity}-stochastic; {remedy}"
+        )
+
+
+@torch.no_grad()
+def consensus_distance(params: Tensor, network: Network) -> float:
+    """Root of the mean over nodes of ||x_i - mean x||^2."""
+    mean = network.mean(params)
+    squares = (params - mean).square().sum(dim=1)
+    return float(network.mean(squares).sqrt())

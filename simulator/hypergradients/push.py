@@ -1,0 +1,91 @@
+"""HGP: hypergradient push, the implicit hypergradient with vectors as the only messages.
+
+Update equations at fixed params z_i, with P_t column-stochastic and push-sum weights w reset to 1 for every m:
+    u_i = grad_params F_i / n,   v_i = grad_hparams (F_i + r_i) / n
+    for m = 1..depth:
+        q <- u, w <- 1;   num_pushes times: q <- P_t q, w <- P_t w;   s_i = q_i / w_i
+        v_i <- v_i - step_size (d2 f_i / dhparams dparams) s_i
+        u_i <- s_i - step_size (d2 f_i / dparams2) s_i
+    v_i is the estimate of the derivative of the mean outer objective with respect to hparams_i.
+The average-preserving form never debiases what is mixed again: q <- u, w <- 1 once; for every m, num_pushes times
+q <- P_t q, w <- P_t w; s_i = q_i / w_i; v as above; q_i <- q_i - step_size (d2 f_i / dparams2) s_i. It keeps
+sum_i q_i, so no bias builds up from one m to the next.
+Needs: column-stochastic P.
+Sends: D + 1 numbers per edge and push.
+Source: Terashita and Hara, arXiv 2210.02129, the HGP algorithm; the average-preserving form is ours.
+Departures: push-sum weights here are never those of training, so two calls give the same result.
+
+Shapes: N local nodes, D parameters, H hyperparameters.
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from simulator.network import Network
+from simulator.problems.base import BilevelProblem
+
+
+def push_hypergradient(
+    problem: BilevelProblem,
+    network: Network,
+    params: Tensor,
+    hparams: Tensor,
+    *,
+    depth: int,
+    num_pushes: int,
+    step_size: float,
+    average_preserving: bool = False,
+    minibatch: bool = False,
+    independent_batches: bool = True,
+    reset_weights: bool = True,
+    first_batch: int = 0,
+    first_round: int = 0,
+    observe: Callable[[int, Tensor], None] | None = None,
+) -> Tensor:
+    """Estimates the hypergradient at every node.
+
+    Args:
+        params, hparams: where, [N, D] and [N, H].
+        depth: terms of the series, M in the paper.
+        num_pushes: rounds per term, S in the paper.
+        step_size: alpha in the paper; the series converges for step_size < 2 / largest curvature.
+        average_preserving: use that form.
+        minibatch: second-order products on minibatches ``first_batch``, ``first_batch + 1``, ... instead of everything.
+        independent_batches: the Hessian product of a term uses another minibatch than the mixed product.
+        reset_weights: push-sum weights restart at 1 for every term (the paper's rule); irrelevant when preserving.
+        first_round: index of the first push in the graph schedule.
+        observe: called with (m, v) after term m = 1..depth.
+
+    Returns:
+        v, [N, H].
+    """
+    outer_params, outer_hparams = problem.outer_grads(params, hparams)
+    pushed = outer_params / network.num_nodes
+    estimate = outer_hparams / network.num_nodes
+    weight = params.new_ones(len(params))
+    round_index, batch = first_round, first_batch
+    for term in range(1, depth + 1):
+        if reset_weights and not average_preserving:
+            weight = params.new_ones(len(params))
+        for _ in range(num_pushes):
+            pushed, weight = network.mix((pushed, weight), round_index)
+            round_index += 1
+        debiased = pushed / weight[:, None]
+        if not minibatch:
+            along_params, along_hparams = problem.second_order(params, hparams, debiased, None)
+        elif independent_batches:
+            along_hparams = problem.cross_jvp(params, hparams, debiased, batch)
+            along_params = problem.hvp(params, hparams, debiased, batch + 1)
+            batch += 2
+        else:
+            along_params, along_hparams = problem.second_order(params, hparams, debiased, batch)
+            batch += 1
+        estimate = estimate - step_size * along_hparams
+        if average_preserving:
+            pushed = pushed - step_size * along_params
+        else:
+            pushed = debiased.sub_(along_params, alpha=step_size)
+        if observe is not None:
+            observe(term, estimate)
+    return estimate

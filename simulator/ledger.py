@@ -1,0 +1,144 @@
+"""The byte ledger: what every edge of the simulated graph carried, independent of placement.
+
+Bytes are the sizes of packed payloads, counted once for every directed edge between two different nodes, whether or
+not the edge crosses a process. All processes derive the same graph, so all hold the same ledger without talking;
+only ``wire_bytes`` (handed to torch.distributed by this process) and ``evaluation_bytes`` differ by process.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+_MAX_OPEN_ENTRIES = 2_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class Links:
+    """The directed edges of one round without self-loops.
+
+    Attributes:
+        codes: source * num_nodes + target of every edge, int64, shape [E].
+        out_degrees, in_degrees: edges that leave and enter each node, int64, shape [M].
+    """
+
+    codes: npt.NDArray[np.int64]
+    out_degrees: npt.NDArray[np.int64]
+    in_degrees: npt.NDArray[np.int64]
+
+    @classmethod
+    def build(cls, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], num_nodes: int) -> "Links":
+        """Leaves the self-loops of an edge list out."""
+        real = source != target
+        source, target = source[real], target[real]
+        return cls(
+            source * num_nodes + target,
+            np.bincount(source, minlength=num_nodes),
+            np.bincount(target, minlength=num_nodes),
+        )
+
+
+@dataclass
+class Traffic:
+    """Bytes and messages of one phase of a run, cumulative over all edges."""
+
+    bytes: int = 0
+    messages: int = 0
+
+
+@dataclass
+class Ledger:
+    """Cumulative counts of a run; shapes: M all nodes.
+
+    Attributes:
+        phases: traffic by phase (``inner``, ``hypergradient``, ...).
+        node_sent, node_received: bytes by node, int64, shape [M].
+        wire_bytes: bytes that this process handed to torch.distributed for algorithms.
+        evaluation_bytes: bytes that this process handed to torch.distributed for metrics.
+    """
+
+    num_nodes: int
+    phases: dict[str, Traffic] = field(default_factory=dict)
+    wire_bytes: int = 0
+    evaluation_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        self.node_sent = np.zeros(self.num_nodes, dtype=np.int64)
+        self.node_received = np.zeros(self.num_nodes, dtype=np.int64)
+        self._codes = np.zeros(0, dtype=np.int64)
+        self._bytes = np.zeros(0, dtype=np.int64)
+        self._messages = np.zeros(0, dtype=np.int64)
+        self._open: dict[int, tuple[Links, int, int]] = {}
+        self._open_entries = 0
+
+    @property
+    def bytes(self) -> int:
+        """All bytes so far."""
+        return sum(traffic.bytes for traffic in self.phases.values())
+
+    @property
+    def messages(self) -> int:
+        """All messages so far: one per edge and round."""
+        return sum(traffic.messages for traffic in self.phases.values())
+
+    def record(self, phase: str, links: Links, payload_bytes: int) -> None:
+        """Counts one round in which every edge of ``links`` carried ``payload_bytes``."""
+        traffic = self.phases.setdefault(phase, Traffic())
+        traffic.bytes += payload_bytes * links.codes.size
+        traffic.messages += links.codes.size
+        self.node_sent += payload_bytes * links.out_degrees
+        self.node_received += payload_bytes * links.in_degrees
+        key = id(links)
+        if key not in self._open:
+            self._open_entries += links.codes.size
+        _, open_bytes, open_messages = self._open.get(key, (links, 0, 0))
+        self._open[key] = (links, open_bytes + payload_bytes, open_messages + 1)
+        if self._open_entries > _MAX_OPEN_ENTRIES:
+            self._fold()
+
+    def per_edge(self) -> dict[str, npt.NDArray[np.int64]]:
+        """Bytes and messages of every edge used so far: arrays ``source``, ``target``, ``bytes``, ``messages``."""
+        self._fold()
+        source, target = np.divmod(self._codes, self.num_nodes)
+        return {"source": source, "target": target, "bytes": self._bytes, "messages": self._messages}
+
+    def _fold(self) -> None:
+        if not self._open:
+            return
+        entries = list(self._open.values())
+        codes = np.concatenate([self._codes, *(links.codes for links, _, _ in entries)])
+        sizes = [links.codes.size for links, _, _ in entries]
+        new_bytes = np.concatenate([self._bytes, np.repeat([b for _, b, _ in entries], sizes).astype(np.int64)])
+        new_messages = np.concatenate([self._messages, np.repeat([m for _, _, m in entries], sizes).astype(np.int64)])
+        self._codes, position = np.unique(codes, return_inverse=True)
+        self._bytes = np.zeros(self._codes.size, dtype=np.int64)
+        self._messages = np.zeros(self._codes.size, dtype=np.int64)
+        np.add.at(self._bytes, position, new_bytes)
+        np.add.at(self._messages, position, new_messages)
+        self._open.clear()
+        self._open_entries = 0
+
+    def state_dict(self) -> dict[str, object]:
+        """Everything, as plain lists and numbers for a checkpoint."""
+        self._fold()
+        return {
+            "phases": {name: [traffic.bytes, traffic.messages] for name, traffic in self.phases.items()},
+            "node_sent": self.node_sent.tolist(),
+            "node_received": self.node_received.tolist(),
+            "codes": self._codes.tolist(),
+            "bytes": self._bytes.tolist(),
+            "messages": self._messages.tolist(),
+        }
+
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        """Continues from :meth:`state_dict`; the counts by process start at what the caller sets."""
+        phases = state["phases"]
+        assert isinstance(phases, dict)
+        self.phases = {name: Traffic(*counts) for name, counts in phases.items()}
+        self.node_sent = np.asarray(state["node_sent"], dtype=np.int64)
+        self.node_received = np.asarray(state["node_received"], dtype=np.int64)
+        self._codes = np.asarray(state["codes"], dtype=np.int64)
+        self._bytes = np.asarray(state["bytes"], dtype=np.int64)
+        self._messages = np.asarray(state["messages"], dtype=np.int64)
+        self._open.clear()
+        self._open_entries = 0

@@ -1,0 +1,114 @@
+"""What is minimised. Shapes: N local nodes, M all nodes, D parameters, H hyperparameters of a node.
+
+Every node i has an inner objective f_i(params, hparams_i), and for bilevel problems an outer objective
+F_i(params, hparams_i) + r_i(hparams_i). Problems compute; they do not communicate.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from simulator.data.base import Dataset, Partition
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a run hands to its problem.
+
+    Attributes:
+        nodes: the nodes of this process; num_nodes: all of them.
+        seed: of the run.
+        dtype, device: of parameters and data.
+        dataset, partition: set when the problem uses data.
+        build_model: called with ``input_shape`` and ``num_classes``; set when the problem uses a model.
+        compute: ``auto``, ``loop``, ``vmap``, ``chunked`` or ``batched``.
+    """
+
+    nodes: range
+    num_nodes: int
+    seed: int
+    dtype: torch.dtype
+    device: torch.device
+    dataset: Dataset | None = None
+    partition: Partition | None = None
+    build_model: Callable[..., nn.Module] | None = None
+    compute: str = "auto"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a problem can tell about itself for reports."""
+
+    label_counts: npt.NDArray[np.int64] | None = None
+    numbers: Mapping[str, float] = field(default_factory=dict)
+
+
+class Problem(ABC):
+    """A problem over the nodes of one process.
+
+    ``step`` selects the minibatch of stochastic problems; ``None`` means the full batch.
+
+    Attributes:
+        uses_data: whether dataset, partition and model of the configuration are used.
+        num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
+    """
+
+    uses_data: ClassVar[bool]
+    num_params: int
+    num_hparams: int = 0
+
+    @abstractmethod
+    def setup(self, setting: Setting) -> None:
+        """Reads data and builds the model; nothing is read or allocated before."""
+
+    @abstractmethod
+    def init_params(self) -> Tensor:
+        """Starting parameters [N, D]; the same row at every node."""
+
+    def init_hparams(self) -> Tensor:
+        """Starting hyperparameters [N, H]."""
+        return self.init_params().new_zeros(len(self.init_params()), 0)
+
+    @abstractmethod
+    def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
+        """Adds ``alpha`` times the gradient of f at ``params`` [N, D] to ``out`` [N, D]; they may be one tensor."""
+
+    def grad(self, params: Tensor, hparams: Tensor, step: int | None) -> Tensor:
+        """Gradient of f_i with respect to the parameters, [N, D]."""
+        out = torch.zeros_like(params)
+        self.add_grad_(out, params, hparams, step, 1.0)
+        return out
+
+    @abstractmethod
+    def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
+        """Metrics by name, each with one value per local node, [N]."""
+
+    def facts(self) -> Facts:
+        """What reports and figures may want to know."""
+        return Facts()
+
+
+class BilevelProblem(Problem):
+    """A problem whose nodes also have an outer objective."""
+
+    @abstractmethod
+    def outer_grads(self, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
+        """Full-batch gradients of F_i + r_i with respect to params [N, D] and hparams [N, H]."""
+
+    @abstractmethod
+    def second_order(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
+        """(d2 f_i/dparams2) v_i [N, D] and (d2 f_i/dhparams dparams) v_i [N, H] for ``vector`` v [N, D]."""
+
+    def hvp(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> Tensor:
+        """Hessian-vector product (d2 f_i/dparams2) v_i, [N, D]."""
+        return self.second_order(params, hparams, vector, step)[0]
+
+    def cross_jvp(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> Tensor:
+        """Mixed product (d2 f_i/dhparams dparams) v_i, [N, H]."""
+        return self.second_order(params, hparams, vector, step)[1]

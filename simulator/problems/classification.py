@@ -1,0 +1,262 @@
+"""Classification of what the nodes hold, and its bilevel forms.
+
+Update equations: f_i(x) = mean_j loss(model(x; a_ij), b_ij) + weight_decay / 2 ||x||^2 over node i's training set (or
+minibatch); F_i(x) = the bare mean loss on its outer set; r_i = outer_regularization / 2 ||hparams_i||^2.
+Needs: dataset, partition, model.
+Sends: nothing; problems compute.
+Source: Terashita and Hara, arXiv 2210.02129, for the bilevel forms built on it.
+Departures: none.
+
+Shapes: N local nodes, D parameters, H hyperparameters, B batch.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from simulator import randomness
+from simulator.compute import BatchedExecutor, Executor, Head, LoopExecutor, VmapExecutor
+from simulator.data.base import NodeData, Split
+from simulator.data.loading import load_node_data
+from simulator.data.sampling import MinibatchSampler
+from simulator.problems.base import BilevelProblem, Facts, Setting
+from simulator.problems.heads import CrossEntropy
+from simulator.rows import ModelFunction
+from simulator.tuning import remembered_choice
+
+EXECUTORS: dict[str, Callable[[ModelFunction, Head], Executor]] = {
+    "loop": LoopExecutor,
+    "vmap": VmapExecutor,
+    "chunked": partial(VmapExecutor, chunk=4),
+    "batched": BatchedExecutor,
+}
+"""The values of ``compute`` besides ``auto``."""
+
+
+class Classification(BilevelProblem):
+    """Plain classification; subclasses add hyperparameters by another head or another regulariser.
+
+    Args:
+        batch_size: training samples per node and step; None for the full batch.
+        drop_last: leave out the smaller last batch of an epoch.
+        weight_decay: coefficient of ||x||^2 / 2 in f_i.
+        outer_split: ``train`` or ``valid``, the samples of F_i.
+        outer_regularization: coefficient of ||hparams||^2 / 2 in the outer objective.
+    """
+
+    uses_data: ClassVar[bool] = True
+    hparams_enter_outer: ClassVar[bool] = True
+    """Whether the outer loss sees the hyperparameters; if not, it is the plain loss."""
+
+    def __init__(
+        self,
+        *,
+        batch_size: int | None,
+        drop_last: bool,
+        weight_decay: float,
+        outer_split: Literal["train", "valid"],
+        outer_regularization: float = 0.0,
+    ) -> None:
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"problem.batch_size={batch_size}: expected a positive number, or null for the full batch")
+        if outer_split not in ("train", "valid"):
+            raise ValueError(f"problem.outer_split={outer_split!r}: expected train or valid")
+        if weight_decay < 0 or outer_regularization < 0:
+            raise ValueError("problem.weight_decay and problem.outer_regularization must not be negative")
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.weight_decay = weight_decay
+        self.outer_split = outer_split
+        self.outer_regularization = outer_regularization
+
+    def build_head(self, data: NodeData) -> Head:
+        """The loss on logits."""
+        return CrossEntropy()
+
+    def count_hparams(self, data: NodeData) -> int:
+        """H."""
+        return 0
+
+    def initial_hparam(self) -> float:
+        """Where every hyperparameter starts."""
+        return 0.0
+
+    def l2_coefficients(self, hparams: Tensor) -> Tensor | float:
+        """Coefficient of ||x_i||^2 / 2 in f_i: one number, or [N, 1] where it depends on the hyperparameters."""
+        return self.weight_decay
+
+    def add_l2_cross_(self, out: Tensor, params: Tensor, vector: Tensor) -> None:
+        """Adds d(coefficient)/dhparams <x_i, v_i> to ``out`` [N, H] where the coefficient depends on hparams."""
+
+    def setup(self, setting: Setting) -> None:
+        assert setting.dataset is not None
+        assert setting.partition is not None
+        assert setting.build_model is not None
+        self._setting = setting
+        self.data = load_node_data(
+            setting.dataset, setting.partition, setting.num_nodes, setting.nodes, setting.dtype, setting.device
+        )
+        with randomness.torch_seed(setting.seed, "init"):
+            module = setting.build_model(input_shape=self.data.input_shape, num_classes=self.data.num_classes)
+        self.function = ModelFunction(module)
+        self.head = self.build_head(self.data)
+        self.num_params = self.function.layout.num_params * self.head.num_learners
+        self.num_hparams = self.count_hparams(self.data)
+        self._train = self._sampler(self.data.train, self.batch_size)
+        self._outer = self._sampler(self.data.train if self.outer_split == "train" else self.data.valid, None)
+        self.compute_choices: dict[str, str] = {}
+        self._executors: dict[str, Executor] = {}
+
+    def _sampler(self, split: Split, batch_size: int | None) -> MinibatchSampler:
+        setting = self._setting
+        return MinibatchSampler(
+            split, setting.nodes, batch_size=batch_size, drop_last=self.drop_last, seed=setting.seed
+        )
+
+    def _executor(self, operation: str, head: Head | None = None) -> Executor:
+        """The executor of ``first_order`` or ``second_order`` operations; chosen at the first use at the latest."""
+        if operation not in self.compute_choices:
+            self.choose_compute(operation)
+        key = operation if head is None else f"{operation}/{type(head).__name__}"
+        if key not in self._executors:
+            executor = EXECUTORS[self.compute_choices[operation]](self.function, head or self.head)
+            self._executors[key] = executor
+        return self._executors[key]
+
+    def choose_compute(self, operation: str) -> None:
+        """Settles how ``operation`` is computed: as the configuration says, or by timing the candidates."""
+        candidates = {name: kind(self.function, self.head) for name, kind in EXECUTORS.items()}
+        if not BatchedExecutor.applies_to(self.function):
+            del candidates["batched"]
+        requested = self._setting.compute
+        if requested != "auto":
+            if requested not in EXECUTORS:
+                raise ValueError(f"compute={requested!r}: expected auto, {', '.join(EXECUTORS)}")
+            if requested not in candidates:
+                raise ValueError("compute=batched: only models that chain Flatten, Linear and ReLU can be written out")
+            self.compute_choices[operation] = requested
+            return
+        params, hparams = self.init_params(), self.init_hparams()
+        batch = next(iter(self._train.batches(0, self._setting.dtype)))
+        out = torch.zeros_like(params)
+
+        def run(executor: Executor) -> None:
+            if operation == "first_order":
+                executor.add_gradient_(out, params, hparams, batch, 1.0)
+            else:
+                executor.second_order(params, hparams, batch, params)
+
+        shapes = [list(shape) for shape in self.function.layout.shapes]
+        device = (
+            str(torch.cuda.get_device_name(params.device)) if params.is_cuda else f"{torch.get_num_threads()} threads"
+        )
+        key = (
+            f"{operation} {shapes} head={type(self.head).__name__} nodes={len(params)} "
+            f"batch={list(batch.inputs.shape)} {params.dtype} {device} torch={torch.__version__}"
+        )
+        runs = {name: partial(run, executor) for name, executor in candidates.items()}
+        if operation == "second_order":
+            runs.pop("batched", None)
+        self.compute_choices[operation] = remembered_choice(key, runs, params.device)
+
+    def init_params(self) -> Tensor:
+        setting = self._setting
+        rows = []
+        for learner in range(self.head.num_learners):
+            with randomness.torch_seed(setting.seed, "init", step=learner):
+                assert setting.build_model is not None
+                module = setting.build_model(input_shape=self.data.input_shape, num_classes=self.data.num_classes)
+            rows.append(self.function.layout.flatten(module))
+        row = torch.cat(rows).to(device=setting.device, dtype=setting.dtype)
+        return row.expand(len(setting.nodes), -1).clone()
+
+    def init_hparams(self) -> Tensor:
+        setting = self._setting
+        shape = (len(setting.nodes), self.num_hparams)
+        return torch.full(shape, self.initial_hparam(), dtype=setting.dtype, device=setting.device)
+
+    def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
+        executor = self._executor("first_order")
+        coefficients = self.l2_coefficients(hparams)
+        batches = list(self._train.batches(step, params.dtype))
+        if out is params:
+            if isinstance(coefficients, float) and len(batches) == 1 and alpha * coefficients > -1:
+                # (1 + a c) (x + a / (1 + a c) g(x)) = x + a (g(x) + c x), without a copy of x.
+                shrink = 1.0 + alpha * coefficients
+                executor.add_gradient_(out, params, hparams, batches[0], alpha / shrink)
+                if shrink != 1.0:
+                    out.mul_(shrink)
+                return
+            params = params.clone()
+        for batch in batches:
+            executor.add_gradient_(out, params, hparams, batch, alpha)
+        if isinstance(coefficients, Tensor):
+            out.addcmul_(params, coefficients, value=alpha)
+        elif coefficients:
+            out.add_(params, alpha=alpha * coefficients)
+
+    def outer_grads(self, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
+        plain = None if self.hparams_enter_outer else CrossEntropy()
+        executor = self._executor("first_order", plain)
+        grad_params, grad_hparams = torch.zeros_like(params), torch.zeros_like(hparams)
+        for batch in self._outer.batches(None, params.dtype):
+            if self.hparams_enter_outer:
+                block_params, block_hparams = executor.gradients(params, hparams, batch)
+                grad_params.add_(block_params)
+                grad_hparams.add_(block_hparams)
+            else:
+                executor.add_gradient_(grad_params, params, hparams, batch, 1.0)
+        return grad_params, grad_hparams.add_(hparams, alpha=self.outer_regularization)
+
+    def second_order(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
+        executor = self._executor("second_order")
+        along_params, along_hparams = torch.zeros_like(params), torch.zeros_like(hparams)
+        for batch in self._train.batches(step, params.dtype):
+            block_params, block_hparams = executor.second_order(params, hparams, batch, vector)
+            along_params.add_(block_params)
+            along_hparams.add_(block_hparams)
+        along_params.add_(vector * self.l2_coefficients(hparams))
+        self.add_l2_cross_(along_hparams, params, vector)
+        return along_params, along_hparams
+
+    @torch.no_grad()
+    def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
+        data = self.data
+        metrics = {}
+        for name, split in (("train", data.train), ("valid", data.valid), ("test", data.test)):
+            if int(split.sizes.max(initial=0)) == 0:
+                continue
+            loss, accuracy = self._score(split, params, hparams)
+            metrics[f"{name}/loss"] = loss
+            metrics[f"{name}/accuracy"] = accuracy
+        outer = metrics.get(f"{self.outer_split}/loss")
+        if self.num_hparams and outer is not None:
+            metrics["outer/loss"] = outer + 0.5 * self.outer_regularization * hparams.square().sum(1)
+        return metrics
+
+    def _score(self, split: Split, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean loss and accuracy of every node on its own samples, [N]; NaN for a node without any."""
+        executor = LoopExecutor(self.function, self.head)
+        scores = params.new_full((2, len(params)), float("nan"))
+        for i, (offset, size) in enumerate(zip(split.offsets.tolist(), split.sizes.tolist(), strict=True)):
+            if size == 0:
+                continue
+            totals = params.new_zeros(2)
+            for start in range(offset, offset + size, _EVALUATION_BLOCK):
+                stop = min(start + _EVALUATION_BLOCK, offset + size)
+                labels = split.labels[start:stop]
+                logits = executor.logits(params[i], split.inputs[start:stop].to(params.dtype))
+                scored = self.head.predict(logits, hparams[i])
+                nll = torch.nn.functional.nll_loss(scored, labels, reduction="sum")
+                totals += torch.stack([nll, (scored.argmax(-1) == labels).sum().to(nll.dtype)])
+            scores[:, i] = totals / size
+        return scores[0], scores[1]
+
+    def facts(self) -> Facts:
+        return Facts(label_counts=self.data.label_counts)
+
+
+_EVALUATION_BLOCK = 2048
