@@ -1,0 +1,132 @@
+"""Curves over the course of a run, from the records of its metrics.jsonl."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.figures.style import BLUE, GREEN, ORANGE, add_legend, dress, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Records = Sequence[Mapping[str, Any]]
+FloatArray = npt.NDArray[np.float64]
+
+_ACCURACY_LINES = {"test/accuracy": "mean over nodes", "test/accuracy_p10": "10th percentile over nodes"}
+_LOSS_LINES = {"train/loss": "training loss", "outer/loss": "outer loss", "test/loss": "test loss"}
+_COLOURS = (BLUE, ORANGE, GREEN)
+_DASHES = ("-", "--", "-.")
+# Beyond this ratio of the largest to the smallest value a loss is drawn on a logarithmic axis.
+_LOG_SCALE_RATIO = 100.0
+
+
+def accuracy_against_steps(records: Records, path: Path) -> Path | None:
+    """Test accuracy, mean and 10th percentile over nodes, against the step."""
+    lines = _collect(records, "step", _ACCURACY_LINES, y_unit=100.0)
+    return _draw(lines, path, "Test accuracy of the nodes", "step", _accuracy_label(lines))
+
+
+def accuracy_against_bytes(records: Records, path: Path) -> Path | None:
+    """Test accuracy, mean and 10th percentile over nodes, against the bytes sent so far by all nodes."""
+    lines = _collect(records, "comm/bytes", _ACCURACY_LINES, x_unit=1e-6, y_unit=100.0)
+    x_label = "sent so far over all edges of the graph (MB)"
+    return _draw(lines, path, "Test accuracy for the communication spent", x_label, _accuracy_label(lines))
+
+
+def loss(records: Records, path: Path) -> Path | None:
+    """Training, outer and test loss, whichever are there, against the step; logarithmic where they span decades."""
+    lines = _collect(records, "step", _LOSS_LINES)
+    values = np.concatenate([y for _, y in lines.values()]) if lines else np.ones(1)
+    spans_decades = values.min() > 0 and values.max() / values.min() > _LOG_SCALE_RATIO
+    return _draw(
+        lines, path, "Loss", "step", next(iter(lines)) if len(lines) == 1 else "loss", log_y=bool(spans_decades)
+    )
+
+
+def consensus_distance(records: Records, path: Path) -> Path | None:
+    """How far the nodes' parameters are from their mean, logarithmic, against the step."""
+    lines = _collect(records, "step", {"consensus_distance": "consensus distance"}, positive=True)
+    return _draw(lines, path, "Disagreement of the nodes", "step", "consensus distance", log_y=True)
+
+
+def hypergradient_error(records: Records, path: Path) -> Path | None:
+    """Relative error of the hypergradient against its reference, logarithmic, against the step."""
+    lines = _collect(records, "step", {"hypergradient/error": "relative error"}, positive=True)
+    return _draw(lines, path, "Error of the hypergradient", "step", "relative error", log_y=True)
+
+
+def _accuracy_label(lines: Iterable[str]) -> str:
+    """The axis says what a single line is; two lines have a legend."""
+    labels = list(lines)
+    return f"test accuracy, {labels[0]} (%)" if len(labels) == 1 else "test accuracy (%)"
+
+
+def _collect(
+    records: Records,
+    x_key: str,
+    names: Mapping[str, str],
+    *,
+    x_unit: float = 1.0,
+    y_unit: float = 1.0,
+    positive: bool = False,
+) -> dict[str, tuple[FloatArray, FloatArray]]:
+    """The lines that can be drawn: label -> (x, y), each with two or more different x and not zero throughout.
+
+    ``positive`` keeps only values above zero, for a logarithmic axis.
+    """
+    lines = {}
+    for key, label in names.items():
+        points = [(_number(record.get(x_key)), _number(record.get(key))) for record in records]
+        array = np.array(points, dtype=np.float64).reshape(-1, 2)
+        array = array[np.isfinite(array).all(axis=1) & ~(positive & (array[:, 1] <= 0))]
+        if len(np.unique(array[:, 0])) >= 2 and np.any(array[:, 1] != 0):
+            lines[label] = (array[:, 0] * x_unit, array[:, 1] * y_unit)
+    return lines
+
+
+def _number(value: Any) -> float:
+    """A scalar metric; NaN where there is none (absent, or a list with one value per node)."""
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _draw(
+    lines: Mapping[str, tuple[FloatArray, FloatArray]],
+    path: Path,
+    title: str,
+    x_label: str,
+    y_label: str,
+    log_y: bool = False,
+) -> Path | None:
+    if not lines:
+        return None
+    figure = new_figure()
+    axes = figure.add_subplot()
+    longest = max(len(x) for x, _ in lines.values())
+    for (label, (x, y)), colour, dash in zip(lines.items(), _COLOURS, _DASHES, strict=False):
+        axes.plot(
+            x, y, dash, color=colour, linewidth=1.8, label=label, marker="o" if longest <= 20 else "", markersize=4
+        )
+    if len(lines) > 1:
+        add_legend(axes)
+    if log_y:
+        _use_log_axis(axes, [y for _, y in lines.values()])
+    axes.margins(x=0.02)
+    dress(axes, title, x_label, y_label)
+    return save(figure, path)
+
+
+def _use_log_axis(axes: "Axes", series: Sequence[FloatArray]) -> None:
+    """A logarithmic y-axis that always has labelled ticks: within one decade, 2 and 5 are labelled as well."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axes.set_yscale("log")
+    values = np.concatenate(series)
+    decades = math.log10(values.max() / values.min())
+    if decades < 2.0:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if decades > 0.7 else tuple(range(1, 10))))
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
+        axes.yaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,52 @@
+"""All pictures of one run, into its folder."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.figures import curves
+from simulator.figures.curves import Records
+from simulator.figures.graph import graph_and_mixing_matrix
+from simulator.figures.nodes import partition, per_node_accuracy
+from simulator.graphs.base import Graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """What a run knows beside its records; None for what it does not have.
+
+    Attributes:
+        graph: the schedule that the nodes communicate over.
+        label_counts: training samples of every node by class, shape [M, C].
+        per_node_accuracy: test accuracy of every node at the end, in 0..1, shape [M].
+    """
+
+    graph: Graph | None = None
+    label_counts: npt.NDArray[np.int64] | None = None
+    per_node_accuracy: npt.NDArray[np.float64] | None = None
+
+
+def write_all(run_folder: Path, records: Records, facts: RunFacts) -> list[Path]:
+    """Draws every picture whose data is there as ``figures/<name>.png``; returns the paths that were written."""
+    drawings: dict[str, Callable[[Path], Path | None]] = {
+        curve.__name__: partial(curve, records)
+        for curve in (
+            curves.accuracy_against_steps,
+            curves.accuracy_against_bytes,
+            curves.loss,
+            curves.consensus_distance,
+            curves.hypergradient_error,
+        )
+    }
+    if facts.per_node_accuracy is not None:
+        drawings["per_node_accuracy"] = partial(per_node_accuracy, facts.per_node_accuracy)
+    if facts.graph is not None:
+        drawings["graph_and_mixing_matrix"] = partial(graph_and_mixing_matrix, facts.graph)
+    if facts.label_counts is not None:
+        drawings["partition"] = partial(partition, facts.label_counts)
+    written = [draw(run_folder / "figures" / f"{name}.png") for name, draw in drawings.items()]
+    return [path for path in written if path is not None]

@@ -1,0 +1,168 @@
+"""What a person watches: one progress bar on a terminal, one line per evaluation everywhere else.
+
+Lines go through Python's logging, so that launch.log has them all. On a terminal the bar shows the same numbers,
+and the lines of evaluations are kept from handlers that write to that terminal: nothing is shown twice. Where
+standard error is not a terminal there is no bar, and every handler gets the lines.
+"""
+
+import logging
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.loggers.base import Logger, Metric
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_log = logging.getLogger(__name__)
+
+# Metrics that are worth a person's attention while a run goes on, and what the bar calls them.
+KEY_METRICS = {
+    "train/loss": "loss",
+    "test/accuracy": "accuracy",
+    "consensus_distance": "consensus",
+    "hypergradient/error": "hypergradient error",
+    "comm/bytes": "sent",
+}
+_SECONDS_BETWEEN_UPDATES = 0.1
+
+
+class ConsoleLogger(Logger):
+    """The progress bar (standard error) and the log lines of a run."""
+
+    def __init__(self) -> None:
+        self._run_folder: Path | None = None
+        self._bar: tqdm[Any] | None = None
+        self._last_update_s = -math.inf
+        self._numbers = ""
+        self._quietened: list[tuple[logging.Handler, _BesideBar]] = []
+        self._last_step: int | None = None
+
+    def start(
+        self,
+        run_folder: Path,
+        config: Mapping[str, Any],
+        environment: Mapping[str, Any],
+        resume_step: int | None = None,
+    ) -> None:
+        """Remembers where the results go, to say so at the end."""
+        self._run_folder = run_folder
+
+    def log(self, metrics: Mapping[str, Metric], step: int) -> None:
+        """Writes one line with the key numbers, and puts them on the bar where there is one."""
+        self._last_step = step
+        self._numbers = _describe(metrics, KEY_METRICS)
+        names = {name: name for name in KEY_METRICS}
+        _say(logging.INFO, f"step {step}  {_describe(metrics, names)}".rstrip(), on_bar=True)
+        if self._bar is not None:
+            self._bar.set_postfix_str(self._numbers, refresh=True)
+
+    def progress(self, step: int, num_steps: int) -> None:
+        """Moves the bar, at most ten times a second; nothing where standard error is not a terminal."""
+        now = time.monotonic()
+        if now - self._last_update_s < _SECONDS_BETWEEN_UPDATES and step < num_steps:
+            return
+        self._last_update_s = now
+        if self._bar is None:
+            if not sys.stderr.isatty():
+                return
+            self._bar = self._make_bar(step, num_steps)
+        self._bar.update(step - self._bar.n)
+        self._bar.refresh()
+
+    def finish(self, summary: Mapping[str, Any], figures: Sequence[Path]) -> None:
+        """Writes the last line: the key numbers of the summary and where the results are."""
+        self._drop_bar()
+        names = {name: name for name in KEY_METRICS}
+        parts = ["finished", _describe(summary, names), f"results in {self._run_folder}"]
+        _say(logging.INFO, "  ".join(part for part in parts if part))
+
+    def close(self, failed: bool) -> None:
+        """Takes the bar away; says how far a failed run came."""
+        self._drop_bar()
+        if failed and self._run_folder is not None:
+            where = "before the first evaluation" if self._last_step is None else f"after step {self._last_step}"
+            _say(logging.ERROR, f"failed {where}  results so far in {self._run_folder}")
+
+    def _make_bar(self, step: int, num_steps: int) -> "tqdm[Any]":
+        from tqdm import tqdm
+
+        bar = tqdm(
+            total=num_steps,
+            initial=step,
+            unit="step",
+            unit_scale=False,
+            dynamic_ncols=True,
+            mininterval=_SECONDS_BETWEEN_UPDATES,
+            file=sys.stderr,
+            bar_format="{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        )
+        bar.set_postfix_str(self._numbers, refresh=False)
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and _is_terminal(handler.stream):
+                beside = _BesideBar(bar)
+                handler.addFilter(beside)
+                self._quietened.append((handler, beside))
+        return bar
+
+    def _drop_bar(self) -> None:
+        for handler, beside in self._quietened:
+            handler.removeFilter(beside)
+        self._quietened.clear()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class _BesideBar(logging.Filter):
+    """Lets a handler share a terminal with the bar.
+
+    Lines whose numbers the bar shows are held back; before any other line the bar is wiped, and the next update
+    draws it again below.
+    """
+
+    def __init__(self, bar: "tqdm[Any]") -> None:
+        super().__init__()
+        self._bar = bar
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if getattr(record, "on_bar", False):
+            return False
+        self._bar.clear()
+        return True
+
+
+def _say(level: int, line: str, on_bar: bool = False) -> None:
+    """One line to the log, or to standard error where nobody has set up logging."""
+    if _log.hasHandlers():
+        _log.log(level, line, extra={"on_bar": on_bar})
+    else:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _is_terminal(stream: Any) -> bool:
+    return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def _describe(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
+    """The key numbers that are there, as "name value" with two spaces between."""
+    parts = []
+    for metric, name in names.items():
+        value = metrics.get(metric)
+        if value is not None:
+            text = format_bytes(value) if metric == "comm/bytes" else f"{float(value):.4g}"
+            parts.append(f"{name} {text}")
+    return "  ".join(parts)
+
+
+def format_bytes(num_bytes: float) -> str:
+    """A number of bytes in decimal units: 999 B, 1.5 kB, 2.35 GB."""
+    value, units = float(num_bytes), ["B", "kB", "MB", "GB", "TB", "PB"]
+    while float(f"{value:.3g}") >= 1000.0 and len(units) > 1:
+        value /= 1000.0
+        units.pop(0)
+    return f"{value:.3g} {units[0]}"
