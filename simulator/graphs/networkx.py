@@ -66,7 +66,14 @@ class NetworkX(PeriodicGraph):
         arguments = {name: value for name, value in automatic.items() if name in parameters} | arguments
         try:
             graph = function(**arguments)
-        except (TypeError, ValueError, IndexError, ZeroDivisionError, networkx.NetworkXException) as error:
+        except (
+            TypeError,
+            ValueError,
+            AttributeError,
+            LookupError,
+            ArithmeticError,
+            networkx.NetworkXException,
+        ) as error:
             shown = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise ValueError(f"graph.arguments: {call}({shown}) failed: {reason}") from error
