@@ -37,10 +37,10 @@ class Logger(ABC):
     def log(self, metrics: Mapping[str, Metric], step: int) -> None:
         """Takes the metrics of one evaluation; a sequence holds one value for every node, shape [M]."""
 
-    def progress(self, step: int, num_steps: int) -> None:  # noqa: B027 (optional)
+    def progress(self, step: int, num_steps: int) -> None:
         """Hears that ``step`` of ``num_steps`` steps are done; called often, so it has to be cheap."""
 
-    def finish(self, summary: Mapping[str, Any], figures: Sequence[Path]) -> None:  # noqa: B027 (optional)
+    def finish(self, summary: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Takes the summary and the figures of a run that came to its end."""
 
     @abstractmethod

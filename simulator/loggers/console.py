@@ -7,6 +7,7 @@ standard error is not a terminal there is no bar, and every handler gets the lin
 
 import logging
 import math
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -68,11 +69,10 @@ class ConsoleLogger(Logger):
             return
         self._last_update_s = now
         if self._bar is None:
-            if not sys.stderr.isatty():
+            if not _can_draw(sys.stderr):
                 return
             self._bar = self._make_bar(step, num_steps)
         self._bar.update(step - self._bar.n)
-        self._bar.refresh()
 
     def finish(self, summary: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Writes the last line: the key numbers of the summary and where the results are."""
@@ -97,7 +97,8 @@ class ConsoleLogger(Logger):
             unit="step",
             unit_scale=False,
             dynamic_ncols=True,
-            mininterval=_SECONDS_BETWEEN_UPDATES,
+            mininterval=0.0,  # progress() sees to that
+            miniters=1,
             file=sys.stderr,
             bar_format="{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
@@ -146,6 +147,17 @@ def _say(level: int, line: str, on_bar: bool = False) -> None:
 
 def _is_terminal(stream: Any) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
+
+
+def _can_draw(stream: Any) -> bool:
+    """Whether a bar would be seen; a terminal of no size, as some containers give, shows none."""
+    if not _is_terminal(stream):
+        return False
+    try:
+        size = os.get_terminal_size(stream.fileno())
+    except OSError:
+        return True
+    return size.lines > 0 and size.columns > 0
 
 
 def _describe(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 import io
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,30 @@ def test_the_bar_is_drawn_at_most_ten_times_a_second(tmp_path: Path, monkeypatch
         now += 0.11
         logger.progress(1000, 100_000)
         assert "1000/100000" in terminal.getvalue()[drawn:]
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="pseudo-terminals are a thing of Unix")
+@pytest.mark.parametrize(("num_lines", "has_bar"), [(40, True), (0, False)])
+def test_on_a_real_terminal_each_number_is_seen_once(num_lines: int, has_bar: bool) -> None:
+    import fcntl
+    import struct
+    import termios
+
+    program = (
+        "import logging, sys, pathlib; from simulator.loggers.console import ConsoleLogger\n"
+        "logging.basicConfig(level=logging.INFO, stream=sys.stdout, format='%(message)s')\n"
+        "with ConsoleLogger() as logger:\n"
+        "    logger.start(pathlib.Path('folder'), {}, {})\n"
+        "    logger.progress(1, 9); logger.log({'train/loss': 1.5}, 4); logger.progress(9, 9)\n"
+    )
+    ours, theirs = os.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", num_lines, 100, 0, 0))
+    subprocess.run([sys.executable, "-c", program], stdout=theirs, stderr=theirs, check=True, timeout=60)
+    seen = os.read(ours, 65536).decode()
+    os.close(ours)
+    os.close(theirs)
+    assert ("9/9" in seen and "loss 1.5]" in seen) == has_bar
+    assert ("step 4  train/loss 1.5" in seen) != has_bar
 
 
 @pytest.mark.usefixtures("info_level")
