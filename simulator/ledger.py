@@ -6,6 +6,7 @@ only ``wire_bytes`` (handed to torch.distributed by this process) and ``evaluati
 """
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,22 +21,38 @@ class Links:
     Attributes:
         codes: source * num_nodes + target of every edge, int64, shape [E].
         out_degrees, in_degrees: edges that leave and enter each node, int64, shape [M].
+        max_degree: the largest of both.
     """
 
     codes: npt.NDArray[np.int64]
     out_degrees: npt.NDArray[np.int64]
     in_degrees: npt.NDArray[np.int64]
+    max_degree: int
 
     @classmethod
     def build(cls, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], num_nodes: int) -> "Links":
         """Leaves the self-loops of an edge list out."""
         real = source != target
         source, target = source[real], target[real]
-        return cls(
-            source * num_nodes + target,
-            np.bincount(source, minlength=num_nodes),
-            np.bincount(target, minlength=num_nodes),
-        )
+        out_degrees = np.bincount(source, minlength=num_nodes)
+        in_degrees = np.bincount(target, minlength=num_nodes)
+        return cls(source * num_nodes + target, out_degrees, in_degrees, int(max(out_degrees.max(), in_degrees.max())))
+
+
+@dataclass(frozen=True)
+class LinkModel:
+    """Simulated links: every node sends and receives at ``bandwidth_bytes_per_s`` in full duplex, one message after
+    the other, and a round lasts until the busiest node is done, plus ``latency_s``.
+    """
+
+    latency_s: float = 0.0
+    bandwidth_bytes_per_s: float = 1.25e8
+
+    def round_s(self, max_degree: int, payload_bytes: int) -> float:
+        """Duration of a round in seconds; a round without messages takes none."""
+        if max_degree == 0:
+            return 0.0
+        return self.latency_s + max_degree * payload_bytes / self.bandwidth_bytes_per_s
 
 
 @dataclass
@@ -53,11 +70,14 @@ class Ledger:
     Attributes:
         phases: traffic by phase (``inner``, ``hypergradient``, ...).
         node_sent, node_received: bytes by node, int64, shape [M].
+        link_time_s: how long all rounds would have lasted under ``link_model``.
         wire_bytes: bytes that this process handed to torch.distributed for algorithms.
         evaluation_bytes: bytes that this process handed to torch.distributed for metrics.
     """
 
     num_nodes: int
+    link_model: LinkModel = LinkModel()
+    link_time_s: float = 0.0
     phases: dict[str, Traffic] = field(default_factory=dict)
     wire_bytes: int = 0
     evaluation_bytes: int = 0
@@ -86,6 +106,7 @@ class Ledger:
         traffic = self.phases.setdefault(phase, Traffic())
         traffic.bytes += payload_bytes * links.codes.size
         traffic.messages += links.codes.size
+        self.link_time_s += self.link_model.round_s(links.max_degree, payload_bytes)
         self.node_sent += payload_bytes * links.out_degrees
         self.node_received += payload_bytes * links.in_degrees
         key = id(links)
@@ -118,11 +139,12 @@ class Ledger:
         self._open.clear()
         self._open_entries = 0
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """Everything, as plain lists and numbers for a checkpoint."""
         self._fold()
         return {
             "phases": {name: [traffic.bytes, traffic.messages] for name, traffic in self.phases.items()},
+            "link_time_s": self.link_time_s,
             "node_sent": self.node_sent.tolist(),
             "node_received": self.node_received.tolist(),
             "codes": self._codes.tolist(),
@@ -130,11 +152,10 @@ class Ledger:
             "messages": self._messages.tolist(),
         }
 
-    def load_state_dict(self, state: dict[str, object]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continues from :meth:`state_dict`; the counts by process start at what the caller sets."""
-        phases = state["phases"]
-        assert isinstance(phases, dict)
-        self.phases = {name: Traffic(*counts) for name, counts in phases.items()}
+        self.phases = {name: Traffic(*counts) for name, counts in state["phases"].items()}
+        self.link_time_s = state["link_time_s"]
         self.node_sent = np.asarray(state["node_sent"], dtype=np.int64)
         self.node_received = np.asarray(state["node_received"], dtype=np.int64)
         self._codes = np.asarray(state["codes"], dtype=np.int64)

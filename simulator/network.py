@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from simulator.graphs.base import Graph
-from simulator.ledger import Ledger
+from simulator.ledger import Ledger, LinkModel
 from simulator.mixing import PeerRows, Plan
 from simulator.placement import Placement
 
@@ -58,18 +58,27 @@ class Network:
         placement: which process hosts which nodes; a process group must exist when it has several processes.
         device: where the rows live.
         timeout_s: how long one message may take before the run is given up.
+        link_model: what ``time/sim_s`` is counted with.
 
     Attributes:
         ledger: what has been sent so far.
     """
 
-    def __init__(self, graph: Graph, placement: Placement, device: torch.device, *, timeout_s: float = 300.0) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        placement: Placement,
+        device: torch.device,
+        *,
+        timeout_s: float = 300.0,
+        link_model: LinkModel | None = None,
+    ) -> None:
         assert graph.num_nodes == placement.num_nodes
         self.graph = graph
         self.placement = placement
         self.device = device
         self.timeout_s = timeout_s
-        self.ledger = Ledger(placement.num_nodes)
+        self.ledger = Ledger(placement.num_nodes, link_model or LinkModel())
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
         self._pool: dict[tuple[str, int], Tensor] = {}
@@ -121,7 +130,7 @@ class Network:
         flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in rows]
         mixed = [plan.local.multiply(x) for x in flat]
         for out, received in zip(mixed, round_trip.finish(), strict=True):
-            plan.remote.add_product_(out, received.reshape(len(received), -1))
+            plan.remote.add_product_(out, received.reshape(len(received), out.shape[1]))
         round_trip.release()
         return tuple(out.reshape(x.shape) for out, x in zip(mixed, rows, strict=True))
 
@@ -169,6 +178,23 @@ class Network:
     def mean(self, rows: Tensor) -> Tensor:
         """Returns the mean over all nodes of ``rows`` [N, ...]; for metrics, counted apart."""
         return self.sum(rows) / self.num_nodes
+
+    def agree(self, values: Sequence[int]) -> list[int]:
+        """Returns the maximum of each value over all processes, which meet here; counted as evaluation."""
+        if self.placement.world_size == 1:
+            return list(values)
+        reduced = self._to_collective(torch.tensor(values))
+        self.ledger.evaluation_bytes += reduced.nbytes
+        self._guard(lambda: dist.all_reduce(reduced, op=dist.ReduceOp.MAX), "all processes to agree")
+        return [int(value) for value in reduced.tolist()]
+
+    def share(self, value: object) -> object:
+        """Returns rank 0's ``value`` on every process; for set-up, not counted."""
+        if self.placement.world_size == 1:
+            return value
+        box = [value]
+        self._guard(lambda: dist.broadcast_object_list(box, src=0), "rank 0")
+        return box[0]
 
     def wire_totals(self) -> tuple[int, int]:
         """Returns (algorithm, evaluation) bytes handed to torch.distributed by all processes so far."""

@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 _DEFAULT_SLURM_PORT = 29400
 
 
+STOPPED_EXIT_CODE = 130
+"""Exit status of a run that was stopped by SIGTERM or SIGINT after it had written its checkpoint."""
+
+
 class RunError(RuntimeError):
     """A run that failed on some process, as one line for the user."""
 
@@ -230,6 +234,10 @@ class Launch:
                 if "timeout" not in str(error).lower():
                     return None
 
+    def leave(self, timeout_s: float = 30.0) -> None:
+        """The last act: whoever hosts the store waits until the others have read their last message."""
+        self._store = None
+
     def run(self, job: Callable[["Store | None"], None]) -> None:
         """Runs one job; when it fails anywhere, every process raises, and rank 0's error names the cause.
 
@@ -338,10 +346,15 @@ def _local_rank(world: World, pipe: Connection, job: Callable[[World, "Store"], 
     """The life of one local process."""
     import torch.distributed as dist
 
+    if world.rank > 0:
+        # One log: that of rank 0.
+        logging.disable(logging.WARNING)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
     port = pipe.recv()
     store = dist.TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
     launch = Launch(world, store)
-    launch._job = 0
+    launch.announce("the only job") if world.rank == 0 else launch.next_message()
 
     def run_job(group_store: "Store | None") -> None:
         assert group_store is not None
@@ -399,10 +412,6 @@ def _supervise(children: list[Any], pipes: list[Connection], grace_s: float) -> 
     if code == STOPPED_EXIT_CODE:
         raise SystemExit(code)
     raise RunError(f"rank {failures[0]} ended with exit status {code}")
-
-
-STOPPED_EXIT_CODE = 130
-"""Exit status of a run that was stopped by SIGTERM or SIGINT after it had written its checkpoint."""
 
 
 def git_commit() -> str | None:

@@ -52,7 +52,9 @@ class Algorithm(ABC):
         """Whether something is complete after ``step`` that must be reported, whatever ``eval_every`` says."""
         return False
 
-    def diagnose(self, state: State, step: int, problem: Problem, network: Network) -> Mapping[str, float | Tensor]:
+    def diagnose(
+        self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool
+    ) -> Mapping[str, float | Tensor]:
         """Further metrics after ``step``: numbers, or one value per local node [N]. Does not change the state."""
         return {}
 

@@ -156,7 +156,11 @@ class HGP(Algorithm):
         """A run that ends within an outer step still reports the hypergradient where it ended."""
         return state if self.evaluates_after(step) else self._push(state, problem, network)
 
-    def diagnose(self, state: State, step: int, problem: Problem, network: Network) -> Mapping[str, float | Tensor]:
+    def diagnose(
+        self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool
+    ) -> Mapping[str, float | Tensor]:
+        if not is_last and not self.evaluates_after(step):
+            return {}
         hypergradient = state["hypergradient"].double()
         metrics: dict[str, float | Tensor] = {
             "hypergradient/norm": float(network.sum(hypergradient.square().sum(dim=1)).sqrt()),

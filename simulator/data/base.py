@@ -44,7 +44,7 @@ class Samples:
 class Dataset(ABC):
     """One dataset. Constructors only store; ``prepare`` downloads, ``load`` reads."""
 
-    def prepare(self) -> None:  # noqa: B027
+    def prepare(self) -> None:
         """Downloads what is missing; called on rank 0 alone while the others wait. Raises ValueError offline."""
 
     @abstractmethod

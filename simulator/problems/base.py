@@ -5,7 +5,7 @@ F_i(params, hparams_i) + r_i(hparams_i). Problems compute; they do not communica
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -88,6 +88,13 @@ class Problem(ABC):
     @abstractmethod
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         """Metrics by name, each with one value per local node, [N]."""
+
+    def choose_compute(self, operations: Sequence[str]) -> dict[str, str]:
+        """Settles how ``first_order`` and ``second_order`` operations are computed; empty where there is no choice."""
+        return {}
+
+    def adopt_compute(self, choices: Mapping[str, str]) -> None:
+        """Computes as another process has chosen."""
 
     def facts(self) -> Facts:
         """What reports and figures may want to know."""

@@ -10,7 +10,7 @@ Departures: none.
 Shapes: N local nodes, D parameters, H hyperparameters, B batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import ClassVar, Literal
 
@@ -119,15 +119,23 @@ class Classification(BilevelProblem):
     def _executor(self, operation: str, head: Head | None = None) -> Executor:
         """The executor of ``first_order`` or ``second_order`` operations; chosen at the first use at the latest."""
         if operation not in self.compute_choices:
-            self.choose_compute(operation)
+            self.choose_compute([operation])
         key = operation if head is None else f"{operation}/{type(head).__name__}"
         if key not in self._executors:
             executor = EXECUTORS[self.compute_choices[operation]](self.function, head or self.head)
             self._executors[key] = executor
         return self._executors[key]
 
-    def choose_compute(self, operation: str) -> None:
-        """Settles how ``operation`` is computed: as the configuration says, or by timing the candidates."""
+    def choose_compute(self, operations: Sequence[str]) -> dict[str, str]:
+        for operation in operations:
+            self.compute_choices[operation] = self._choose(operation)
+        return dict(self.compute_choices)
+
+    def adopt_compute(self, choices: Mapping[str, str]) -> None:
+        self.compute_choices = dict(choices)
+
+    def _choose(self, operation: str) -> str:
+        """The name of an executor: as the configuration says, or by timing the candidates."""
         candidates = {name: kind(self.function, self.head) for name, kind in EXECUTORS.items()}
         if not BatchedExecutor.applies_to(self.function):
             del candidates["batched"]
@@ -137,8 +145,7 @@ class Classification(BilevelProblem):
                 raise ValueError(f"compute={requested!r}: expected auto, {', '.join(EXECUTORS)}")
             if requested not in candidates:
                 raise ValueError("compute=batched: only models that chain Flatten, Linear and ReLU can be written out")
-            self.compute_choices[operation] = requested
-            return
+            return requested
         params, hparams = self.init_params(), self.init_hparams()
         batch = next(iter(self._train.batches(0, self._setting.dtype)))
         out = torch.zeros_like(params)
@@ -160,7 +167,7 @@ class Classification(BilevelProblem):
         runs = {name: partial(run, executor) for name, executor in candidates.items()}
         if operation == "second_order":
             runs.pop("batched", None)
-        self.compute_choices[operation] = remembered_choice(key, runs, params.device)
+        return remembered_choice(key, runs, params.device)
 
     def init_params(self) -> Tensor:
         setting = self._setting

@@ -1,0 +1,99 @@
+"""Checkpoints saved by node: every process writes the rows of its nodes, any number of processes may read them.
+
+``<run folder>/checkpoint/step_00000100/`` holds one file per writing process and ``meta.json``; the file ``latest``
+beside it names the newest complete one and is replaced atomically, after everything else is on disk.
+"""
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from simulator.network import Network
+
+FOLDER = "checkpoint"
+_LATEST = "latest"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint on disk.
+
+    Attributes:
+        folder: where it is.
+        step: completed steps.
+        meta: what :func:`save` was given, and ``num_nodes``.
+    """
+
+    folder: Path
+    step: int
+    meta: dict[str, Any]
+
+    def load_rows(self, nodes: range) -> dict[str, Tensor]:
+        """The state's rows of ``nodes``, whichever processes wrote them."""
+        parts: dict[str, list[Tensor]] = {}
+        for name, start, stop in self.meta["files"]:
+            first, last = max(start, nodes.start), min(stop, nodes.stop)
+            if first >= last:
+                continue
+            rows = torch.load(self.folder / name, weights_only=True, map_location="cpu")
+            for key, value in rows.items():
+                parts.setdefault(key, []).append(value[first - start : last - start].clone())
+        return {key: torch.cat(values) for key, values in parts.items()}
+
+
+def find(run_folder: Path) -> Checkpoint | None:
+    """The newest complete checkpoint of a run, or None."""
+    pointer = run_folder / FOLDER / _LATEST
+    if not pointer.is_file():
+        return None
+    folder = run_folder / FOLDER / pointer.read_text().strip()
+    meta = json.loads((folder / "meta.json").read_text())
+    return Checkpoint(folder, meta["step"], meta)
+
+
+def save(run_folder: Path, step: int, state: dict[str, Tensor], meta: dict[str, Any], network: Network) -> None:
+    """Writes a checkpoint; every process must call it.
+
+    Args:
+        step: completed steps.
+        state: the rows of the local nodes.
+        meta: plain values that are the same for the whole run; rank 0's are kept.
+    """
+    placement = network.placement
+    base = run_folder / FOLDER
+    folder = base / f"step_{step:08d}"
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for rank in range(placement.world_size):
+        nodes = placement.nodes_of(rank)
+        files.append((f"nodes_{nodes.start:06d}-{nodes.stop - 1:06d}.pt", nodes.start, nodes.stop))
+    path = folder / files[placement.rank][0]
+    temporary = path.with_suffix(".part")
+    with temporary.open("wb") as file:
+        torch.save({name: rows.detach().cpu() for name, rows in state.items()}, file)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    network.agree([0])
+    if placement.rank == 0:
+        write_atomically(folder / "meta.json", json.dumps({**meta, "step": step, "files": files}))
+        write_atomically(base / _LATEST, folder.name)
+        for other in base.glob("step_*"):
+            if other != folder:
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Writes a file so that a reader sees the old or the new content, never a part."""
+    temporary = path.with_name(f".{path.name}.part")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

@@ -1,0 +1,206 @@
+"""The closed root schema, building components from YAML, and the checks across components.
+
+Everything that can be known to be wrong is found here, before the first step, as one line.
+"""
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import MISSING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import nn
+
+    from simulator.algorithms.base import Algorithm
+    from simulator.data.base import Dataset, Partition
+    from simulator.graphs.base import Graph
+    from simulator.loggers.base import Logger
+    from simulator.problems.base import Problem
+
+
+@dataclass
+class CheckpointConfig:
+    """Section ``checkpoint``."""
+
+    every: int = MISSING
+
+
+@dataclass
+class LinkConfig:
+    """Section ``link``: the model behind ``time/sim_s``."""
+
+    latency_s: float = MISSING
+    bandwidth_bytes_per_s: float = MISSING
+
+
+@dataclass
+class Root:
+    """All keys of a configuration; a key that is not here is an error. Values are in ``conf/config.yaml``."""
+
+    num_nodes: int = MISSING
+    num_steps: int = MISSING
+    seed: int = MISSING
+    eval_every: int = MISSING
+    dtype: str = MISSING
+    device: str = MISSING
+    compute: str = MISSING
+    num_threads: int | None = None
+    timeout_s: float = MISSING
+    data_root: str = MISSING
+    resume: str | None = None
+    figures: bool = MISSING
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    algorithm: Any = MISSING
+    graph: Any = MISSING
+    problem: Any = MISSING
+    dataset: Any = MISSING
+    partition: Any = MISSING
+    model: Any = MISSING
+    compressor: Any = MISSING
+    faults: Any = MISSING
+    logger: Any = MISSING
+    launcher: Any = MISSING
+
+
+def register_schema() -> None:
+    """Makes the schema known to Hydra as ``schema``."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Root)
+
+
+@dataclass(frozen=True)
+class Components:
+    """What a configuration builds; nothing has been read, drawn or allocated yet."""
+
+    algorithm: "Algorithm"
+    graph: "Graph"
+    problem: "Problem"
+    dataset: "Dataset | None"
+    partition: "Partition | None"
+    build_model: "Callable[..., nn.Module] | None"
+    logger: "Logger | None"
+
+
+def build(config: Mapping[str, Any]) -> Components:
+    """Builds the components of a resolved configuration.
+
+    Raises:
+        ValueError: naming the section, when a value is not allowed or a key unknown.
+    """
+    problem = _instantiate(config, "problem")
+    uses_data = problem.uses_data
+    graph = _instantiate(config, "graph")
+    if config["faults"]:
+        graph = _instantiate(config, "faults", graph=graph)
+    return Components(
+        algorithm=_instantiate(config, "algorithm"),
+        graph=graph,
+        problem=problem,
+        dataset=_instantiate(config, "dataset") if uses_data else None,
+        partition=_instantiate(config, "partition") if uses_data else None,
+        build_model=_instantiate(config, "model") if uses_data else None,
+        logger=_instantiate(config, "logger") if config["logger"] else None,
+    )
+
+
+def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any:
+    from hydra.errors import InstantiationException
+    from hydra.utils import get_class, instantiate
+
+    settings = dict(config[section])
+    target = settings.get("_target_")
+    if not isinstance(target, str):
+        raise ValueError(f"{section}: its file in conf/{section}/ needs a _target_, the class to build")
+    try:
+        allowed = set(inspect.signature(get_class(target)).parameters)
+        unknown = [key for key in settings if key not in allowed and key not in ("_target_", "_partial_")]
+        if unknown:
+            keys = ", ".join(sorted(allowed - set(further) - {"input_shape", "num_classes"}))
+            raise ValueError(f"{section}.{unknown[0]} is no setting of {target.rsplit('.', 1)[-1]}; it has: {keys}")
+        return instantiate(settings, **further)
+    except (InstantiationException, ImportError) as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        text = " ".join(str(cause).split())
+        raise ValueError(text if isinstance(cause, ValueError) else f"{section}: {text}") from error
+
+
+def check(config: Mapping[str, Any], components: Components, world_size: int) -> None:
+    """Checks values of the root and what components need of each other.
+
+    Raises:
+        ValueError: one line that says what, where, and which values are allowed.
+    """
+    from simulator.graphs.connectivity import check_mixes, check_stochastic
+    from simulator.placement import Placement
+    from simulator.problems.base import BilevelProblem
+
+    for name, smallest in (("num_nodes", 1), ("num_steps", 1), ("eval_every", 1), ("seed", 0)):
+        if config[name] < smallest:
+            raise ValueError(f"{name}={config[name]}: expected an integer of at least {smallest}")
+    if config["checkpoint"]["every"] < 0:
+        raise ValueError(f"checkpoint.every={config['checkpoint']['every']}: expected steps, or 0 for none in between")
+    for name in ("timeout_s", "link.latency_s", "link.bandwidth_bytes_per_s"):
+        section, _, key = name.rpartition(".")
+        value = config[section][key] if section else config[key]
+        if not (value > 0 or (key == "latency_s" and value == 0)):
+            raise ValueError(f"{name}={value}: expected a positive number")
+    if config["dtype"] not in DTYPES:
+        raise ValueError(f"dtype={config['dtype']!r}: expected {' or '.join(DTYPES)}")
+    if config["num_threads"] is not None and config["num_threads"] < 1:
+        raise ValueError(f"num_threads={config['num_threads']}: expected at least 1, or null")
+    Placement(config["num_nodes"], world_size)
+
+    algorithm, graph, problem = components.algorithm, components.graph, components.problem
+    name = type(algorithm).__name__
+    if config["compressor"] and not algorithm.uses_compressor:
+        raise ValueError(f"compressor: algorithm {name} sends its messages uncompressed; use compressor=none")
+    if algorithm.needs_bilevel and not isinstance(problem, BilevelProblem):
+        raise ValueError(f"problem: algorithm {name} needs a bilevel problem, and {type(problem).__name__} is none")
+    if graph.num_nodes != config["num_nodes"]:
+        raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
+    algorithm.check_graph(graph)
+    check_stochastic(graph)
+    check_mixes(graph)
+
+
+def check_hyperparameters(components: Components) -> None:
+    """Checks, once the problem is set up, that an algorithm that tunes hyperparameters has some.
+
+    Raises:
+        ValueError: when there is nothing to tune.
+    """
+    if components.algorithm.needs_bilevel and components.problem.num_hparams == 0:
+        raise ValueError(
+            f"problem: {type(components.problem).__name__} has no hyperparameters, which algorithm "
+            f"{type(components.algorithm).__name__} tunes; use for example problem=logit_scaling"
+        )
+
+
+def check_choices(choices: Mapping[str, Any], overridden: set[str], components: Components) -> None:
+    """Checks that no group was chosen by hand that nothing uses.
+
+    Args:
+        choices: the chosen name of every group.
+        overridden: the groups that the user chose on the command line.
+
+    Raises:
+        ValueError: naming the group.
+    """
+    if components.problem.uses_data:
+        return
+    for group in ("dataset", "partition", "model"):
+        if group in overridden:
+            raise ValueError(
+                f"{group}={choices[group]}: problem {type(components.problem).__name__} uses no {group}; leave it out"
+            )
+
+
+DTYPES = ("float32", "float64")

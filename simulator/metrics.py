@@ -1,0 +1,87 @@
+"""What is reported of a run: means and tails over nodes, consensus, traffic and time.
+
+Shapes: N local nodes, M all nodes.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from simulator.algorithms.base import Algorithm, State, consensus_distance
+from simulator.network import Network
+from simulator.problems.base import Problem
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation.
+
+    Attributes:
+        numbers: metric name to number.
+        per_node: metric name to its value at every node, [M].
+    """
+
+    numbers: dict[str, float]
+    per_node: dict[str, Tensor]
+
+
+def evaluate(
+    algorithm: Algorithm, state: State, step: int, problem: Problem, network: Network, *, is_last: bool = False
+) -> Evaluation:
+    """Evaluates the state after ``step`` completed steps; every process must call it. Does not change the state."""
+    params = algorithm.estimate(state)
+    local = problem.evaluate(params, algorithm.hparams(state, problem))
+    numbers: dict[str, float] = {}
+    further = algorithm.diagnose(state, step - 1, problem, network, is_last=is_last) if step else {}
+    for name, value in further.items():
+        if isinstance(value, Tensor):
+            local[name] = value
+        else:
+            numbers[name] = value
+    names = sorted(local)
+    columns = torch.stack([local[name].detach().double() for name in names], dim=1)
+    table = network.gather(columns).cpu()
+    per_node = {name: table[:, i] for i, name in enumerate(names)}
+    for name, values in per_node.items():
+        numbers[name] = float(values.nanmean())
+        if name.endswith("/accuracy"):
+            numbers[f"{name}_p10"] = float(values.nanquantile(0.1))
+    numbers["consensus_distance"] = consensus_distance(params, network)
+    numbers |= traffic(network)
+    return Evaluation(numbers, per_node)
+
+
+def traffic(network: Network) -> dict[str, float]:
+    """The ledger's totals under their metric names; every process must call it."""
+    ledger = network.ledger
+    wire_bytes, evaluation_bytes = network.wire_totals()
+    numbers: dict[str, float] = {
+        "comm/bytes": ledger.bytes,
+        "comm/messages": ledger.messages,
+        "comm/wire_bytes": wire_bytes,
+        "comm/evaluation_bytes": evaluation_bytes,
+        "time/sim_s": ledger.link_time_s,
+    }
+    for phase, counts in ledger.phases.items():
+        numbers[f"comm/bytes_{phase}"] = counts.bytes
+    return numbers
+
+
+def require_finite(state: State, step: int, last_finite_step: int, nodes: range) -> None:
+    """Stops a run that has diverged.
+
+    Raises:
+        FloatingPointError: naming the state, the node and the step.
+    """
+    for name, rows in state.items():
+        if torch.isfinite(rows.sum()):
+            continue
+        finite = torch.isfinite(rows.reshape(len(rows), -1)).all(dim=1)
+        if bool(finite.all()):
+            continue
+        node = nodes[int((~finite).nonzero()[0])]
+        raise FloatingPointError(
+            f"NaN or infinity in {name} of node {node} after step {step} (all was finite after step "
+            f"{last_finite_step}); a smaller learning rate or step size usually helps"
+        )
