@@ -74,7 +74,7 @@ def require_stochasticity(algorithm: str, graph: Graph, allowed: tuple[str, ...]
     if graph.stochasticity not in allowed:
         raise ValueError(
             f"algorithm={algorithm} needs {' or '.join(allowed)}-stochastic weights, and graph "
-            f"{type(graph).__name__} is {graph.stochasticity}-stochastic; {remedy}"
+            f"{graph.description} is {graph.stochasticity}-stochastic; {remedy}"
         )
 
 

@@ -73,7 +73,7 @@ def _describe(graph: Graph, most_edges: int) -> str:
     words = {"double": "doubly stochastic", "column": "columns sum to 1", "row": "rows sum to 1"}
     kind, num_edges = ("directed", most_edges) if graph.directed else ("undirected", most_edges // 2)
     period = "random rounds" if graph.period is None else "static" if graph.period == 1 else f"period {graph.period}"
-    name = f"{type(graph).__name__} with {graph.num_nodes} nodes"
+    name = f"{graph.description} on {graph.num_nodes} nodes"
     return f"{name}\n{num_edges} {kind} edges a round, {period}, {words[graph.stochasticity]}"
 
 

@@ -7,7 +7,7 @@ carry the node's own share and send nothing.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -70,13 +70,18 @@ class Graph(ABC):
         mixes: False only for schedules that never connect all nodes on purpose (isolated nodes).
     """
 
-    mixes: ClassVar[bool] = True
+    mixes: bool = True
 
     def __init__(self, *, num_nodes: int, seed: int = 0) -> None:
         if num_nodes < 1:
             raise ValueError(f"graph.num_nodes={num_nodes}: at least one node is needed")
         self.num_nodes = num_nodes
         self.seed = seed
+
+    @property
+    def description(self) -> str:
+        """What messages and figures call the schedule."""
+        return type(self).__name__
 
     @property
     @abstractmethod

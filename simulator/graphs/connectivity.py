@@ -36,7 +36,7 @@ def check_mixes(graph: Graph, *, num_rounds: int = 100) -> None:
     cut_off = np.flatnonzero(labels == np.argmin(sizes))
     named = ", ".join(map(str, cut_off[:_NUM_NAMED])) + (", ..." if len(cut_off) > _NUM_NAMED else "")
     raise ValueError(
-        f"graph {type(graph).__name__} cannot mix: over {rounds} round{'s' if rounds > 1 else ''} its edges leave "
+        f"graph {graph.description} cannot mix: over {rounds} round{'s' if rounds > 1 else ''} its edges leave "
         f"{count} strongly connected components of {graph.num_nodes} nodes (cut off, for example: node {named}); "
         "give it more edges, another seed, or use graph=self_loop for training without communication"
     )
@@ -53,7 +53,7 @@ def check_stochastic(graph: Graph, *, num_rounds: int = 3) -> None:
         found = stochasticity_of(edges.source, edges.target, edges.weight, graph.num_nodes)
         if found not in ("double", graph.stochasticity):
             raise ValueError(
-                f"graph {type(graph).__name__} declares stochasticity {graph.stochasticity!r}, but in round {step} "
+                f"graph {graph.description} declares stochasticity {graph.stochasticity!r}, but in round {step} "
                 f"{'neither rows nor columns' if found is None else f'only the {found}s'} of its mixing matrix sum "
                 f"to 1 within {SUM_TOLERANCE}"
             )

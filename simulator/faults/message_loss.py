@@ -1,0 +1,41 @@
+"""Messages that get lost: every one of a round on its own, with the same probability.
+
+Definition: in round t the message j -> i is lost if u < probability with a fresh u ~ U[0, 1) for (j, i, t). On a
+symmetric doubly stochastic schedule a pair draws one u, and both of its messages are lost or none. Where the weights
+go, and what the schedule then declares, is told in :mod:`simulator.faults.base`.
+Sends: the messages that are not lost; lost ones are not counted.
+Source: symmetric link failures of Kar and Moura, "Distributed consensus algorithms in sensor networks with imperfect
+communication", IEEE TSP 2009, and packet drops of Hadjicostis, Vaidya and Dominguez-Garcia, "Robust distributed average
+consensus via exchange of running sums", IEEE TAC 2016.
+Departures: the sender knows of the loss and keeps its share; in the latter, running sums make up for losses that nobody
+knows of.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.faults.base import FaultyGraph
+from simulator.graphs.base import Edges
+from simulator.randomness import uniforms
+
+
+class MessageLoss(FaultyGraph):
+    """Loses messages; see the base class for the arguments."""
+
+    @property
+    def directed(self) -> bool:
+        """Losses are mutual only on symmetric doubly stochastic schedules; a single node has no edge."""
+        return not self._in_pairs and self.num_nodes > 1
+
+    @property
+    def _in_pairs(self) -> bool:
+        return self.stochasticity == "double"
+
+    def is_down(self, edges: Edges, step: int) -> npt.NDArray[np.bool_]:
+        """One draw for every directed edge, or for every pair."""
+        first, second = edges.source, edges.target
+        if self._in_pairs:
+            first, second = np.minimum(first, second), np.maximum(first, second)
+        draws = uniforms(self.seed, "fault/message", first * self.num_nodes + second, step, 1)
+        down: npt.NDArray[np.bool_] = draws[:, 0] < self.probability
+        return down

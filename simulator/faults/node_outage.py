@@ -1,0 +1,32 @@
+"""Nodes that are cut off for a round, each on its own, with the same probability.
+
+Definition: in round t node i is down if u < probability with a fresh u ~ U[0, 1) for (i, t). A node that is down
+neither sends nor receives, and keeps what it has; it goes on computing. Where the weights of the messages that it
+would have sent or received go, and what the schedule then declares, is told in :mod:`simulator.faults.base`.
+Sends: the messages between nodes that are up; others are not counted.
+Source: standard.
+Departures: none.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.faults.base import FaultyGraph
+from simulator.graphs.base import Edges
+from simulator.randomness import uniforms
+
+
+class NodeOutage(FaultyGraph):
+    """Takes nodes down for a round; see the base class for the arguments."""
+
+    @property
+    def directed(self) -> bool:
+        """Both directions of a pair fail together, so this is what the schedule beneath says."""
+        return self.graph.directed
+
+    def is_down(self, edges: Edges, step: int) -> npt.NDArray[np.bool_]:
+        """One draw for every node; an edge needs both of its ends."""
+        draws = uniforms(self.seed, "fault/node", np.arange(self.num_nodes), step, 1)
+        down = draws[:, 0] < self.probability
+        either: npt.NDArray[np.bool_] = down[edges.source] | down[edges.target]
+        return either

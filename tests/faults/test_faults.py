@@ -1,0 +1,262 @@
+"""The battery over every fault in conf/faults on every schedule in conf/graph, and what single faults promise."""
+
+import inspect
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hydra.utils import get_class, instantiate
+from omegaconf import OmegaConf
+
+from simulator.algorithms.dsgd import DSGD
+from simulator.config import build, check
+from simulator.faults.base import FaultyGraph
+from simulator.faults.message_loss import MessageLoss
+from simulator.faults.node_outage import NodeOutage
+from simulator.graphs.base import Edges, PeriodicGraph
+from simulator.graphs.connectivity import check_mixes, check_stochastic
+from simulator.graphs.fully_connected import FullyConnected
+from simulator.graphs.one_peer_exponential import OnePeerExponential
+from simulator.graphs.random_directed import RandomDirected
+from simulator.graphs.ring import Ring
+from simulator.network import Network
+from simulator.placement import Placement
+from simulator.schedules import Constant
+
+CONF = Path(__file__).parents[2] / "conf"
+FAULTS = sorted(path.stem for path in (CONF / "faults").glob("*.yaml") if path.stem != "none")
+GRAPHS = sorted(path.stem for path in (CONF / "graph").glob("*.yaml"))
+NUM_NODES = 6
+ROUNDS = range(30)
+
+
+class Matrix(PeriodicGraph):
+    """A static schedule given by its matrix."""
+
+    def __init__(self, matrix, stochasticity):
+        self.matrix = np.asarray(matrix, dtype=float)
+        super().__init__(num_nodes=len(self.matrix))
+        self._stochasticity = stochasticity
+
+    @property
+    def stochasticity(self):
+        return self._stochasticity
+
+    @property
+    def directed(self):
+        return bool(((self.matrix != 0) != (self.matrix != 0).T).any())
+
+    def build(self, phase):
+        return Edges.from_matrix(self.matrix)
+
+
+def make(graph: str, folder: Path, fault: str | None = None, num_nodes: int = NUM_NODES, **changes):
+    """A schedule from conf/graph with a fault from conf/faults."""
+    root = {"num_nodes": num_nodes, "seed": 3, "graph": OmegaConf.load(CONF / "graph" / f"{graph}.yaml")}
+    if graph == "file":
+        path = folder / "path.txt"
+        path.write_text("".join(f"{i} {i + 1}\n" for i in range(num_nodes - 1)))
+        root["graph"].path = str(path)
+    config = OmegaConf.create(root)
+    built = instantiate(config.graph)
+    if fault is None:
+        return built
+    config.faults = OmegaConf.load(CONF / "faults" / f"{fault}.yaml")
+    config.faults.probability = 0.4
+    config.faults.update(changes)
+    return instantiate(config.faults, graph=built)
+
+
+@pytest.fixture(params=FAULTS)
+def fault(request):
+    return request.param
+
+
+@pytest.fixture(params=GRAPHS)
+def pair(request, fault, tmp_path):
+    """A schedule and the same one with a fault."""
+    return make(request.param, tmp_path), make(request.param, tmp_path, fault)
+
+
+def test_sums_are_as_declared_and_shares_return_to_self_loops(pair):
+    plain, faulty = pair
+    asymmetric = False
+    fewer = 0
+    for step in ROUNDS:
+        before, after = (graph.edges(step).to_matrix(NUM_NODES) for graph in pair)
+        off = ~np.eye(NUM_NODES, dtype=bool)
+        # What is up keeps its weight; nothing appears that was not there.
+        np.testing.assert_array_equal(after[off & (after != 0)], before[off & (after != 0)])
+        assert (np.diag(after) >= np.diag(before)).all()
+        fewer += np.count_nonzero(before) - np.count_nonzero(after)
+        if faulty.stochasticity in ("double", "row"):
+            np.testing.assert_allclose(after.sum(axis=1), 1, rtol=0, atol=1e-12)
+        if faulty.stochasticity in ("double", "column"):
+            np.testing.assert_allclose(after.sum(axis=0), 1, rtol=0, atol=1e-12)
+        asymmetric |= bool(((after != 0) != (after != 0).T).any())
+    assert faulty.directed == asymmetric
+    assert (fewer > 0) == plain.mixes
+    assert faulty.mixes == plain.mixes
+    check_stochastic(faulty)
+    check_mixes(faulty)
+
+
+def test_edges_are_sorted_read_only_and_pure_in_the_step(pair, fault, tmp_path):
+    _, faulty = pair
+    steps = [0, 1, 5, 1000]
+    first = {step: faulty.edges(step) for step in steps}
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    for step in reversed(steps):
+        edges = faulty.edges(step)
+        for field in ("source", "target", "weight"):
+            np.testing.assert_array_equal(getattr(edges, field), getattr(first[step], field))
+            assert not getattr(edges, field).flags.writeable
+        assert (np.diff(edges.target * NUM_NODES + edges.source) > 0).all()
+        assert edges.source.dtype == edges.target.dtype == np.int64
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
+    torch.testing.assert_close(torch.get_rng_state(), before[1], rtol=0, atol=0)
+    assert faulty.period is None
+
+
+def test_probability_0_changes_nothing_and_one_node_has_nothing_to_lose(fault, tmp_path):
+    plain, faulty = make("random_directed", tmp_path), make("random_directed", tmp_path, fault, probability=0.0)
+    for step in ROUNDS:
+        np.testing.assert_array_equal(faulty.edges(step).to_matrix(NUM_NODES), plain.edges(step).to_matrix(NUM_NODES))
+    alone = make("random_directed", tmp_path, fault, num_nodes=1)
+    assert alone.edges(0).to_matrix(1).tolist() == [[1.0]]
+    assert not alone.directed
+
+
+def test_seed_and_step_change_the_faults(fault, tmp_path):
+    codes = {
+        edges.weight.tobytes() + edges.source.tobytes()
+        for seed in range(5)
+        for step in range(5)
+        for edges in [make("fully_connected", tmp_path, fault, num_nodes=20, seed=seed).edges(step)]
+    }
+    assert len(codes) == 25
+
+
+@pytest.mark.parametrize("probability", [-0.1, 1.0, float("nan")])
+def test_bad_probability_is_refused(fault, probability):
+    module = OmegaConf.load(CONF / "faults" / f"{fault}.yaml")["_target_"]
+    with pytest.raises(ValueError, match=r"faults\.probability=.*expected a number in \[0, 1\)"):
+        get_class(module)(graph=Ring(num_nodes=3), probability=probability, seed=0)
+
+
+def test_yaml_lists_every_constructor_argument_with_a_comment(fault):
+    file = CONF / "faults" / f"{fault}.yaml"
+    config = OmegaConf.load(file)
+    target = get_class(config["_target_"])
+    assert issubclass(target, FaultyGraph)
+    assert set(config) - {"_target_"} == set(inspect.signature(target).parameters) - {"graph"}
+    assert all("  # " in line for line in file.read_text().splitlines())
+    assert config["_target_"].split(".")[-2] == fault
+
+
+def test_rates_of_loss_are_the_probability():
+    """40 rounds of 20 * 19 edges: the rate is within 4 standard deviations."""
+    num_nodes, probability = 20, 0.3
+    rounds = range(40)
+    lost = NodeOutage(graph=FullyConnected(num_nodes=num_nodes), probability=probability, seed=1)
+    down = [num_nodes - np.unique(e.source[e.source != e.target]).size for e in map(lost.edges, rounds)]
+    assert abs(np.mean(down) / num_nodes - probability) < 4 * (0.21 / (40 * num_nodes)) ** 0.5
+    directed = RandomDirected(num_nodes=num_nodes, rate_low=1, rate_high=1)
+    faulty = MessageLoss(graph=directed, probability=probability, seed=1)
+    up = np.mean([(e.source != e.target).sum() for e in map(faulty.edges, rounds)]) / (num_nodes * (num_nodes - 1))
+    assert abs(1 - up - probability) < 4 * (0.21 / (40 * num_nodes * (num_nodes - 1))) ** 0.5
+
+
+def test_message_loss_is_mutual_on_symmetric_weights_and_one_way_on_others():
+    mutual = MessageLoss(graph=FullyConnected(num_nodes=5), probability=0.5, seed=0)
+    assert mutual.stochasticity == "double"
+    for step in ROUNDS:
+        matrix = mutual.edges(step).to_matrix(5)
+        np.testing.assert_array_equal(matrix, matrix.T)
+    one_way = MessageLoss(graph=RandomDirected(num_nodes=5, rate_low=1, rate_high=1), probability=0.5, seed=0)
+    halves = [one_way.edges(step).to_matrix(5) for step in ROUNDS]
+    assert any(((m != 0) != (m != 0).T).any() for m in halves)
+
+
+def test_a_node_that_is_down_is_alone():
+    faulty = NodeOutage(graph=FullyConnected(num_nodes=5), probability=0.5, seed=0)
+    seen = 0
+    for step in ROUNDS:
+        matrix = faulty.edges(step).to_matrix(5)
+        alone = np.flatnonzero(np.diag(matrix) == 1)
+        seen += alone.size
+        others = np.setdiff1d(np.arange(5), alone)
+        np.testing.assert_array_equal(matrix[np.ix_(alone, alone)], np.eye(alone.size))
+        assert (matrix[np.ix_(others, others)] > 0).all()
+        assert not matrix[np.ix_(alone, others)].any()
+        assert not matrix[np.ix_(others, alone)].any()
+    assert 0 < seen < 5 * len(ROUNDS)
+
+
+@pytest.mark.parametrize("kind", [MessageLoss, NodeOutage])
+def test_row_stochastic_weights_return_to_the_receiver(kind):
+    rng = np.random.default_rng(0)
+    matrix = rng.uniform(0.1, 1, (5, 5))
+    faulty = kind(graph=Matrix(matrix / matrix.sum(axis=1, keepdims=True), "row"), probability=0.4, seed=0)
+    assert faulty.stochasticity == "row"
+    check_stochastic(faulty, num_rounds=30)
+
+
+@pytest.mark.parametrize("kind", [MessageLoss, NodeOutage])
+def test_doubly_stochastic_weights_that_are_not_symmetric_become_column_stochastic(kind):
+    shift = np.roll(np.eye(5), 1, axis=0)
+    # A symmetric support whose two directions carry different weights, and a self-weight of 0.
+    skewed = Matrix(0.7 * shift + 0.3 * shift.T, "double")
+    assert not skewed.directed
+    for graph in (skewed, OnePeerExponential(num_nodes=5)):
+        faulty = kind(graph=graph, probability=0.4, seed=0)
+        assert faulty.stochasticity == "column"
+        check_stochastic(faulty, num_rounds=30)
+        rows = [faulty.edges(step).to_matrix(5).sum(axis=1) for step in ROUNDS]
+        assert max(np.abs(row - 1).max() for row in rows) > 0.1
+    assert kind(graph=OnePeerExponential(num_nodes=2), probability=0.4, seed=0).stochasticity == "double"
+
+
+def test_push_sum_keeps_its_mass_and_finds_the_mean(fault, tmp_path):
+    graph = make("random_directed", tmp_path, fault)
+    network = Network(graph, Placement(NUM_NODES), torch.device("cpu"))
+    start = torch.randn(NUM_NODES, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x, weight = start.clone(), torch.ones(NUM_NODES, dtype=torch.float64)
+    for step in range(150):
+        x, weight = network.mix((x, weight), step)
+        torch.testing.assert_close(x.sum(dim=0), start.sum(dim=0), rtol=0, atol=1e-12)
+        torch.testing.assert_close(weight.sum(), torch.tensor(float(NUM_NODES)).double(), rtol=0, atol=1e-12)
+    torch.testing.assert_close(x / weight[:, None], start.mean(dim=0).expand_as(start), rtol=0, atol=1e-10)
+
+
+def test_only_messages_that_arrive_are_counted(fault, tmp_path):
+    graph = make("fully_connected", tmp_path, fault)
+    network = Network(graph, Placement(NUM_NODES), torch.device("cpu"))
+    expected = 0
+    for step in range(10):
+        network.mix((torch.zeros(NUM_NODES, 3),), step)
+        expected += int((graph.edges(step).source != graph.edges(step).target).sum())
+    assert network.ledger.messages == expected < 10 * NUM_NODES * (NUM_NODES - 1)
+    assert network.ledger.bytes == 12 * expected
+
+
+def test_dsgd_is_allowed_on_symmetric_weights_and_refused_on_others(composed, fault):
+    algorithm = DSGD(lr=0.1, lr_schedule=Constant(), momentum=0.0, order="adapt_then_combine")
+    settings = composed("algorithm=dsgd", "graph=ring", "problem=quadratic", f"faults={fault}", "num_nodes=6")
+    components = build(settings)
+    assert isinstance(components.graph, FaultyGraph)
+    assert isinstance(components.graph.graph, Ring)
+    assert components.graph.seed == settings["seed"]
+    check(settings, components, 1)
+    refused = get_class(settings["faults"]["_target_"])(graph=OnePeerExponential(num_nodes=6), probability=0.1)
+    name = type(refused).__name__
+    with pytest.raises(ValueError, match=f"OnePeerExponential with {name} is column-stochastic; use algorithm=sgp"):
+        algorithm.check_graph(refused)
+
+
+def test_a_schedule_that_a_fault_cuts_is_refused():
+    """99.9 % of the messages of a ring of 50 nodes are lost: 100 rounds do not connect it."""
+    graph = MessageLoss(graph=Ring(num_nodes=50), probability=0.999, seed=0)
+    with pytest.raises(ValueError, match=r"graph Ring with MessageLoss cannot mix: over 100 rounds"):
+        check_mixes(graph)
