@@ -1,0 +1,131 @@
+"""Every YAML of every group composes, fits its class and is commented; every experiment runs."""
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+from hydra.utils import get_class, instantiate
+
+from simulator import config
+from simulator.processes import World
+from simulator.run import Job, run
+
+CONF = Path(__file__).parents[2] / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment")
+FILES = [file for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
+EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
+# What the defaults of a YAML leave open on purpose.
+REQUIRED = {"graph/file": "graph.path=somewhere.txt"}
+# Arguments that the simulator adds itself.
+ADDED = {"model": {"input_shape", "num_classes"}, "faults": {"graph"}}
+
+
+def name_of(file: Path) -> str:
+    return file.relative_to(CONF).with_suffix("").as_posix()
+
+
+def test_the_groups_are_the_sections_of_the_schema(composed):
+    scalars = {"num_nodes", "num_steps", "seed", "eval_every", "dtype", "device", "compute", "num_threads", "timeout_s"}
+    scalars |= {"data_root", "resume", "figures", "checkpoint", "link"}
+    assert set(composed()) - scalars == set(GROUPS)
+    assert all((CONF / group / "none.yaml").is_file() for group in ("compressor", "faults", "logger"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_component_composes_fits_its_class_and_is_commented(file, composed):
+    group, name = file.parent.name, file.stem
+    overrides = [f"{group}={name}"] + [value for key, value in REQUIRED.items() if key == f"{group}/{name}"]
+    settings = composed(*overrides)[group]
+    lines = [line for line in file.read_text().splitlines() if line.strip()]
+    if name == "none":
+        assert settings == {}
+        assert lines[0].startswith("# ")
+        return
+    # A _target_ says by itself what it is; every setting, also of nested components, says what it means.
+    uncommented = [
+        line for line in lines if "_target_:" not in line and not line.startswith("#") and "  # " not in line
+    ]
+    assert not uncommented
+    if group == "launcher":
+        assert list(settings) == ["num_processes"]
+        return
+    target = get_class(settings["_target_"])
+    arguments = set(inspect.signature(target).parameters) - ADDED.get(group, set())
+    assert {key for key in settings if key not in ("_target_", "_partial_")} == arguments
+    assert settings.get("_partial_", False) is (group == "model")
+    graph = instantiate(composed("graph=ring")["graph"])
+    built = instantiate(settings, **({"graph": graph} if group == "faults" else {}))
+    assert (built.func if group == "model" else type(built)) is target
+
+
+def test_every_root_setting_is_commented():
+    lines = (CONF / "config.yaml").read_text().split("  - experiment: null\n")[1].split("hydra:\n")[0].splitlines()
+    assert all("  # " in line or line == "checkpoint:" for line in lines if line)
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=name_of)
+def test_experiment_composes_and_runs_two_steps(file, composed, tmp_path, one_thread):
+    assert file.read_text().startswith("# @package _global_\n# ")
+    overrides = [f"experiment={file.relative_to(CONF / 'experiment').with_suffix('').as_posix()}"]
+    raw = composed(*overrides)
+    config.check(raw, config.build(raw), 1)
+    overrides += ["num_steps=2", "num_threads=1", "figures=false", "compute=vmap", "device=cpu", "logger=none"]
+    overrides += ["num_nodes=3"]
+    small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3}
+    overrides += [f"algorithm.{key}={value}" for key, value in small.items() if key in raw["algorithm"]]
+    for key in ("num_nodes", "num_components", "num_clusters"):
+        if isinstance(raw["partition"].get(key), int):
+            overrides.append(f"partition.{key}={min(3, raw['partition'][key])}")
+    settings = composed(*overrides)
+    components = config.build(settings)
+    if components.dataset is not None:
+        try:
+            components.dataset.load()
+        except ValueError as error:
+            pytest.skip(f"its data are not here: {error}")
+    run(Job(settings, str(tmp_path)), World(), None)
+    records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == [0, 2]
+    assert json.loads((tmp_path / "summary.json").read_text())["step"] == 2
+
+
+def test_a_misspelt_setting_is_an_error_that_lists_the_right_ones(composed):
+    settings = composed("problem=quadratic")
+    settings["algorithm"]["lrr"] = 1.0
+    with pytest.raises(ValueError, match=r"algorithm\.lrr is no setting of SGP; it has: lr, lr_schedule, order"):
+        config.build(settings)
+
+
+def test_a_misspelt_fault_setting_does_not_list_the_graph(composed):
+    settings = composed("problem=quadratic", "faults=message_loss")
+    settings["faults"]["rate"] = 1.0
+    with pytest.raises(ValueError, match=r"faults\.rate is no setting of MessageLoss; it has: probability, seed$"):
+        config.build(settings)
+
+
+def test_a_component_without_a_class_or_with_an_unknown_one_is_an_error(composed):
+    settings = composed("problem=quadratic")
+    with pytest.raises(ValueError, match=r"algorithm: its file in conf/algorithm/ needs a _target_"):
+        config.build({**settings, "algorithm": {"lr": 1.0}})
+    with pytest.raises(ValueError, match=r"^algorithm: .*nowhere"):
+        config.build({**settings, "algorithm": {"_target_": "simulator.algorithms.nowhere.SGP"}})
+
+
+def test_a_value_that_a_component_refuses_comes_as_its_own_line(composed):
+    settings = composed("problem=quadratic", "algorithm.lr=-1")
+    with pytest.raises(ValueError, match=r"^algorithm\.lr=-1: expected a positive number$"):
+        config.build(settings)
+
+
+def test_unknown_root_keys_and_types_are_refused(composed):
+    with pytest.raises(Exception, match="num_nods"):
+        composed("num_nods=3")
+    with pytest.raises(Exception, match="num_nodes"):
+        composed("num_nodes=three")
+
+
+def test_settings_of_one_file_come_through(composed):
+    settings = composed("graph=random_directed", "graph.rate_low=0.25", "seed=9")
+    graph = config.build(settings).graph
+    assert (graph.rate_low, graph.seed, graph.num_nodes) == (0.25, 9, 16)
