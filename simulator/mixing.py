@@ -111,7 +111,8 @@ class Plan:
             local = WeightMatrix(target, source, weight, (len(nodes), len(nodes)))
             nothing = np.zeros(0, dtype=np.int64)
             remote = WeightMatrix(nothing, nothing, np.zeros(0), (len(nodes), 0))
-            return cls(links, (), (), local, remote, source, target, weight, source)
+            # Copies, because the arrays of an edge list are read-only and torch.from_numpy wants to write.
+            return cls(links, (), (), local, remote, source.copy(), target.copy(), weight.copy(), source.copy())
 
         source_is_local = (edges.source >= nodes.start) & (edges.source < nodes.stop)
         target_is_local = (edges.target >= nodes.start) & (edges.target < nodes.stop)

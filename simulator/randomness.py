@@ -39,7 +39,8 @@ def torch_seed(seed: int, stream: str, node: int = 0, step: int = 0) -> Iterator
     Only for library code that offers no generator argument, such as the initialisation of ``nn.Module``.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_key(seed, stream, node, step) % 2**63)
+        # torch.manual_seed would seed the generators of all devices, and nobody would restore those.
+        torch.default_generator.manual_seed(derive_key(seed, stream, node, step) % 2**63)
         yield
 
 
