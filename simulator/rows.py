@@ -54,12 +54,17 @@ Layer = nn.Flatten | nn.Linear | nn.ReLU | nn.Conv2d | nn.MaxPool2d
 
 
 def plain_chain(module: nn.Module) -> list[Layer] | None:
-    """The layers of an ``nn.Sequential`` made of Flatten, Linear, ReLU, Conv2d and MaxPool2d; None for other models."""
-    if not isinstance(module, nn.Sequential):
+    """The layers of an ``nn.Sequential`` made of Flatten, Linear, ReLU, Conv2d and MaxPool2d; None for other models.
+
+    Subclasses with a forward pass of their own and layers with parameters that stand in two places are other models.
+    """
+    if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
     layers: list[Any] = list(module)
     known = (nn.Flatten, nn.Linear, nn.ReLU, nn.Conv2d, nn.MaxPool2d)
-    if not all(isinstance(layer, known) for layer in layers):
+    if not all(type(layer) in known for layer in layers):
+        return None
+    if sum(len(list(layer.parameters())) for layer in layers) != len(list(module.parameters())):
         return None
     if any(isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros" for layer in layers):
         return None

@@ -10,7 +10,8 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up. A module imports from lower lines, or from its own package; never from its own line or above.
 LAYERS = (
-    ("errors", "randomness", "placement", "schedules", "tuning", "rows", "ledger", "processes", "resume"),
+    ("errors", "randomness", "placement", "schedules", "tuning", "rows", "ledger", "world"),
+    ("processes", "resume"),
     ("compute", "graphs", "models", "compressors", "loggers"),
     ("data", "mixing", "faults", "figures"),
     ("network", "problems"),
