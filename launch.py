@@ -17,6 +17,8 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 from simulator import processes  # noqa: E402
+from simulator.errors import SHOWS_TRACEBACKS, describe_error  # noqa: E402
+from simulator.world import World, detect_world  # noqa: E402
 
 log = logging.getLogger("launch")
 
@@ -26,25 +28,30 @@ STOP = "stop"
 def main() -> int:
     """Leads or follows; returns the exit status."""
     try:
-        world = processes.detect_world()
-    except ValueError as error:
+        world = detect_world()
+        return follow(world) if world is not None and world.rank > 0 else lead(world)
+    except (ValueError, processes.RunError) as error:
         return fail(error)
-    if world is not None and world.rank > 0:
-        return follow(world)
-    return lead(world)
 
 
-def fail(error: BaseException) -> int:
-    """Prints the one line with which a launch ends that failed; HYDRA_FULL_ERROR=1 adds the traceback."""
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+def fail(error: BaseException, where: str = "") -> int:
+    """Says in one line on standard error, and in the log of the run, why it failed; returns the exit status.
+
+    HYDRA_FULL_ERROR=1 adds the traceback.
+    """
+    line = f"{where}{describe_error(error)}"
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, line, (), None))
+    if SHOWS_TRACEBACKS:
         import traceback
 
         traceback.print_exception(error)
-    print(f"hypergossip: {processes.describe_error(error)}", file=sys.stderr, flush=True)
+    print(f"hypergossip: {line}", file=sys.stderr, flush=True)
     return 1
 
 
-def follow(world: processes.World) -> int:
+def follow(world: World) -> int:
     """Runs whatever rank 0 announces until there is nothing any more."""
     import simulator.run  # while rank 0 composes
 
@@ -55,33 +62,43 @@ def follow(world: processes.World) -> int:
             return 1
         order = json.loads(message)
         if order["kind"] == STOP:
+            launch.leave()
             return int(order["status"])
         job = simulator.run.Job(**order["job"])
         try:
             launch.run(lambda store, job=job: simulator.run.run(job, world, store))
-        except Exception as error:
-            # Rank 0 reports the cause; the next job may be fine.
-            log.debug("rank %d: %s", world.rank, error)
+        except SystemExit:
+            continue  # stopped by a signal; rank 0 knows as well and says so
+        except (ValueError, processes.RunError) as error:
+            # Rank 0 reports the cause, and the next job may be fine; unless there is no rank 0 any more.
+            if launch.speaks_for_rank_0:
+                fail(error)
+            if 0 in launch.lost:
+                return 1
 
 
-def lead(world: processes.World | None) -> int:
+def lead(world: World | None) -> int:
     """Composes with Hydra and runs every job."""
     import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
     from omegaconf import DictConfig
 
     from simulator.config import register_schema
 
     register_schema()
     launch: processes.Launch | None = None
-    previous = previous_attempt() if world is not None else None
+    status = 0
+    previous = previous_attempt()
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
 
     @hydra.main(version_base="1.3", config_path="conf", config_name="config")
     def run_job(composed: DictConfig) -> None:
-        nonlocal launch
-        if world is not None:
-            remember_attempt(world)
+        nonlocal launch, status
+        hydra_config = HydraConfig.get()
+        is_sweep = hydra_config.mode == RunMode.MULTIRUN
+        remember_attempt(hydra_config.sweep.dir if is_sweep else hydra_config.runtime.output_dir)
         try:
             job = prepare(composed, world, restarted=previous is not None)
             if job is None:
@@ -90,22 +107,23 @@ def lead(world: processes.World | None) -> int:
                 launch = processes.Launch.join(world, composed.timeout_s)
             execute(job, world, launch)
         except Exception as error:
-            log.error("%s", processes.describe_error(error))
-            error.already_logged = True  # type: ignore[attr-defined]
-            raise
+            where = f"job {hydra_config.job.num} ({hydra_config.job.override_dirname}): " if is_sweep else ""
+            status = fail(error, where)
+            if launch is not None and (launch.lost or launch.signals):
+                raise SystemExit(status) from error  # no job can run any more
 
-    asked_for_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's own report
-    status = 0
     try:
         run_job()
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
+        print("hypergossip: interrupted", file=sys.stderr)
         status = processes.STOPPED_EXIT_CODE
     except Exception as error:
-        os.environ["HYDRA_FULL_ERROR"] = "1" if asked_for_traceback else "0"
-        status = 1 if getattr(error, "already_logged", False) and not asked_for_traceback else fail(error)
+        status = fail(error)
+    if status == 0:
+        forget_attempt()
     if world is not None and world.world_size > 1:
         if launch is None:
             launch = processes.Launch.join(world)
@@ -114,7 +132,7 @@ def lead(world: processes.World | None) -> int:
     return status
 
 
-def prepare(composed: Any, world: processes.World | None, restarted: bool) -> Any:
+def prepare(composed: Any, world: World | None, restarted: bool) -> Any:
     """Resolves and checks the configuration; None for a job that an earlier attempt has finished."""
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -127,17 +145,18 @@ def prepare(composed: Any, world: processes.World | None, restarted: bool) -> An
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir).resolve()
     overrides = list(hydra_config.overrides.task)
-    resume_from = ""
-    if restarted:
-        if (folder / "summary.json").is_file():
-            log.info("%s is finished already", folder)
-            return None
-        resume_from = str(folder) if find(folder) else ""
+    if restarted and (folder / "summary.json").is_file():
+        log.info("%s is finished already", folder)
+        return None
     settings = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     assert isinstance(settings, dict)
-    if settings["resume"] and not resume_from:
+    config.check_keys(settings)
+    resume_from = ""
+    if settings["resume"]:
         resume_from = str(Path(settings["resume"]).resolve())
         settings = continued_config(settings, Path(resume_from), overrides)
+    if restarted and find(folder):
+        resume_from = str(folder)
     num_processes = settings["launcher"]["num_processes"]
     if num_processes < 1:
         raise ValueError(f"launcher.num_processes={num_processes}: expected at least 1")
@@ -154,7 +173,7 @@ def prepare(composed: Any, world: processes.World | None, restarted: bool) -> An
     return Job(settings, str(folder), resume_from, sys.argv, STARTED_AT)
 
 
-def execute(job: Any, world: processes.World | None, launch: processes.Launch | None) -> None:
+def execute(job: Any, world: World | None, launch: processes.Launch | None) -> None:
     """Runs one job on the processes that there are, or on local ones that it starts."""
     from simulator.run import run
 
@@ -164,33 +183,39 @@ def execute(job: Any, world: processes.World | None, launch: processes.Launch | 
     elif job.config["launcher"]["num_processes"] > 1:
         processes.run_local(job.config["launcher"]["num_processes"], lambda rank, store: run(job, rank, store))
     else:
-        run(job, processes.World(), None)
+        run(job, World(), None)
 
 
-def attempts_file() -> Path:
-    """Where a restarted launch finds what the attempt before it was writing; one per torchrun."""
-    name = f"hypergossip-{os.environ.get('TORCHELASTIC_RUN_ID', 'none')}-{os.getppid()}"
-    return Path(tempfile.gettempdir()) / name
+def attempts_file() -> Path | None:
+    """Where a restarted launch finds what the attempt before it was writing; None when nobody restarts us."""
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) == 0:
+        return None
+    return Path(tempfile.gettempdir()) / f"hypergossip-{os.environ['TORCHELASTIC_RUN_ID']}-{os.getppid()}"
 
 
 def previous_attempt() -> str | None:
     """The folder of the attempt before this one, when torchrun (``--max-restarts``) has restarted us."""
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0 or not attempts_file().is_file():
+    path = attempts_file()
+    if path is None or not path.is_file():
         return None
-    return attempts_file().read_text().strip() or None
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
+        path.unlink()  # left by an earlier torchrun that had the same number
+        return None
+    return path.read_text().strip() or None
 
 
-def remember_attempt(world: processes.World) -> None:
+def remember_attempt(folder: str) -> None:
     """Notes the folder for the next attempt."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+    path = attempts_file()
+    if path is not None:
+        path.write_text(str(Path(folder).resolve()))
 
-    if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return
-    hydra_config = HydraConfig.get()
-    is_sweep = hydra_config.mode == RunMode.MULTIRUN
-    folder = hydra_config.sweep.dir if is_sweep else hydra_config.runtime.output_dir
-    attempts_file().write_text(str(Path(folder).resolve()))
+
+def forget_attempt() -> None:
+    """Removes the note when there will be no further attempt."""
+    path = attempts_file()
+    if path is not None:
+        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

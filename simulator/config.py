@@ -5,8 +5,8 @@ Everything that can be known to be wrong is found here, before the first step, a
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from omegaconf import MISSING
 
@@ -67,6 +67,26 @@ class Root:
     launcher: Any = MISSING
 
 
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Checks that nothing was appended (``+key=value``) that nobody reads; components check their own settings.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    levels = (
+        ("", config, [entry.name for entry in fields(Root)]),
+        ("checkpoint.", config["checkpoint"], [entry.name for entry in fields(CheckpointConfig)]),
+        ("link.", config["link"], [entry.name for entry in fields(LinkConfig)]),
+        ("launcher.", config["launcher"], ["num_processes"]),
+    )
+    for prefix, section, allowed in levels:
+        for key in section:
+            if key not in allowed:
+                raise ValueError(
+                    f"{prefix}{key}: there is no such key; {prefix or 'the root.'}* has: {', '.join(allowed)}"
+                )
+
+
 def register_schema() -> None:
     """Makes the schema known to Hydra as ``schema``."""
     from hydra.core.config_store import ConfigStore
@@ -123,6 +143,7 @@ def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any
         if unknown:
             keys = ", ".join(sorted(allowed - set(further) - {"input_shape", "num_classes"}))
             raise ValueError(f"{section}.{unknown[0]} is no setting of {target.rsplit('.', 1)[-1]}; it has: {keys}")
+        _check_types(section, get_class(target), settings)
         return instantiate(settings, **further)
     except (InstantiationException, ImportError) as error:
         cause: BaseException = error
@@ -130,6 +151,29 @@ def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any
             cause = cause.__cause__
         text = " ".join(str(cause).split())
         raise ValueError(text if isinstance(cause, ValueError) else f"{section}: {text}") from error
+
+
+def _check_types(section: str, target: type, settings: Mapping[str, Any]) -> None:
+    """Checks numbers, words and switches against the annotations of the constructor."""
+    hints = get_type_hints(target if is_dataclass(target) else inspect.getattr_static(target, "__init__"))
+    for key, value in settings.items():
+        hint = hints.get(key)
+        allowed = list(get_args(hint)) or [hint]
+        if hint is None or not all(kind in _SCALARS for kind in allowed):
+            continue
+        fits = type(value) in allowed or (type(value) is int and float in allowed)
+        if not fits:
+            words = " or ".join(_SCALARS[kind] for kind in allowed)
+            raise ValueError(f"{section}.{key}={value}: expected {words}")
+
+
+_SCALARS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a word",
+    type(None): "null",
+}
 
 
 def check(config: Mapping[str, Any], components: Components, world_size: int) -> None:

@@ -25,7 +25,15 @@ from simulator.placement import Placement
 
 
 class LostProcessError(RuntimeError):
-    """Another process stopped answering; ``peer`` is its rank."""
+    """Another process went away; ``peer`` is its rank, or -1 when it may be any."""
+
+    def __init__(self, message: str, peer: int) -> None:
+        super().__init__(message)
+        self.peer = peer
+
+
+class SilentProcessError(TimeoutError):
+    """Another process did not answer within the timeout; ``peer`` is its rank, or -1 when it may be any."""
 
     def __init__(self, message: str, peer: int) -> None:
         super().__init__(message)
@@ -122,7 +130,7 @@ class Network:
 
         Raises:
             LostProcessError: when a process died.
-            TimeoutError: when a message did not come within the timeout; names the edge.
+            SilentProcessError: when a message did not come within the timeout; names the edge.
         """
         plan = self.plan(step)
         self._record(plan, rows)
@@ -142,7 +150,7 @@ class Network:
             step: index of the round in the graph schedule.
 
         Raises:
-            LostProcessError, TimeoutError: as :meth:`mix`.
+            LostProcessError, SilentProcessError: as :meth:`mix`.
         """
         plan = self.plan(step)
         self._record(plan, rows)
@@ -168,23 +176,19 @@ class Network:
     def sum(self, rows: Tensor) -> Tensor:
         """Returns the sum over all nodes of ``rows`` [N, ...], on every process; for metrics, counted apart."""
         total = rows.sum(dim=0)
-        if self.placement.world_size == 1:
-            return total
-        reduced = self._to_collective(total.detach().cpu().clone())
-        self.ledger.evaluation_bytes += reduced.nbytes
-        self._guard(lambda: dist.all_reduce(reduced), "the sum over all processes")
-        return reduced.to(rows.device)
+        if self.placement.world_size > 1:
+            self.ledger.evaluation_bytes += total.nbytes
+        return self._sum_over_processes(total)
 
     def mean(self, rows: Tensor) -> Tensor:
         """Returns the mean over all nodes of ``rows`` [N, ...]; for metrics, counted apart."""
         return self.sum(rows) / self.num_nodes
 
     def agree(self, values: Sequence[int]) -> list[int]:
-        """Returns the maximum of each value over all processes, which meet here; counted as evaluation."""
+        """Returns the maximum of each value over all processes, which meet here; not counted."""
         if self.placement.world_size == 1:
             return list(values)
         reduced = self._to_collective(torch.tensor(values))
-        self.ledger.evaluation_bytes += reduced.nbytes
         self._guard(lambda: dist.all_reduce(reduced, op=dist.ReduceOp.MAX), "all processes to agree")
         return [int(value) for value in reduced.tolist()]
 
@@ -197,10 +201,17 @@ class Network:
         return box[0]
 
     def wire_totals(self) -> tuple[int, int]:
-        """Returns (algorithm, evaluation) bytes handed to torch.distributed by all processes so far."""
-        counts = torch.tensor([[self.ledger.wire_bytes, self.ledger.evaluation_bytes]])
-        wire, evaluation = self.sum(counts).tolist()
+        """Returns (algorithm, evaluation) bytes handed to torch.distributed by all processes so far; not counted."""
+        counts = torch.tensor([self.ledger.wire_bytes, self.ledger.evaluation_bytes])
+        wire, evaluation = self._sum_over_processes(counts).tolist()
         return wire, evaluation
+
+    def _sum_over_processes(self, total: Tensor) -> Tensor:
+        if self.placement.world_size == 1:
+            return total
+        reduced = self._to_collective(total.detach().cpu().clone())
+        self._guard(lambda: dist.all_reduce(reduced), "the sum over all processes")
+        return reduced.to(total.device)
 
     def _to_collective(self, tensor: Tensor) -> Tensor:
         return tensor.to(self.device) if self._uses_nccl else tensor
@@ -214,9 +225,14 @@ class Network:
         assert callable(collective)
         try:
             collective()
-        except (RuntimeError, dist.DistError) as error:
+        except RuntimeError as error:
+            rank = self.placement.rank
+            if _is_timeout(error):
+                raise SilentProcessError(
+                    f"rank {rank} waited {self.timeout_s:g} s for {what}, and one of them does not answer", -1
+                ) from error
             raise LostProcessError(
-                f"rank {self.placement.rank} waited for {what}, and one of them went away ({_first_line(error)})", -1
+                f"rank {rank} waited for {what}, and one of them went away ({_first_line(error)})", -1
             ) from error
 
     def buffer(self, direction: str, peer: int, num_bytes: int) -> Tensor:
@@ -303,10 +319,11 @@ class _RoundTrip:
         try:
             work.wait(timedelta(seconds=self._network.timeout_s))
         except RuntimeError as error:
-            if "timed out" in str(error).lower() or "timeout" in str(error).lower():
-                raise TimeoutError(
+            if _is_timeout(error):
+                raise SilentProcessError(
                     f"round {self._step}: rank {self._network.placement.rank} waited {self._network.timeout_s:g} s to "
-                    f"{direction} {self._describe(part)} {'from' if direction == 'receive' else 'to'} rank {part.peer}"
+                    f"{direction} {self._describe(part)} {'from' if direction == 'receive' else 'to'} rank {part.peer}",
+                    part.peer,
                 ) from error
             raise self._lost(part, error) from error
 
@@ -351,3 +368,8 @@ def _sections(buffer: Tensor, rows: Sequence[Tensor], num_rows: int) -> list[Ten
 
 def _first_line(error: BaseException) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+
+
+def _is_timeout(error: BaseException) -> bool:
+    text = str(error).lower()
+    return "timed out" in text or "timeout" in text

@@ -1,4 +1,4 @@
-"""Processes of the operating system: who started us, joining the others, starting local ones, devices and backends.
+"""The ranks of a launch: joining them, handing them jobs, ending them together, and saying which one failed.
 
 A launch is one set of processes that lives from start to end; a job is one run inside it (a multirun has many). Every
 job gets a process group of its own on the launch's key-value store, so that a job that fails leaves nothing behind
@@ -6,164 +6,42 @@ for the next one.
 """
 
 import contextlib
+import json
 import logging
 import os
-import re
 import signal
-import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
+from simulator.errors import SHOWS_TRACEBACKS, RunError, describe_error
+from simulator.world import Compute, World
+
 if TYPE_CHECKING:
-    import torch
     from torch._C._distributed_c10d import Store
 
 log = logging.getLogger(__name__)
 
-_DEFAULT_SLURM_PORT = 29400
-
-
 STOPPED_EXIT_CODE = 130
 """Exit status of a run that was stopped by SIGTERM or SIGINT after it had written its checkpoint."""
 
-
-class RunError(RuntimeError):
-    """A run that failed on some process, as one line for the user."""
-
-
-@dataclass(frozen=True)
-class World:
-    """This process among the processes of a launch."""
-
-    rank: int = 0
-    world_size: int = 1
-    local_rank: int = 0
-    local_world_size: int = 1
-
-    @property
-    def is_one_machine(self) -> bool:
-        """Whether all processes of the launch are on this machine."""
-        return self.local_world_size == self.world_size
-
-
-def detect_world(environ: dict[str, str] | None = None) -> World | None:
-    """Reads torchrun's or SLURM's variables; None when nobody started several processes for us.
-
-    Under SLURM (``srun python launch.py``) the variables that torch.distributed reads are derived and set.
-
-    Raises:
-        ValueError: when the variables contradict each other.
-    """
-    env = os.environ if environ is None else environ
-    if "RANK" in env and "WORLD_SIZE" in env:
-        return _checked(
-            World(
-                int(env["RANK"]),
-                int(env["WORLD_SIZE"]),
-                int(env.get("LOCAL_RANK", 0)),
-                int(env.get("LOCAL_WORLD_SIZE", 1)),
-            )
-        )
-    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
-        world = World(
-            int(env["SLURM_PROCID"]),
-            int(env["SLURM_NTASKS"]),
-            int(env.get("SLURM_LOCALID", 0)),
-            _slurm_local_tasks(env.get("SLURM_TASKS_PER_NODE", "1"), int(env.get("SLURM_NODEID", 0))),
-        )
-        port = _DEFAULT_SLURM_PORT + int(env.get("SLURM_JOB_ID", 0)) % 10000
-        env.setdefault("MASTER_ADDR", _first_slurm_host(env))
-        env.setdefault("MASTER_PORT", str(port))
-        env.update(RANK=str(world.rank), WORLD_SIZE=str(world.world_size), LOCAL_RANK=str(world.local_rank))
-        return _checked(world)
-    return None
-
-
-def _checked(world: World) -> World:
-    if not 0 <= world.rank < world.world_size or not 0 <= world.local_rank < world.local_world_size:
-        raise ValueError(f"the launcher's variables contradict each other: {world}")
-    return world
-
-
-def _slurm_local_tasks(text: str, node: int) -> int:
-    """Tasks on one machine from SLURM's compressed list, such as ``4(x2),3``."""
-    counts: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
-        if match is None:
-            raise ValueError(f"SLURM_TASKS_PER_NODE={text!r} cannot be read; expected something like 4(x2),3")
-        counts += [int(match[1])] * int(match[2] or 1)
-    return counts[node]
-
-
-def _first_slurm_host(env: dict[str, str] | os._Environ[str]) -> str:
-    """The first machine of the step, from SLURM's compressed list, such as ``gpu[03-05,9],login1``."""
-    hosts = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST") or "localhost"
-    match = re.match(r"([^\[,]+)(?:\[(\w+))?", hosts)
-    assert match is not None
-    return match[1] + (match[2] or "")
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where a process computes and how its messages travel."""
-
-    device: "torch.device"
-    backend: str
-    note: str
-
-
-def choose_compute(requested: str, world: World) -> Compute:
-    """Chooses device and backend: one GPU per process with NCCL when there are enough, gloo otherwise.
-
-    Args:
-        requested: ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        ValueError: when CUDA is asked for and there is none, or the word is unknown.
-    """
-    import torch
-
-    if requested not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device={requested!r}: expected auto, cpu or cuda")
-    if requested == "cpu":
-        return Compute(torch.device("cpu"), "gloo", "CPU, gloo")
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if num_gpus == 0:
-        if requested == "cuda":
-            raise ValueError("device=cuda: torch sees no GPU on this machine; use device=cpu or device=auto")
-        return Compute(torch.device("cpu"), "gloo", "CPU, gloo")
-    device = torch.device("cuda", world.local_rank % num_gpus)
-    if world.local_world_size <= num_gpus:
-        return Compute(device, "nccl", f"one GPU per process ({torch.cuda.get_device_name(device)}), NCCL")
-    return Compute(
-        device,
-        "gloo",
-        f"{world.local_world_size} processes on {num_gpus} GPU(s): NCCL refuses two ranks on one GPU, so messages are "
-        "staged through pinned memory and gloo",
-    )
-
-
-def set_threads(requested: int | None, world: World) -> int:
-    """Divides the cores among the processes of this machine; returns the number of threads of this one."""
-    import torch
-
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = requested or max(1, cores // world.local_world_size)
-    if requested is None and "OMP_NUM_THREADS" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
-        threads = int(os.environ["OMP_NUM_THREADS"])
-    torch.set_num_threads(threads)
-    return threads
+_REPORT_WAIT_S = 3.0
+_LEAVE_WAIT_S = 10.0
+_POLL_S = 0.02
 
 
 @contextlib.contextmanager
 def process_group(world: World, store: "Store | None", compute: Compute, timeout_s: float) -> Iterator[None]:
-    """Joins the other processes of the launch for one job, and leaves them at the end, also after an error."""
+    """Joins the other processes of the launch for one job, and leaves them at the end, also after an error.
+
+    Raises:
+        ConnectionError: when the others do not come.
+    """
     import torch
     import torch.distributed as dist
 
@@ -175,14 +53,18 @@ def process_group(world: World, store: "Store | None", compute: Compute, timeout
     if world.is_one_machine and sys.platform == "linux":
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     options: dict[str, Any] = {"device_id": compute.device} if compute.backend == "nccl" else {}
-    dist.init_process_group(
-        compute.backend,
-        store=store,
-        rank=world.rank,
-        world_size=world.world_size,
-        timeout=timedelta(seconds=timeout_s),
-        **options,
-    )
+    try:
+        dist.init_process_group(
+            compute.backend,
+            store=store,
+            rank=world.rank,
+            world_size=world.world_size,
+            timeout=timedelta(seconds=timeout_s),
+            **options,
+        )
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConnectionError(f"rank {world.rank} could not connect to the other ranks ({reason})") from error
     try:
         if compute.backend == "nccl":
             # NCCL's point-to-point batches need a communicator that every rank has entered.
@@ -192,58 +74,151 @@ def process_group(world: World, store: "Store | None", compute: Compute, timeout
         dist.destroy_process_group()
 
 
+@dataclass(frozen=True)
+class Report:
+    """Why a job ended on one rank.
+
+    Attributes:
+        kind: ``user`` for what the user can mend, ``cause`` for other failures of this rank, ``lost`` and ``hung`` when
+            it only noticed that another rank went away or does not answer.
+        text: one line.
+        suspect: the rank that is missed; -1 when it is not known.
+    """
+
+    kind: str
+    text: str
+    suspect: int = -1
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Report":
+        """The report of a rank on which the job ended with ``error``."""
+        suspect = int(getattr(error, "peer", -1))
+        if isinstance(error, TimeoutError):
+            return cls("hung", describe_error(error), suspect)
+        if isinstance(error, ConnectionError) or hasattr(error, "peer"):
+            return cls("lost", describe_error(error), suspect)
+        return cls("user" if isinstance(error, ValueError) else "cause", describe_error(error))
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether the rank failed by itself."""
+        return self.kind in ("user", "cause")
+
+    def as_error(self) -> Exception:
+        """What the ranks raise."""
+        return ValueError(self.text) if self.kind == "user" else RunError(self.text)
+
+
+def find_cause(reports: Mapping[int, Report], silent: set[int]) -> Report:
+    """The report that says why a job failed, given those of all ranks but the ``silent`` ones."""
+    for _, report in sorted(reports.items()):
+        if report.is_cause:
+            return report
+    by_rank = [report for _, report in sorted(reports.items())]
+    # A rank that missed its peer's message leaves as well and is missed by others: believe who names a silent one.
+    witnesses = [report for report in by_rank if report.suspect in silent] or by_rank
+    witness = next((report for report in witnesses if report.kind == "hung"), witnesses[0])
+    suspects = {witness.suspect} & silent or silent
+    if not suspects:
+        return Report("cause", witness.text)
+    names = ", ".join(map(str, sorted(suspects)))
+    happened = "does not answer" if witness.kind == "hung" else "died"
+    return Report("cause", f"rank {names} {happened}: {witness.text}")
+
+
 class Launch:
     """The processes of one launch and the store they share; jobs run in it one after another.
 
     Args:
         world: this process.
         store: the launch's key-value store; None when there is one process.
+
+    Attributes:
+        lost: ranks that have died or hang; no job can run any more when there are some.
+        signals: SIGTERM and SIGINT that came outside a job.
     """
 
     def __init__(self, world: World, store: "Store | None") -> None:
         self.world = world
+        self.lost: set[int] = set()
+        self.signals: list[int] = []
         self._store = store
         self._job = -1
 
     @classmethod
     def join(cls, world: World, timeout_s: float = 300.0) -> "Launch":
-        """Meets the other processes that torchrun or SLURM started."""
+        """Meets the other processes that torchrun or SLURM started.
+
+        Raises:
+            RunError: when some do not come.
+        """
         if world.world_size == 1:
             return cls(world, None)
         import torch.distributed as dist
 
-        store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout_s)))
-        return cls(world, store)
+        try:
+            store, _, _ = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout_s)))
+        except (RuntimeError, dist.DistError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise RunError(
+                f"rank {world.rank} of {world.world_size} did not meet the others within {timeout_s:g} s; every rank "
+                f"has to be started, by torchrun or srun ({reason})"
+            ) from error
+        launch = cls(world, store)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # A rank that the launcher ends because another one has failed must still get to say why.
+            signal.signal(number, lambda received, _: launch.signals.append(received))
+        return launch
 
     def announce(self, message: str) -> None:
         """Rank 0 tells the others what to do next: a job's configuration, or that there is none any more."""
         self._job += 1
-        if self._store is not None:
+        if self._store is None:
+            return
+        with contextlib.suppress(RuntimeError):
             self._store.set(f"job/{self._job}", message)
 
-    def next_message(self) -> str | None:
-        """Waits, as long as it takes, for rank 0's next message; None when the launch is gone."""
+    def next_message(self, patience_s: float = 5.0) -> str | None:
+        """Waits, as long as it takes, for rank 0's next message; None when the launch is gone.
+
+        Args:
+            patience_s: how long to wait after this process has been asked to end.
+        """
         assert self._store is not None
         self._job += 1
         key = f"job/{self._job}"
-        while True:
-            try:
-                self._store.wait([key], timedelta(seconds=60))
-                return bytes(self._store.get(key)).decode()
-            except RuntimeError as error:
-                if "timeout" not in str(error).lower():
+        deadline: float | None = None
+        try:
+            while not self._store.check([key]):
+                if self.signals and deadline is None:
+                    deadline = time.monotonic() + patience_s
+                if deadline is not None and time.monotonic() > deadline:
                     return None
+                time.sleep(_POLL_S)
+            return bytes(self._store.get(key)).decode()
+        except RuntimeError:
+            return None
 
-    def leave(self, timeout_s: float = 30.0) -> None:
-        """The last act: whoever hosts the store waits until the others have read their last message."""
+    def leave(self) -> None:
+        """The last act: rank 0, which may host the store, waits until the others need it no more."""
+        if self._store is None:
+            return
+        others = [f"left/{rank}" for rank in range(1, self.world.world_size) if rank not in self.lost]
+        with contextlib.suppress(RuntimeError):
+            if self.world.rank > 0:
+                self._store.set(f"left/{self.world.rank}", "")
+            else:
+                deadline = time.monotonic() + _LEAVE_WAIT_S
+                while others and time.monotonic() < deadline and not self._store.check(others):
+                    time.sleep(_POLL_S)
         self._store = None
 
     def run(self, job: Callable[["Store | None"], None]) -> None:
-        """Runs one job; when it fails anywhere, every process raises, and rank 0's error names the cause.
+        """Runs one job; when it fails anywhere, every process raises the first cause.
 
         Raises:
-            RunError: on the lowest surviving rank, with the first cause; its own error on the others.
-            ValueError: what a user can mend, unchanged.
+            ValueError: what a user can mend.
+            RunError: everything else, as one line that names the rank.
         """
         if self._store is None:
             job(None)
@@ -254,51 +229,55 @@ class Launch:
         try:
             job(store)
         except Exception as error:
-            raise self._first_cause(error) from error
+            if SHOWS_TRACEBACKS:
+                log.exception("rank %d", self.world.rank)
+            raise self._first_cause(Report.of(error)).as_error() from error
 
-    def _first_cause(self, error: Exception) -> Exception:
+    @property
+    def speaks_for_rank_0(self) -> bool:
+        """Whether rank 0 is lost and this is the first of the others."""
+        return 0 in self.lost and self.world.rank == min(set(range(self.world.world_size)) - self.lost)
+
+    def _first_cause(self, mine: Report) -> Report:
         """Tells the others why this process failed, and finds out who failed first."""
         import torch.distributed as dist
 
         assert self._store is not None
-        reports = dist.PrefixStore(f"job/{self._job}/report", self._store)
-        secondary = isinstance(error, (TimeoutError, ConnectionError)) or type(error).__name__ == "LostProcessError"
-        text = f"{'lost' if secondary else 'cause'} {describe_error(error)}"
+        box = dist.PrefixStore(f"job/{self._job}/report", self._store)
+        ranks = range(self.world.world_size)
+        reports = {self.world.rank: mine}
         try:
-            reports.set(str(self.world.rank), text)
-            deadline = time.monotonic() + 3.0
-            others = [str(rank) for rank in range(self.world.world_size)]
-            while time.monotonic() < deadline and not reports.check(others):
-                time.sleep(0.05)
-            said = {rank: bytes(reports.get(rank)).decode() for rank in others if reports.check([rank])}
+            box.set(str(self.world.rank), json.dumps(asdict(mine)))
+            deadline = time.monotonic() + _REPORT_WAIT_S
+            while len(reports) < len(ranks) and not any(report.is_cause for report in reports.values()):
+                for rank in ranks:
+                    if rank not in reports and box.check([str(rank)]):
+                        reports[rank] = Report(**json.loads(box.get(str(rank))))
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(_POLL_S)
         except RuntimeError:
-            return error
-        causes = [text.removeprefix("cause ") for text in said.values() if text.startswith("cause ")]
-        silent = [rank for rank in others if rank not in said]
-        if not secondary:
-            return error
-        if causes:
-            return RunError(causes[0])
-        if silent:
-            return RunError(f"rank {', '.join(silent)} died or hangs: {describe_error(error)}")
-        return RunError(describe_error(error))
+            # The store went down with rank 0.
+            self.lost = {0}
+            return find_cause(reports, self.lost)
+        if not any(report.is_cause for report in reports.values()):
+            self.lost = set(ranks) - set(reports)
+        return find_cause(reports, self.lost)
 
 
-def describe_error(error: BaseException) -> str:
-    """One line for an error."""
-    text = " ".join(str(error).split())
-    return text if isinstance(error, (ValueError, RunError)) else f"{type(error).__name__}: {text}"
-
-
-def run_local(num_processes: int, job: Callable[[World, "Store"], None], grace_s: float = 15.0) -> None:
+def run_local(num_processes: int, job: Callable[[World, "Store"], None], grace_s: float = 8.0) -> None:
     """Runs a job on ``num_processes`` local processes forked from this one, which has imported all they need.
 
     The parent computes nothing: it hosts the store, passes SIGTERM and SIGINT on, and ends the job everywhere when a
     process dies.
 
+    Args:
+        grace_s: how long the others may go on after the first failure.
+
     Raises:
         RunError: with the cause of the first process that failed.
         ValueError: when the first cause is something that the user can mend.
+        SystemExit: when the job was stopped by a signal.
     """
     import multiprocessing
 
@@ -318,22 +297,22 @@ def run_local(num_processes: int, job: Callable[[World, "Store"], None], grace_s
     ]
     for child in children:
         child.start()
-    store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
-    for pipe, _ in pipes:
-        pipe.send(store.port)
     previous = {
         number: signal.signal(number, lambda received, _: _signal_all(children, received))
         for number in (signal.SIGTERM, signal.SIGINT)
     }
     try:
+        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+        for pipe, _ in pipes:
+            pipe.send(store.port)
         _supervise(children, [pipe for pipe, _ in pipes], grace_s)
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
         for child in children:
             if child.is_alive():
                 child.kill()
             child.join()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def _signal_all(children: list[Any], number: int) -> None:
@@ -346,13 +325,15 @@ def _local_rank(world: World, pipe: Connection, job: Callable[[World, "Store"], 
     """The life of one local process."""
     import torch.distributed as dist
 
-    if world.rank > 0:
-        # One log: that of rank 0.
-        logging.disable(logging.WARNING)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    port = pipe.recv()
-    store = dist.TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False)
+    # Control-C in a terminal reaches a whole group of processes; these here hear of it once, from their parent.
+    os.setpgid(0, 0)
+    threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
+    if world.rank > 0 and not SHOWS_TRACEBACKS:
+        # One log: that of rank 0.
+        logging.disable(logging.WARNING)
+    store = dist.TCPStore("127.0.0.1", pipe.recv(), is_master=False, wait_for_workers=False)
     launch = Launch(world, store)
     launch.announce("the only job") if world.rank == 0 else launch.next_message()
 
@@ -365,16 +346,22 @@ def _local_rank(world: World, pipe: Connection, job: Callable[[World, "Store"], 
         launch.run(run_job)
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else 1
-    except BaseException as error:
-        kind = "user" if isinstance(error, ValueError) else "run"
-        if not isinstance(error, (ValueError, RunError)):
-            log.debug("rank %d failed", world.rank, exc_info=True)
-        pipe.send((kind, describe_error(error)))
+    except KeyboardInterrupt:
+        code = STOPPED_EXIT_CODE
+    except (ValueError, RunError) as error:
+        pipe.send(asdict(Report.of(error)))
         code = 1
     logging.shutdown()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ends this process when its parent is gone, which could not end it any more."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
 
 
 def _supervise(children: list[Any], pipes: list[Connection], grace_s: float) -> None:
@@ -383,6 +370,7 @@ def _supervise(children: list[Any], pipes: list[Connection], grace_s: float) -> 
 
     waiting = {child.sentinel: rank for rank, child in enumerate(children)}
     failures: list[int] = []
+    ended_by_us: set[int] = set()
     deadline: float | None = None
     while waiting:
         timeout = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -394,36 +382,20 @@ def _supervise(children: list[Any], pipes: list[Connection], grace_s: float) -> 
                 failures.append(rank)
                 deadline = deadline or time.monotonic() + grace_s
         if deadline is not None and time.monotonic() >= deadline:
-            _signal_all(children, signal.SIGKILL)
+            ended_by_us |= set(waiting.values())
+            _signal_all([children[rank] for rank in waiting.values()], signal.SIGKILL)
             deadline = time.monotonic() + 5.0
     if not failures:
         return
     for rank in failures:
         code = children[rank].exitcode
-        if code < 0 and not (code == -signal.SIGKILL and deadline is not None and rank != failures[0]):
-            raise RunError(f"rank {rank} was killed by {signal.Signals(-code).name}; the run was ended everywhere")
-    messages = [pipes[rank].recv() for rank in failures if pipes[rank].poll()]
-    for kind, text in messages:
-        if kind == "user":
-            raise ValueError(text)
-    if messages:
-        raise RunError(messages[0][1])
+        if code < 0 and rank not in ended_by_us:
+            name = signal.Signals(-code).name
+            raise RunError(f"rank {rank} was killed by {name}; the run was ended everywhere")
+    reports = [Report(**pipes[rank].recv()) for rank in failures if pipes[rank].poll()]
+    if reports:
+        raise next((report for report in reports if report.kind == "user"), reports[0]).as_error()
     code = children[failures[0]].exitcode
     if code == STOPPED_EXIT_CODE:
         raise SystemExit(code)
     raise RunError(f"rank {failures[0]} ended with exit status {code}")
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout that runs, with ``+changes`` when it is not clean; None outside a checkout."""
-    folder = os.path.dirname(os.path.abspath(__file__))
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")

@@ -23,7 +23,8 @@ from simulator.loggers.base import Logger
 from simulator.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
-from simulator.processes import STOPPED_EXIT_CODE, World, choose_compute, git_commit, process_group, set_threads
+from simulator.processes import STOPPED_EXIT_CODE, process_group
+from simulator.world import World, choose_compute, git_commit, set_threads
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -145,7 +146,9 @@ def _set_up(
     )
     config.check_hyperparameters(components)
     operations = ["first_order"] + ["second_order"] * components.algorithm.needs_bilevel
-    choices: object = resumed.meta["compute_choices"] if resumed else None
+    choices: object = None
+    if resumed is not None and resumed.meta["compute"] == settings["compute"]:
+        choices = resumed.meta["compute_choices"]
     if choices is None and network.placement.rank == 0:
         choices = components.problem.choose_compute(operations)
     choices = network.share(choices)
@@ -207,8 +210,8 @@ class _Run:
                 self.loggers = self._open_loggers(stack)
             state = self._initial_state()
             self.started = time.perf_counter()
-            if self.first_step == 0:
-                self._evaluate(state, 0)
+            if self.first_step < self.settings["num_steps"] and self._is_evaluated(self.first_step):
+                self._evaluate(state, self.first_step)
             state, step = self._loop(state)
             if step < self.settings["num_steps"]:
                 if self.is_first:
@@ -225,7 +228,8 @@ class _Run:
         write_atomically(self.folder / "environment.json", json.dumps(self.environment, indent=1))
         resume_step = None
         if self.resumed is not None:
-            resume_step = self.resumed.step
+            # A checkpoint is written before the evaluation of its step, which therefore comes (again) now.
+            resume_step = self.resumed.step - 1
             earlier = Path(self.job.resume_from) / FILE_NAME
             if earlier.is_file() and earlier.resolve() != (self.folder / FILE_NAME).resolve():
                 shutil.copyfile(earlier, self.folder / FILE_NAME)
@@ -240,7 +244,7 @@ class _Run:
             from simulator.figures import read_records
 
             self.records = read_records(self.folder / FILE_NAME)
-            log.info("resumed after step %d of %s", resume_step, self.job.resume_from)
+            log.info("resumed after step %d of %s", resume_step + 1, self.job.resume_from)
         return loggers
 
     def _initial_state(self) -> State:
@@ -260,7 +264,7 @@ class _Run:
 
     def _loop(self, state: State) -> tuple[State, int]:
         algorithm, problem, network = self.components.algorithm, self.components.problem, self.network
-        num_steps, eval_every = self.settings["num_steps"], self.settings["eval_every"]
+        num_steps = self.settings["num_steps"]
         checkpoint_every = self.settings["checkpoint"]["every"]
         control_step, control_time = self.first_step + 1, time.perf_counter()
         since_control = self.first_step
@@ -270,12 +274,12 @@ class _Run:
             if self.is_first:
                 for logger in self.loggers:
                     logger.progress(done, num_steps)
-            if done < num_steps and (done % eval_every == 0 or algorithm.evaluates_after(step)):
-                self._evaluate(state, done)
             saved = checkpoint_every > 0 and (done % checkpoint_every == 0 or done == num_steps)
             if saved:
                 self._save(state, done)
-            if done == control_step and done < num_steps:
+            if done == num_steps:
+                break
+            if done == control_step:
                 # All processes meet here about twice a second; the next meeting is where the fastest expects it.
                 elapsed = max(time.perf_counter() - control_time, 1e-6)
                 ahead = max(1, int((done - since_control) * _CONTROL_INTERVAL_S / elapsed))
@@ -288,7 +292,15 @@ class _Run:
                     return state, done
                 since_control, control_time = done, time.perf_counter()
                 control_step = done - minus_ahead
+            if self._is_evaluated(done):
+                self._evaluate(state, done)
         return state, num_steps
+
+    def _is_evaluated(self, step: int) -> bool:
+        """Whether ``step`` completed steps are a time to evaluate; the end of the run always is."""
+        if step == 0 or step % self.settings["eval_every"] == 0:
+            return True
+        return self.components.algorithm.evaluates_after(step - 1)
 
     def _require_finite(self, state: State, step: int) -> None:
         metrics.require_finite(state, step, self.last_finite_step, self.network.nodes)
@@ -304,6 +316,7 @@ class _Run:
             "wall_s": self._wall_s(),
             "ledger": self.network.ledger.state_dict(),
             "wire_totals": self.network.wire_totals(),
+            "compute": self.settings["compute"],
             "compute_choices": self.choices,
         }
         checkpoint.save(self.folder, step, state, meta, self.network)

@@ -1,0 +1,152 @@
+"""This process among those of a launch: who started us, which device and backend it uses, how many threads."""
+
+import os
+import re
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+_DEFAULT_SLURM_PORT = 29400
+
+
+@dataclass(frozen=True)
+class World:
+    """This process among the processes of a launch."""
+
+    rank: int = 0
+    world_size: int = 1
+    local_rank: int = 0
+    local_world_size: int = 1
+
+    @property
+    def is_one_machine(self) -> bool:
+        """Whether all processes of the launch are on this machine."""
+        return self.local_world_size == self.world_size
+
+
+def detect_world(environ: dict[str, str] | None = None) -> World | None:
+    """Reads torchrun's or SLURM's variables; None when nobody started several processes for us.
+
+    Under SLURM (``srun python launch.py``) the variables that torch.distributed reads are derived and set.
+
+    Raises:
+        ValueError: when the variables contradict each other.
+    """
+    env = os.environ if environ is None else environ
+    if "RANK" in env and "WORLD_SIZE" in env:
+        return _checked(
+            World(
+                int(env["RANK"]),
+                int(env["WORLD_SIZE"]),
+                int(env.get("LOCAL_RANK", 0)),
+                int(env.get("LOCAL_WORLD_SIZE", 1)),
+            )
+        )
+    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_PROCID" in env:
+        world = World(
+            int(env["SLURM_PROCID"]),
+            int(env["SLURM_NTASKS"]),
+            int(env.get("SLURM_LOCALID", 0)),
+            _slurm_local_tasks(env.get("SLURM_TASKS_PER_NODE", "1"), int(env.get("SLURM_NODEID", 0))),
+        )
+        port = _DEFAULT_SLURM_PORT + int(env.get("SLURM_JOB_ID", 0)) % 10000
+        env.setdefault("MASTER_ADDR", _first_slurm_host(env))
+        env.setdefault("MASTER_PORT", str(port))
+        env.update(RANK=str(world.rank), WORLD_SIZE=str(world.world_size), LOCAL_RANK=str(world.local_rank))
+        return _checked(world)
+    return None
+
+
+def _checked(world: World) -> World:
+    if not 0 <= world.rank < world.world_size or not 0 <= world.local_rank < world.local_world_size:
+        raise ValueError(f"the launcher's variables contradict each other: {world}")
+    return world
+
+
+def _slurm_local_tasks(text: str, node: int) -> int:
+    """Tasks on one machine from SLURM's compressed list, such as ``4(x2),3``."""
+    counts: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if match is None:
+            raise ValueError(f"SLURM_TASKS_PER_NODE={text!r} cannot be read; expected something like 4(x2),3")
+        counts += [int(match[1])] * int(match[2] or 1)
+    return counts[node]
+
+
+def _first_slurm_host(env: dict[str, str] | os._Environ[str]) -> str:
+    """The first machine of the step, from SLURM's compressed list, such as ``gpu[03-05,9],login1``."""
+    hosts = env.get("SLURM_STEP_NODELIST") or env.get("SLURM_JOB_NODELIST") or "localhost"
+    match = re.match(r"([^\[,]+)(?:\[(\w+))?", hosts)
+    assert match is not None
+    return match[1] + (match[2] or "")
+
+
+@dataclass(frozen=True)
+class Compute:
+    """Where a process computes and how its messages travel."""
+
+    device: "torch.device"
+    backend: str
+    note: str
+
+
+def choose_compute(requested: str, world: World) -> Compute:
+    """Chooses device and backend: one GPU per process with NCCL when there are enough, gloo otherwise.
+
+    Args:
+        requested: ``auto``, ``cpu`` or ``cuda``.
+
+    Raises:
+        ValueError: when CUDA is asked for and there is none, or the word is unknown.
+    """
+    import torch
+
+    if requested not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device={requested!r}: expected auto, cpu or cuda")
+    if requested == "cpu":
+        return Compute(torch.device("cpu"), "gloo", "CPU, gloo")
+    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if num_gpus == 0:
+        if requested == "cuda":
+            raise ValueError("device=cuda: torch sees no GPU on this machine; use device=cpu or device=auto")
+        return Compute(torch.device("cpu"), "gloo", "CPU, gloo")
+    device = torch.device("cuda", world.local_rank % num_gpus)
+    if world.local_world_size <= num_gpus:
+        return Compute(device, "nccl", f"one GPU per process ({torch.cuda.get_device_name(device)}), NCCL")
+    return Compute(
+        device,
+        "gloo",
+        f"{world.local_world_size} processes on {num_gpus} GPU(s): NCCL refuses two ranks on one GPU, so messages are "
+        "staged through pinned memory and gloo",
+    )
+
+
+def set_threads(requested: int | None, world: World) -> int:
+    """Divides the cores among the processes of this machine; returns the number of threads of this one."""
+    import torch
+
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = requested or max(1, cores // world.local_world_size)
+    if requested is None and "OMP_NUM_THREADS" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
+        threads = int(os.environ["OMP_NUM_THREADS"])
+    torch.set_num_threads(threads)
+    return threads
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that runs, with ``+changes`` when it is not clean; None outside a checkout."""
+    folder = os.path.dirname(os.path.abspath(__file__))
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")
