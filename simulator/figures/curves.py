@@ -27,14 +27,23 @@ _LOG_SCALE_RATIO = 100.0
 def accuracy_against_steps(records: Records, path: Path) -> Path | None:
     """Test accuracy, mean and 10th percentile over nodes, against the step."""
     lines = _collect(records, "step", _ACCURACY_LINES, y_unit=100.0)
-    return _draw(lines, path, "Test accuracy of the nodes", "step", _accuracy_label(lines))
+    return _draw(lines, path, "Test accuracy of the nodes", "step", _accuracy_label(lines), hide_start=True)
+
+
+def accuracy_by_outer_step(records: Records, path: Path) -> Path | None:
+    """Test accuracy at the end of every outer step, against the number of updates that the hyperparameters have had."""
+    ends = [record for record in records if "outer_step" in record]
+    lines = _collect(ends, "outer_step", _ACCURACY_LINES, y_unit=100.0)
+    x_label = "updates of the hyperparameters (0: none yet)"
+    return _draw(lines, path, "Test accuracy at the end of each outer step", x_label, _accuracy_label(lines))
 
 
 def accuracy_against_bytes(records: Records, path: Path) -> Path | None:
     """Test accuracy, mean and 10th percentile over nodes, against the bytes sent so far by all nodes."""
     lines = _collect(records, "comm/bytes", _ACCURACY_LINES, x_unit=1e-6, y_unit=100.0)
     x_label = "sent so far over all edges of the graph (MB)"
-    return _draw(lines, path, "Test accuracy for the communication spent", x_label, _accuracy_label(lines))
+    title = "Test accuracy for the communication spent"
+    return _draw(lines, path, title, x_label, _accuracy_label(lines), hide_start=True)
 
 
 def loss(records: Records, path: Path) -> Path | None:
@@ -100,7 +109,9 @@ def _draw(
     x_label: str,
     y_label: str,
     log_y: bool = False,
+    hide_start: bool = False,
 ) -> Path | None:
+    """Draws the lines; ``hide_start`` leaves the first points, before any training, out of the y-axis's range."""
     if not lines:
         return None
     figure = new_figure()
@@ -115,6 +126,10 @@ def _draw(
     if log_y:
         _use_log_axis(axes, [y for _, y in lines.values()])
     axes.margins(x=0.02)
+    if hide_start and longest > 3:
+        values = np.concatenate([y[1:] for _, y in lines.values()])
+        margin = 0.05 * max(float(np.ptp(values)), 1.0)
+        axes.set_ylim(values.min() - margin, values.max() + margin)
     dress(axes, title, x_label, y_label)
     return save(figure, path)
 

@@ -37,6 +37,7 @@ def write_all(run_folder: Path, records: Records, facts: RunFacts) -> list[Path]
         for curve in (
             curves.accuracy_against_steps,
             curves.accuracy_against_bytes,
+            curves.accuracy_by_outer_step,
             curves.loss,
             curves.consensus_distance,
             curves.hypergradient_error,
