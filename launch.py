@@ -93,7 +93,7 @@ def lead(world: World | None) -> int:
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
 
-    @hydra.main(version_base="1.3", config_path="conf", config_name="config")
+    @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
     def run_job(composed: DictConfig) -> None:
         nonlocal launch, status
         hydra_config = HydraConfig.get()

@@ -1,0 +1,129 @@
+"""What a user gets wrong ends in one line that says what, where and what is allowed, before the first step."""
+
+import contextlib
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from commands import ROOT, SMALL, Start
+
+import launch
+import simulator.run  # noqa: F401
+from simulator import config
+
+CASES = {
+    "root key": (["nodes=3"], "nodes: there is no such key"),
+    "appended root key": (["+nodes=3"], "nodes: there is no such key; the root.* has: num_nodes, num_steps"),
+    "appended key of a section": (
+        ["+checkpoint.evry=3"],
+        "checkpoint.evry: there is no such key; checkpoint.* has: every",
+    ),
+    "group setting": (["algorithm.lrr=1"], "algorithm.lrr: there is no such key"),
+    "appended group setting": (["+algorithm.lrr=1"], "algorithm.lrr is no setting of HGP; it has: depth, "),
+    "choice": (["algorithm=sgd"], "algorithm=sgd: there is no such file in conf/algorithm/; choose one of: dsgd, hgp"),
+    "experiment": (["experiment=nope"], "experiment=nope: there is no such file in conf/experiment/; choose one of: "),
+    "group": (["algorithms=sgp"], "algorithms: there is no such key"),
+    "type": (["num_nodes=many"], "num_nodes=many: Value 'many' of type 'str' could not be converted to Integer"),
+    "type of a setting": (["algorithm.lr=fast"], "algorithm.lr=fast: expected a number"),
+    "syntax": (["num_nodes=[1"], "[1"),
+    "no nodes": (["num_nodes=0"], "=0: "),
+    "dtype": (["dtype=float16"], "dtype='float16': expected float32 or float64"),
+    "device": (["device=tpu"], "device='tpu': expected auto, cpu or cuda"),
+    "compute": (["compute=fast"], "compute='fast': expected auto, loop, vmap, chunked, batched"),
+    "lr": (["algorithm.lr=-1"], "algorithm.lr=-1: expected a positive number"),
+    "eval_every": (["eval_every=0"], "eval_every=0: expected an integer of at least 1"),
+    "no processes": (["launcher.num_processes=0"], "launcher.num_processes=0: expected at least 1"),
+    "too many processes": (["launcher.num_processes=6"], "6 processes for num_nodes=5"),
+    "not doubly stochastic": (["algorithm=dsgd", "graph=random_directed"], "algorithm=dsgd needs double-stochastic"),
+    "cannot mix": (
+        ["graph=erdos_renyi", "graph.probability=0.01"],
+        "5 nodes and edge probability 0.01: none of 1000 draws is connected",
+    ),
+    "no dataset": (["dataset=mnist", "data_root=/nowhere", "dataset.download=false"], "/nowhere"),
+    "idle compressor": (["+compressor._target_=x"], "compressor: algorithm HGP sends its messages uncompressed"),
+    "idle dataset": (
+        ["problem=quadratic", "algorithm=sgp", "dataset=digits"],
+        "dataset=digits: problem Quadratic uses no dataset",
+    ),
+    "no run to resume": (["resume=/nowhere"], "resume=/nowhere: expected a run folder"),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _everything_is_imported(composed):
+    """Imports once, before the forks, what each of them would import."""
+    settings = composed(*SMALL)
+    config.check(settings, config.build(settings), world_size=1)
+
+
+def complaints_of(arguments: list[str], folder: Path) -> tuple[int, str, str]:
+    """Status, standard error and standard output of ``launch.py`` in a fork of this process, which has torch."""
+    out, err = folder / "out", folder / "err"
+
+    def child() -> None:
+        for path, number in ((out, 1), (err, 2)):
+            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        for name in ("HYDRA_FULL_ERROR", "RANK", "WORLD_SIZE"):
+            os.environ.pop(name, None)
+        sys.argv = ["launch.py", *arguments]
+        status = launch.main()
+        with contextlib.suppress(ValueError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    process.join(60)
+    if process.is_alive():
+        process.kill()
+        pytest.fail("still running after 60 s")
+    assert process.exitcode is not None
+    return process.exitcode, err.read_text(), out.read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_one_line_says_what_is_wrong(case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    overrides, expected = CASES[case]
+    run = tmp_path / "run"
+    settings = [] if case == "experiment" else [s for s in SMALL if case != "no nodes" or "num_nodes" not in s]
+    if case in ("idle dataset", "not doubly stochastic"):
+        settings = ["num_nodes=5"]
+    status, err, out = complaints_of([*settings, f"hydra.run.dir={run}", *overrides], tmp_path)
+    assert status == 1, (err, out)
+    lines = err.splitlines()
+    assert len(lines) == 1, err
+    assert lines[0].startswith("hypergossip: ")
+    assert expected in lines[0]
+    assert len(lines[0]) < 400
+    # Once on standard error, and in the log of the run where there is one; nothing on standard output.
+    assert lines[0].removeprefix("hypergossip: ") not in out
+    if (run / "launch.log").is_file():
+        assert lines[0].removeprefix("hypergossip: ") in (run / "launch.log").read_text()
+    assert not (run / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["algorithm.lrr=1"], "algorithm.lrr: there is no such key"),
+        (
+            ["launcher.num_processes=2"],
+            "launcher.num_processes=2: 2 process(es) have been started from outside already",
+        ),
+        (["dataset=mnist", "data_root=/nowhere", "dataset.download=false"], "/nowhere"),
+    ],
+    ids=["composing", "checking", "on all ranks"],
+)
+@pytest.mark.slow
+def test_torchrun_ends_on_all_ranks(overrides: list[str], expected: str, start: Start, tmp_path: Path):
+    command = start(f"hydra.run.dir={tmp_path / 'run'}", *overrides, ranks=2)
+    ended = command.wait()
+    assert ended.status != 0
+    assert len(ended.complaints) == 1, ended.err
+    assert expected in ended.complaints[0]
+    assert not command.left_behind()

@@ -1,0 +1,104 @@
+"""However a run is started, it is the same run: numbers, bytes, one folder, one log."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from commands import Start, assert_same_run, free_port, records
+
+pytestmark = pytest.mark.slow
+
+METRICS = (
+    *("step", "train/loss", "test/accuracy", "test/accuracy_p10", "outer/loss", "consensus_distance"),
+    *("hypergradient/norm", "comm/bytes", "comm/messages", "comm/wire_bytes", "time/wall_s", "time/sim_s"),
+    "throughput/node_steps_per_s",
+)
+
+
+def test_the_folder_of_a_run(short_run: Path):
+    names = {path.name for path in short_run.iterdir()}
+    files = {".hydra", "config.yaml", "environment.json", "launch.log", "metrics.jsonl", "summary.json", "checkpoint"}
+    assert files <= names
+    assert (short_run / ".hydra" / "overrides.yaml").is_file()
+    summary = json.loads((short_run / "summary.json").read_text())
+    assert set(METRICS) <= set(summary)
+    assert all(math.isfinite(summary[name]) for name in METRICS)
+    assert summary["step"] == 12
+    assert len(summary["test/accuracy_per_node"]) == 5
+    assert (
+        sum(summary["comm/bytes_sent_per_node"])
+        == summary["comm/bytes"]
+        == sum(summary["comm/bytes_received_per_node"])
+    )
+    assert summary["comm/wire_bytes"] == 0
+    last = records(short_run)[-1]
+    assert all(summary[name] == last[name] for name in METRICS)
+    assert [record["step"] for record in records(short_run)] == [0, 4, 8, 12]
+    environment = json.loads((short_run / "environment.json").read_text())
+    assert environment["world_size"] == 1
+    assert {"git_commit", "python", "torch", "arguments", "host", "compute_choices"} <= set(environment)
+    assert "num_nodes=5" in environment["arguments"]
+
+
+def test_torchrun_without_options_is_one_process(start: Start, short_run: Path, tmp_path: Path):
+    # Only the port differs from what a user types: other tests may run on this machine.
+    folder = tmp_path / "run"
+    command = start(f"hydra.run.dir={folder}", torchrun=" ", environ={"PET_MASTER_PORT": str(free_port())})
+    ended = command.wait()
+    assert ended.status == 0, ended
+    assert not ended.complaints
+    assert_same_run(folder, short_run, bitwise=True)
+    assert not command.left_behind()
+
+
+@pytest.mark.parametrize("way", ["torchrun", "local"])
+def test_three_ranks_give_the_numbers_of_one_process(way: str, start: Start, short_run: Path, tmp_path: Path):
+    folder = tmp_path / "runs" / "run"
+    if way == "torchrun":
+        command = start(f"hydra.run.dir={folder}", ranks=3)
+    else:
+        command = start(f"hydra.run.dir={folder}", "launcher.num_processes=3")
+    ended = command.wait()
+    assert ended.status == 0, ended
+    assert not ended.complaints
+    assert "Traceback" not in ended.err
+    assert_same_run(folder, short_run)
+    assert records(folder)[-1]["comm/wire_bytes"] > 0
+    assert [path.name for path in folder.parent.iterdir()] == ["run"]
+    assert [path.name for path in folder.glob("**/*.log")] == ["launch.log"]
+    assert (folder / "launch.log").read_text().count("finished") == 1
+    assert json.loads((folder / "environment.json").read_text())["world_size"] == 3
+    assert not command.left_behind()
+
+
+@pytest.mark.parametrize("way", ["torchrun", "local", "one"])
+def test_a_sweep_goes_on_after_jobs_that_fail(way: str, start: Start, short_run: Path, tmp_path: Path):
+    folder = tmp_path / "sweep"
+    lr = "0.1,1e30,0.1" if way == "torchrun" else "0.1,1e30"
+    sweep = [f"algorithm.lr={lr}", "dtype=float32"] if way == "torchrun" else ["partition.min_samples=100000,0"]
+    further = ["launcher.num_processes=2"] if way == "local" else []
+    command = start(
+        f"hydra.sweep.dir={folder}", *sweep, *further, ranks=2 if way == "torchrun" else None, arguments="-m"
+    )
+    ended = command.wait()
+    assert ended.status == 1, ended
+    assert len(ended.complaints) == 1, ended.err
+    assert "Error executing" not in ended.err
+    line = ended.complaints[0].removeprefix("hypergossip: ")
+    failed = 1 if way == "torchrun" else 0
+    assert line.startswith(f"job {failed} (")
+    assert line in (folder / str(failed) / "launch.log").read_text()
+    assert line not in ended.out
+    assert not (folder / str(failed) / "summary.json").exists()
+    if way == "torchrun":
+        assert "NaN or infinity in params of node" in line
+        assert "after step" in line
+        finished = ["0", "2"]
+        assert records(folder / "0")[-1]["train/loss"] == records(folder / "2")[-1]["train/loss"]
+    else:
+        assert "min_samples" in line
+        finished = ["1"]
+    for name in finished:
+        assert (folder / name / "summary.json").is_file(), name
+    assert not command.left_behind()
