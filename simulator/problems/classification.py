@@ -136,9 +136,10 @@ class Classification(BilevelProblem):
 
     def _choose(self, operation: str) -> str:
         """The name of an executor: as the configuration says, or by timing the candidates."""
-        candidates = {name: kind(self.function, self.head) for name, kind in EXECUTORS.items()}
+        usable = dict(EXECUTORS)
         if not BatchedExecutor.applies_to(self.function):
-            del candidates["batched"]
+            del usable["batched"]
+        candidates = {name: kind(self.function, self.head) for name, kind in usable.items()}
         requested = self._setting.compute
         if requested != "auto":
             if requested not in EXECUTORS:

@@ -129,3 +129,12 @@ def test_settings_of_one_file_come_through(composed):
     settings = composed("graph=random_directed", "graph.rate_low=0.25", "seed=9")
     graph = config.build(settings).graph
     assert (graph.rate_low, graph.seed, graph.num_nodes) == (0.25, 9, 16)
+
+
+def test_a_model_that_no_batched_products_fit_is_computed_otherwise(composed, tmp_path, one_thread):
+    overrides = ["dataset=synthetic_mixture", "partition=as_given", "model=linear_binary", "num_steps=2", "num_nodes=3"]
+    overrides += ["num_threads=1", "figures=false", "device=cpu"]
+    run(Job(composed(*overrides, "compute=auto"), str(tmp_path)), World(), None)
+    assert (tmp_path / "summary.json").is_file()
+    with pytest.raises(ValueError, match=r"compute=batched: only models that chain Flatten, Linear and ReLU"):
+        run(Job(composed(*overrides, "compute=batched"), str(tmp_path / "other")), World(), None)

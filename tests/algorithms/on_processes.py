@@ -1,0 +1,54 @@
+"""Runs configurations on several numbers of local processes: ``python -m tests.algorithms.on_processes JSON``.
+
+The file holds {"cases": {name: settings}, "num_steps": int, "world_sizes": [int], "folder": str}. For every number of
+processes, rank 0 writes the states of all nodes and the counts of the ledger below the folder.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed
+
+from simulator.processes import Compute, World, process_group, run_local
+from tests.algorithms.simulation import Simulation
+
+
+def run_all(order: dict[str, Any], world: World, store: Any) -> None:
+    torch.set_num_threads(1)
+    with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), 60.0):
+        for name, settings in order["cases"].items():
+            simulation = Simulation(settings, world.rank, world.world_size)
+            state = simulation.run(simulation.init(), 0, order["num_steps"])
+            network = simulation.network
+            rows = {key: network.gather(value) for key, value in state.items()}
+            wire_bytes, _ = network.wire_totals()
+            ledger = network.ledger
+            if world.rank > 0:
+                continue
+            stem = Path(order["folder"]) / f"{name}_{world.world_size}"
+            torch.save(rows, f"{stem}.pt")
+            counts = {
+                "by_edge": {key: value.tolist() for key, value in ledger.per_edge().items()},
+                "by_phase": {key: [value.bytes, value.messages] for key, value in ledger.phases.items()},
+                "sent": ledger.node_sent.tolist(),
+                "received": ledger.node_received.tolist(),
+                "time_s": ledger.link_time_s,
+            }
+            Path(f"{stem}.json").write_text(json.dumps({"counts": counts, "wire_bytes": wire_bytes}))
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    order = json.loads(Path(sys.argv[1]).read_text())
+    for world_size in order["world_sizes"]:
+        if world_size == 1:
+            run_all(order, World(), None)
+        else:
+            run_local(world_size, lambda world, store: run_all(order, world, store))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""A configuration built and stepped in this process, without loggers, and what the battery runs it on."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from simulator import config
+from simulator.algorithms.base import Algorithm, State
+from simulator.network import Network
+from simulator.placement import Placement
+from simulator.problems.base import Setting
+
+CONF = Path(__file__).parents[2] / "conf"
+ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
+# In order of difficulty; an algorithm is tried on the first that its check_graph allows.
+GRAPHS = ("random_directed", "one_peer_exponential", "ring")
+# Small values for settings that algorithms share by name.
+SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2}
+TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
+NUM_NODES = 5
+
+
+class Simulation:
+    """The algorithm, problem and network of a resolved configuration, for one process of ``world_size``."""
+
+    def __init__(self, settings: Mapping, rank: int = 0, world_size: int = 1) -> None:
+        self.components = config.build(settings)
+        config.check(settings, self.components, world_size)
+        self.algorithm, self.problem = self.components.algorithm, self.components.problem
+        placement = Placement(settings["num_nodes"], world_size, rank)
+        self.network = Network(self.components.graph, placement, torch.device("cpu"), timeout_s=30.0)
+        self.problem.setup(
+            Setting(
+                nodes=placement.nodes,
+                num_nodes=placement.num_nodes,
+                seed=settings["seed"],
+                dtype=getattr(torch, settings["dtype"]),
+                device=torch.device("cpu"),
+                dataset=self.components.dataset,
+                partition=self.components.partition,
+                build_model=self.components.build_model,
+                compute=settings["compute"],
+            )
+        )
+
+    def init(self) -> State:
+        return self.algorithm.init(self.problem)
+
+    def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:
+        """Steps ``first``..``last``-1; ``after`` is called with the state and the number of completed steps."""
+        for step in range(first, last):
+            state = self.algorithm.step(state, step, self.problem, self.network)
+            if after is not None:
+                after(state, step + 1)
+        return state
+
+    def estimate(self, state: State) -> Tensor:
+        return self.algorithm.estimate(state)
+
+
+def algorithm_class(name: str) -> type[Algorithm]:
+    return get_class(_settings_of(name)["_target_"])
+
+
+def _settings_of(name: str) -> dict:
+    settings = OmegaConf.to_container(OmegaConf.load(CONF / "algorithm" / f"{name}.yaml"))
+    assert isinstance(settings, dict)
+    return settings
+
+
+def overrides_for(name: str, **changes: object) -> list[str]:
+    """Command-line overrides that choose an algorithm with small settings, or ``changes`` where it has them."""
+    values = {key: value for key, value in {**SMALL, **changes}.items() if key in _settings_of(name)}
+    overrides = [f"algorithm={name}", *(f"algorithm.{key}={value}" for key, value in values.items())]
+    if algorithm_class(name).uses_compressor:
+        others = sorted(path.stem for path in (CONF / "compressor").glob("*.yaml") if path.stem != "none")
+        overrides.append(f"compressor={others[0]}")
+    return [*overrides, "num_threads=1", "device=cpu", "dtype=float64", "compute=vmap"]
+
+
+def with_graph(
+    composed: Callable[..., dict], name: str, overrides: list[str], graphs: tuple[str, ...] = GRAPHS
+) -> dict:
+    """The configuration on the first of ``graphs`` that the algorithm allows."""
+    reasons = []
+    for graph in graphs:
+        settings = composed(*overrides, f"graph={graph}")
+        components = config.build(settings)
+        try:
+            components.algorithm.check_graph(components.graph)
+        except ValueError as error:
+            reasons.append(str(error))
+            continue
+        return settings
+    raise AssertionError(f"no schedule of {graphs} suits {name}: {reasons}")
+
+
+def on_data(composed: Callable[..., dict], name: str, *further: str, **changes: object) -> dict:
+    """An algorithm on a small stochastic problem of the kind that it needs."""
+    problem = "l2_decay" if algorithm_class(name).needs_bilevel else "classification"
+    overrides = [*overrides_for(name, **changes), f"problem={problem}", "problem.batch_size=8", *TINY_DATA]
+    overrides += ["partition=as_given", "model=logistic_regression", f"num_nodes={NUM_NODES}", *further]
+    return with_graph(composed, name, overrides)
