@@ -225,16 +225,17 @@ class BatchedExecutor(VmapExecutor):
         if function.layers is None:
             return False
         chain = [type(layer) for layer in function.layers if not isinstance(layer, nn.Flatten)]
-        return set(chain) <= {nn.Linear, nn.ReLU} and chain[0] is nn.Linear and chain[-1] is nn.Linear
+        return bool(chain) and set(chain) <= {nn.Linear, nn.ReLU} and chain[0] is nn.Linear and chain[-1] is nn.Linear
 
     @torch.no_grad()
     def add_gradient_(self, out: Tensor, params: Tensor, hparams: Tensor, batch: Batch, alpha: float) -> None:
         layers = self.function.layers or []
         learners = self.head.num_learners
-        x = batch.inputs
+        inputs = batch.inputs
         if learners > 1:
-            x = x.repeat_interleave(learners, dim=0)
-        x = x.flatten(2)
+            inputs = inputs.repeat_interleave(learners, dim=0)
+        # Features before samples, [N*K, F, B]: products whose result is narrow and long are faster this way round.
+        x = inputs.flatten(2).transpose(1, 2)
         tensors = iter(self._views(params, 0, len(params)))
         targets = iter(self._views(out, 0, len(params)))
         # (weight, inputs of the layer, where its gradients go, whether a ReLU feeds it)
@@ -245,30 +246,35 @@ class BatchedExecutor(VmapExecutor):
                 weight = next(tensors)
                 bias = next(tensors) if cast(Tensor | None, layer.bias) is not None else None
                 tape.append((weight, x, next(targets), None if bias is None else next(targets), after_relu))
-                output = self._buffer("output", position, (*x.shape[:2], weight.shape[1]), x)
+                output = self._buffer("output", position, (len(x), weight.shape[1], x.shape[2]), x)
                 if bias is None:
-                    x = torch.bmm(x, weight.transpose(1, 2), out=output)
+                    x = torch.bmm(weight, x, out=output)
                 else:
-                    x = torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2), out=output)
+                    x = torch.baddbmm(bias.unsqueeze(2), weight, x, out=output)
                 after_relu = False
             elif isinstance(layer, nn.ReLU):
                 x = x.clamp_min_(0)
                 after_relu = True
-        logits = x.unflatten(0, (-1, learners)) if learners > 1 else x
-        delta = self.head.logit_gradient(logits, hparams, batch)
+        logits = x.transpose(1, 2)
         if learners > 1:
-            delta = delta.flatten(0, 1)
+            logits = logits.unflatten(0, (-1, learners))
+        gradient = self.head.logit_gradient(logits, hparams, batch)
+        if learners > 1:
+            gradient = gradient.flatten(0, 1)
+        delta = gradient.transpose(1, 2)
         for position, (weight, layer_inputs, target_weight, target_bias, is_after_relu) in reversed(
             list(enumerate(tape))
         ):
             if position > 0:
-                buffer = self._buffer("delta", position, layer_inputs.shape, delta)
-                before = torch.bmm(delta, weight, out=buffer)
+                # Before the weight is updated, for its row may be the one that gradients are added to.
+                before = torch.bmm(
+                    weight.transpose(1, 2), delta, out=self._buffer("delta", position, layer_inputs.shape, x)
+                )
                 if is_after_relu:
                     before.mul_(layer_inputs > 0)
-            target_weight.baddbmm_(delta.transpose(1, 2), layer_inputs, alpha=alpha)
+            target_weight.baddbmm_(delta, layer_inputs.transpose(1, 2), alpha=alpha)
             if target_bias is not None:
-                target_bias.add_(delta.sum(dim=1), alpha=alpha)
+                target_bias.add_(delta.sum(dim=2), alpha=alpha)
             if position > 0:
                 delta = before
 

@@ -4,19 +4,21 @@ A plan depends only on the edges of the round and on the placement, so every pro
 to the others. Shapes: N local nodes, R rows received from other processes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from simulator.graphs.base import Edges
 from simulator.ledger import Links
 from simulator.placement import Placement
 
-# Above this many entries per row of the product a dense matrix is slower than a sparse one (measured on CPU).
-_DENSE_MAX_NODES = 64
+# From this share of non-zero entries on a dense product is faster than summing the rows one by one (measured on CPU).
 _DENSE_MIN_DENSITY = 0.1
 
 
@@ -35,47 +37,63 @@ class PeerRows:
 
 @dataclass(eq=False)
 class WeightMatrix:
-    """A block of W_t with N rows, kept sparse or dense, whichever multiplies faster."""
+    """A block of W_t with N rows, multiplied densely or as weighted sums of rows, whichever is faster.
+
+    The entries are sorted by (row, column).
+    """
 
     row: npt.NDArray[np.int64]
     column: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float64]
     shape: tuple[int, int]
-    _matrices: dict[tuple[torch.dtype, torch.device], Tensor] = field(default_factory=dict)
+    _products: dict[tuple[torch.dtype, torch.device], Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
-    def _matrix(self, dtype: torch.dtype, device: torch.device) -> Tensor:
-        key = (dtype, device)
-        if key not in self._matrices:
-            num_rows, num_columns = self.shape
-            dense = max(num_rows, num_columns) <= _DENSE_MAX_NODES
-            dense = dense or self.weight.size >= _DENSE_MIN_DENSITY * num_rows * num_columns
-            if dense:
-                array = np.zeros(self.shape)
-                array[self.row, self.column] = self.weight
-                matrix = torch.from_numpy(array).to(dtype).to(device)
-            else:
-                indices = torch.from_numpy(np.stack([self.row, self.column]))
-                values = torch.from_numpy(self.weight.copy()).to(dtype)
-                matrix = torch.sparse_coo_tensor(
-                    indices, values, self.shape, is_coalesced=True, check_invariants=False
-                ).to(device)
-            self._matrices[key] = matrix
-        return self._matrices[key]
+    @property
+    def is_dense(self) -> bool:
+        """Whether products are dense."""
+        return self.weight.size >= _DENSE_MIN_DENSITY * self.shape[0] * self.shape[1]
 
     def multiply(self, rows: Tensor) -> Tensor:
         """Returns this block times ``rows`` [columns, D]; shape [N, D]."""
-        matrix = self._matrix(rows.dtype, rows.device)
-        return torch.sparse.mm(matrix, rows) if matrix.is_sparse else matrix @ rows
+        if self.weight.size == 0 or rows.shape[1] == 0:
+            return rows.new_zeros(self.shape[0], rows.shape[1])
+        key = (rows.dtype, rows.device)
+        if key not in self._products:
+            self._products[key] = (self._dense if self.is_dense else self._sparse)(*key)
+        return self._products[key](rows)
 
     def add_product_(self, out: Tensor, rows: Tensor) -> None:
-        """Adds this block times ``rows`` to ``out`` [N, D], in place."""
-        if self.weight.size == 0:
-            return
-        matrix = self._matrix(rows.dtype, rows.device)
-        if matrix.is_sparse:
-            out.add_(torch.sparse.mm(matrix, rows))
-        else:
-            out.addmm_(matrix, rows)
+        """Adds this block times ``rows`` to ``out`` [N, D], in place; touches only rows of ``out`` with entries."""
+        if self.weight.size:
+            index, block = self._nonzero_rows
+            product = block.multiply(rows)
+            if len(product) == len(out):
+                out.add_(product)
+            else:
+                out.index_add_(0, torch.from_numpy(index).to(out.device), product)
+
+    @cached_property
+    def _nonzero_rows(self) -> tuple[npt.NDArray[np.int64], "WeightMatrix"]:
+        """The rows that have entries, and the block of these rows alone."""
+        index, row = np.unique(self.row, return_inverse=True)
+        return index, WeightMatrix(row, self.column, self.weight, (index.size, self.shape[1]))
+
+    def _dense(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
+        array = np.zeros(self.shape)
+        array[self.row, self.column] = self.weight
+        return torch.from_numpy(array).to(device, dtype).matmul
+
+    def _sparse(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
+        """An embedding bag is what a sparse product is called where it is fast: one weighted sum of rows per bag."""
+        ends = np.searchsorted(self.row, np.arange(self.shape[0] + 1))
+        return partial(
+            F.embedding_bag,
+            torch.from_numpy(self.column.copy()).to(device),
+            offsets=torch.from_numpy(ends).to(device),
+            per_sample_weights=torch.from_numpy(self.weight.copy()).to(device, dtype),
+            mode="sum",
+            include_last_offset=True,
+        )
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,7 +41,7 @@ class RowLayout:
     def views(self, rows: Tensor) -> list[Tensor]:
         """Views [N, *shape] of ``rows`` [N, D], one per tensor; writing to a view writes to the rows."""
         return [
-            rows[:, start:stop].unflatten(1, shape) if shape else rows[:, start]
+            rows[:, start:stop].view(len(rows), *shape)
             for (start, stop), shape in zip(pairwise(self._offsets), self.shapes, strict=True)
         ]
 

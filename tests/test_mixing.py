@@ -117,10 +117,9 @@ def multiply(plan, own, received):
     return out
 
 
-@pytest.mark.parametrize(("kind", "dense_max", "dense_density"), [("sparse", 0, 2.0), ("dense", 10**9, 0.0)])
+@pytest.mark.parametrize(("kind", "dense_density"), [("sparse", 2.0), ("dense", 0.0)])
 @pytest.mark.parametrize("world_size", [1, 3])
-def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, dense_max, dense_density, world_size):
-    monkeypatch.setattr(mixing, "_DENSE_MAX_NODES", dense_max)
+def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, dense_density, world_size):
     monkeypatch.setattr(mixing, "_DENSE_MIN_DENSITY", dense_density)
     edges = random_edges(20, 0.3, 6)
     rows = np.random.default_rng(0).standard_normal((20, 5))
@@ -129,22 +128,30 @@ def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, dense
         nodes = Placement(20, world_size, rank).nodes
         own, received = torch.from_numpy(rows[list(nodes)]), torch.from_numpy(rows[received_nodes(plan)])
         result.append(multiply(plan, own, received).numpy())
-        assert plan.local._matrix(torch.float64, own.device).is_sparse == (kind == "sparse")
-        # Another dtype gets a matrix of its own.
+        assert plan.local.is_dense == (kind == "dense")
+        # Another dtype gets weights of its own.
         torch.testing.assert_close(
             multiply(plan, own.float(), received.float()).double(), torch.from_numpy(result[-1]), rtol=1e-5, atol=1e-5
         )
     np.testing.assert_allclose(np.concatenate(result), edges.to_matrix(20) @ rows, rtol=1e-13, atol=1e-13)
 
 
-def test_a_small_or_full_block_is_dense_and_a_large_empty_one_sparse():
-    def is_sparse(num_nodes, density):
-        plan = Plan.build(random_edges(num_nodes, density, 7), Placement(num_nodes))
-        return plan.local._matrix(torch.float32, torch.device("cpu")).is_sparse
+def test_a_full_block_is_dense_and_an_empty_one_sparse():
+    def is_dense(num_nodes, density):
+        return Plan.build(random_edges(num_nodes, density, 7), Placement(num_nodes)).local.is_dense
 
-    assert not is_sparse(20, 0.05)
-    assert not is_sparse(200, 0.3)
-    assert is_sparse(200, 0.02)
+    assert is_dense(20, 0.3)
+    assert is_dense(200, 0.3)
+    assert not is_dense(200, 0.02)
+
+
+def test_blocks_without_entries_or_columns_give_zeros():
+    nothing = np.zeros(0, dtype=np.int64)
+    empty = WeightMatrix(nothing, nothing, np.zeros(0), (3, 4))
+    torch.testing.assert_close(empty.multiply(torch.ones(4, 2)), torch.zeros(3, 2), rtol=0, atol=0)
+    for density in (0.02, 0.3):
+        plan = Plan.build(random_edges(100, density, 7), Placement(100))
+        assert plan.local.multiply(torch.ones(100, 0)).shape == (100, 0)
 
 
 def peak_of_ring_plans(num_nodes):
@@ -162,8 +169,7 @@ def test_memory_of_a_plan_is_linear_in_the_edges():
     plans, large = peak_of_ring_plans(10_000)
     assert large < 20e6  # a dense matrix would have 8e8 bytes
     assert large < 2.5 * small
-    matrix = plans[0].local._matrix(torch.float32, torch.device("cpu"))
-    assert matrix.is_sparse
-    assert matrix._nnz() == 30_000
+    assert not plans[0].local.is_dense
+    assert plans[0].local.weight.size == 30_000
     ones = torch.ones(10_000, 2)
     torch.testing.assert_close(plans[0].local.multiply(ones), ones, rtol=1e-6, atol=1e-6)

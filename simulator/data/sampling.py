@@ -43,6 +43,8 @@ class MinibatchSampler:
         self._block_size = block_size
         self._sizes = split.sizes
         self._largest = int(self._sizes.max(initial=0))
+        # A node without samples stands at the end, perhaps past the last row; its padding reads some row.
+        self._first_rows = np.minimum(split.offsets, max(len(split.labels) - 1, 0))
         self.is_full_batch = batch_size is None or batch_size >= self._largest
         if batch_size is not None and not self.is_full_batch:
             self._batch_size = batch_size
@@ -50,7 +52,10 @@ class MinibatchSampler:
             short = (rest > 0) & ~(drop_last & (whole > 0))
             self._batches_per_epoch = np.maximum(whole + short, 1)
             self._epochs = np.full(len(nodes), -1, dtype=np.int64)
-            self._orders = np.zeros((len(nodes), self._largest), dtype=np.int64)
+            # The order of every node's present epoch by batch, padded with 0: [N, batches, B].
+            self._orders = np.zeros((len(nodes), -(-self._largest // batch_size), batch_size), dtype=np.int64)
+            self._locals = np.arange(len(nodes))
+            self._full_weights: dict[torch.dtype, torch.Tensor] = {}
 
     def batches(self, step: int | None, dtype: torch.dtype) -> Iterator[Batch]:
         """The samples of ``step``: one minibatch, or blocks that together are everything (``step=None``).
@@ -66,40 +71,46 @@ class MinibatchSampler:
         epochs, position = np.divmod(step, self._batches_per_epoch)
         stale = np.flatnonzero(epochs != self._epochs)
         if stale.size:
-            keys = randomness.uniforms(self._seed, "minibatch", self._nodes[stale], epochs[stale], self._largest)
-            keys[np.arange(self._largest) >= self._sizes[stale, None]] = 2.0
-            self._orders[stale] = np.argsort(keys, axis=1, kind="stable")
-            self._epochs[stale] = epochs[stale]
-        slots = position[:, None] * self._batch_size + np.arange(self._batch_size)
-        valid = slots < self._sizes[:, None]
-        index = np.take_along_axis(self._orders, np.minimum(slots, self._largest - 1), axis=1)
-        sizes = valid.sum(axis=1)
-        weights = valid / np.maximum(sizes, 1)[:, None]
-        return self._batch(np.where(valid, index, 0), weights, sizes, dtype)
+            self._shuffle(stale, epochs[stale])
+        index = self._orders[self._locals, position]
+        sizes = np.clip(self._sizes - position * self._batch_size, 0, self._batch_size)
+        if sizes.min() < self._batch_size:
+            return self._batch(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes)
+        if dtype not in self._full_weights:
+            self._full_weights[dtype] = self._weights(np.arange(self._batch_size), sizes, dtype)
+        return self._batch(index, self._full_weights[dtype], sizes)
+
+    def _shuffle(self, local: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> None:
+        """Draws the orders of some nodes for the epochs that they have reached."""
+        keys = randomness.uniforms(self._seed, "minibatch", self._nodes[local], epochs, self._largest)
+        padding = np.arange(self._largest) >= self._sizes[local, None]
+        keys[padding] = 2.0
+        order = np.argsort(keys, axis=1, kind="stable")
+        order[padding] = 0
+        self._epochs[local] = epochs
+        self._orders.reshape(len(self._orders), -1)[local, : self._largest] = order
 
     def _blocks(self, dtype: torch.dtype) -> Iterator[Batch]:
         for start in range(0, self._largest, self._block_size):
             slots = np.arange(start, min(start + self._block_size, self._largest))
-            valid = slots < self._sizes[:, None]
-            weights = valid / np.maximum(self._sizes, 1)[:, None]
-            yield self._batch(np.where(valid, slots, 0), weights, valid.sum(axis=1), dtype)
+            index = np.where(slots < self._sizes[:, None], slots, 0)
+            sizes = np.clip(self._sizes - start, 0, len(slots))
+            yield self._batch(index, self._weights(slots, self._sizes, dtype), sizes)
 
-    def _batch(
-        self,
-        index: npt.NDArray[np.int64],
-        weights: npt.NDArray[np.float64],
-        sizes: npt.NDArray[np.int64],
-        dtype: torch.dtype,
-    ) -> Batch:
+    def _weights(self, slots: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], dtype: torch.dtype) -> torch.Tensor:
+        """1/count for the slots below a node's count, and 0 for padding, [N, B]."""
+        weights = (slots < counts[:, None]) / np.maximum(counts, 1)[:, None]
+        return torch.from_numpy(weights).to(device=self._split.inputs.device, dtype=dtype)
+
+    def _batch(self, index: npt.NDArray[np.int64], weights: torch.Tensor, sizes: npt.NDArray[np.int64]) -> Batch:
         split, device = self._split, self._split.inputs.device
-        limit = max(len(split.labels) - 1, 0)
-        rows = torch.from_numpy(np.minimum(self._split.offsets[:, None] + index, limit)).to(device)
-        flat = rows.reshape(-1)
-        inputs = split.inputs.index_select(0, flat).unflatten(0, rows.shape).to(dtype)
+        rows = torch.from_numpy(index + self._first_rows[:, None]).to(device)
+        flat = rows.view(-1)
+        inputs = split.inputs.index_select(0, flat).view(*rows.shape, *split.inputs.shape[1:])
         return Batch(
-            inputs,
+            inputs.to(weights.dtype),
             split.labels.index_select(0, flat).view(rows.shape),
-            torch.from_numpy(weights).to(device=device, dtype=dtype),
+            weights,
             torch.from_numpy(index).to(device),
             sizes.tolist(),
         )
