@@ -49,7 +49,9 @@ def remembered_choice(key: str, candidates: Mapping[str, Callable[[], None]], de
         known = json.loads(path.read_text())
     except (OSError, ValueError):
         known = {}
-    if known.get(key) in candidates:
+    if not isinstance(known, dict):
+        known = {}
+    if isinstance(known.get(key), str) and known[key] in candidates:
         return str(known[key])
     times = time_candidates(candidates, device)
     choice = min(times, key=lambda name: times[name])
