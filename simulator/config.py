@@ -6,7 +6,8 @@ Everything that can be known to be wrong is found here, before the first step, a
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from types import UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING
 
@@ -158,7 +159,7 @@ def _check_types(section: str, target: type, settings: Mapping[str, Any]) -> Non
     hints = get_type_hints(target if is_dataclass(target) else inspect.getattr_static(target, "__init__"))
     for key, value in settings.items():
         hint = hints.get(key)
-        allowed = list(get_args(hint)) or [hint]
+        allowed = list(get_args(hint)) if get_origin(hint) in (Union, UnionType) else [hint]
         if hint is None or not all(kind in _SCALARS for kind in allowed):
             continue
         fits = type(value) in allowed or (type(value) is int and float in allowed)
