@@ -9,7 +9,7 @@ Update equations at fixed params z_i, with P_t column-stochastic and push-sum we
     v_i is the estimate of the derivative of the mean outer objective with respect to hparams_i.
 The average-preserving form never debiases what is mixed again: q <- u, w <- 1 once; for every m, num_pushes times
 q <- P_t q, w <- P_t w; s_i = q_i / w_i; v as above; q_i <- q_i - step_size (d2 f_i / dparams2) s_i. It keeps
-sum_i q_i, so no bias builds up from one m to the next.
+sum_i q_i, so the true average is kept from one m to the next.
 Needs: column-stochastic P.
 Sends: D + 1 numbers per edge and push.
 Source: Terashita and Hara, arXiv 2210.02129, the HGP algorithm; the average-preserving form is ours.
