@@ -12,6 +12,7 @@ import logging  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
 from dataclasses import asdict  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
@@ -107,7 +108,7 @@ def lead(world: World | None) -> int:
                 launch = processes.Launch.join(world, composed.timeout_s)
             execute(job, world, launch)
         except Exception as error:
-            where = f"job {hydra_config.job.num} ({hydra_config.job.override_dirname}): " if is_sweep else ""
+            where = f"job {hydra_config.job.num} ({swept(hydra_config.overrides.task)}): " if is_sweep else ""
             status = fail(error, where)
             if launch is not None and (launch.lost or launch.signals):
                 raise SystemExit(status) from error  # no job can run any more
@@ -186,22 +187,28 @@ def execute(job: Any, world: World | None, launch: processes.Launch | None) -> N
         run(job, World(), None)
 
 
+def swept(overrides: Sequence[str]) -> str:
+    """The overrides that make a job of a multirun differ from the others: those that nobody typed in this form."""
+    typed = {argument.lower() for argument in sys.argv}
+    return ", ".join(override for override in overrides if override.lower() not in typed)
+
+
 def attempts_file() -> Path | None:
-    """Where a restarted launch finds what the attempt before it was writing; None when nobody restarts us."""
+    """Where a restarted launch finds what the attempt before it was writing; None when nobody restarts us.
+
+    One file for every torchrun, which is told from another one of the same number by the time of its start.
+    """
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) == 0:
         return None
-    return Path(tempfile.gettempdir()) / f"hypergossip-{os.environ['TORCHELASTIC_RUN_ID']}-{os.getppid()}"
+    stat = Path(f"/proc/{os.getppid()}/stat")
+    started_at = stat.read_text().rpartition(")")[2].split()[19] if stat.is_file() else ""
+    return Path(tempfile.gettempdir()) / f"hypergossip-{os.getppid()}-{started_at}"
 
 
 def previous_attempt() -> str | None:
     """The folder of the attempt before this one, when torchrun (``--max-restarts``) has restarted us."""
     path = attempts_file()
-    if path is None or not path.is_file():
-        return None
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) == 0:
-        path.unlink()  # left by an earlier torchrun that had the same number
-        return None
-    return path.read_text().strip() or None
+    return path.read_text().strip() or None if path is not None and path.is_file() else None
 
 
 def remember_attempt(folder: str) -> None:

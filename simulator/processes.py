@@ -164,6 +164,9 @@ class Launch:
                 f"rank {world.rank} of {world.world_size} did not meet the others within {timeout_s:g} s; every rank "
                 f"has to be started, by torchrun or srun ({reason})"
             ) from error
+        if world.is_one_machine:
+            # A torchrun that restarts its ranks keeps the store, with all that the attempt before has left in it.
+            store = dist.PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         launch = cls(world, store)
         for number in (signal.SIGTERM, signal.SIGINT):
             # A rank that the launcher ends because another one has failed must still get to say why.

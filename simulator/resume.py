@@ -40,22 +40,43 @@ def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequ
     saved = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(saved, dict)
     for override in overrides:
-        key = override.split("=")[0].lstrip("+")
-        root = key.split(".")[0].split("@")[0]
-        if root == "experiment":
-            continue
-        if root not in MAY_CHANGE and _get(composed, key) != _get(saved, key):
-            raise ValueError(
-                f"{override}: a resumed run keeps {key}={_get(saved, key)}; only {', '.join(MAY_CHANGE)} may change"
-            )
+        key = override.partition("=")[0].lstrip("+~").partition("@")[0]
+        root = key.partition(".")[0]
         if root in MAY_CHANGE:
             saved[root] = composed[root]
+            continue
+        if root == "experiment":
+            # Its settings may be partly overridden in the saved run; its components must be those.
+            kept = [name for name in composed if name not in MAY_CHANGE]
+            pairs = [(name, _component(composed[name]), _component(saved.get(name))) for name in kept]
+        else:
+            pairs = [(key, _get(composed, key), _get(saved, key))]
+        for name, new, old in pairs:
+            changed = _first_difference(name, new, old)
+            if changed:
+                raise ValueError(f"{override}: a resumed run keeps {changed}; only {', '.join(MAY_CHANGE)} may change")
     saved["resume"] = str(run_folder)
     return {str(key): value for key, value in saved.items()}
 
 
-def _get(config: dict[str, Any], key: str) -> Any:
+def _get(config: Any, key: str) -> Any:
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+def _component(section: Any) -> Any:
+    """The class of a section, such as ``algorithm``; None for other root keys."""
+    return {"_target_": section["_target_"]} if isinstance(section, dict) and "_target_" in section else None
+
+
+def _first_difference(key: str, new: Any, old: Any) -> str | None:
+    """``key=value`` of the first setting in which ``new`` differs from ``old``, with its old value."""
+    if isinstance(new, dict) and isinstance(old, dict):
+        for part in dict.fromkeys([*new, *old]):
+            found = _first_difference(f"{key}.{part}", new.get(part), old.get(part))
+            if found:
+                return found
+        return None
+    return None if new == old else f"{key}={old}"

@@ -15,7 +15,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse.linalg
 import torch
 from torch import Tensor
 
@@ -99,6 +98,7 @@ def _solve_iteratively(
     times: object, b: npt.NDArray[np.float64], tolerance: float, max_iterations: int
 ) -> tuple[npt.NDArray[np.float64], bool]:
     assert callable(times)
+    from scipy.sparse.linalg import LinearOperator, cg, minres
 
     def times_if_convex(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         product: npt.NDArray[np.float64] = times(vector)
@@ -106,12 +106,12 @@ def _solve_iteratively(
             raise _NegativeCurvatureError
         return product
 
-    def operator(function: object) -> scipy.sparse.linalg.LinearOperator:
-        return scipy.sparse.linalg.LinearOperator((b.size, b.size), matvec=function, dtype=np.float64)
+    def operator(function: object) -> LinearOperator:
+        return LinearOperator((b.size, b.size), matvec=function, dtype=np.float64)
 
     try:
-        solution, _ = scipy.sparse.linalg.cg(operator(times_if_convex), b, rtol=tolerance, maxiter=max_iterations)
+        solution, _ = cg(operator(times_if_convex), b, rtol=tolerance, maxiter=max_iterations)
     except _NegativeCurvatureError:
-        solution, _ = scipy.sparse.linalg.minres(operator(times), b, rtol=tolerance, maxiter=max_iterations)
+        solution, _ = minres(operator(times), b, rtol=tolerance, maxiter=max_iterations)
         return np.asarray(solution), False
     return np.asarray(solution), True

@@ -23,7 +23,9 @@ SMALL = [
     *("algorithm.inner_steps=4", "algorithm.depth=2", "algorithm.num_pushes=2", "algorithm.reference=none"),
     *("figures=false", "num_threads=1", "dtype=float64", "compute=vmap", "timeout_s=60"),
 ]
+# Some seconds in one process, and on several ranks.
 LONG = ("num_steps=1500", "eval_every=50", "checkpoint.every=200", "algorithm.inner_steps=500")
+RANKS = ("num_steps=400", "eval_every=20", "checkpoint.every=50", "algorithm.inner_steps=100")
 LIMIT_S = 110.0
 MARK = "HYPERGOSSIP_TEST"
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import LONG, Start
+from commands import LONG, RANKS, Start
 
 
 @pytest.fixture
@@ -27,8 +27,14 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _finished(tmp_path_factory.mktemp("long"), *LONG)
 
 
+@pytest.fixture(scope="session")
+def ranks_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the run that takes some seconds on several ranks, in one process."""
+    return _finished(tmp_path_factory.mktemp("ranks"), *RANKS)
+
+
 def _finished(folder: Path, *overrides: str) -> Path:
-    command = Start(folder)(*overrides, f"hydra.run.dir={folder / 'run'}")
+    command = Start(folder)(*overrides, f"hydra.run.dir={folder / 'run'}", environ={"PYTHONPROFILEIMPORTTIME": "1"})
     ended = command.wait()
     assert ended.status == 0, ended
     return folder / "run"

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import LONG, Command, Ended, Start, assert_same_run, records, timeless, wait_for, wait_for_lines
+from commands import LONG, RANKS, Command, Ended, Start, assert_same_run, records, timeless, wait_for, wait_for_lines
 
 pytestmark = pytest.mark.slow
 
@@ -71,9 +71,9 @@ def test_resuming_with_another_setting_is_refused(start: Start, short_run: Path,
     assert not (folder / "metrics.jsonl").exists()
 
 
-def test_control_c_on_local_ranks(start: Start, long_run: Path, tmp_path: Path):
+def test_control_c_on_local_ranks(start: Start, ranks_run: Path, tmp_path: Path):
     stopped = tmp_path / "stopped"
-    command = start(*LONG, "launcher.num_processes=2", f"hydra.run.dir={stopped}")
+    command = start(*RANKS, "launcher.num_processes=2", f"hydra.run.dir={stopped}")
     wait_for_lines(command, stopped, 4)
     os.killpg(command.process.pid, signal.SIGINT)  # as a terminal does, to everyone
     ended = command.wait()
@@ -81,13 +81,13 @@ def test_control_c_on_local_ranks(start: Start, long_run: Path, tmp_path: Path):
     assert_says_how_to_resume(ended, stopped, "SIGINT")
     assert not command.left_behind()
     finish(start(f"resume={stopped}", "launcher.num_processes=1", f"hydra.run.dir={stopped}", settings=[]))
-    assert_same_run(stopped, long_run)
+    assert_same_run(stopped, ranks_run)
 
 
 def test_sigterm_to_torchrun_and_the_same_bits_on_as_many_ranks(start: Start, tmp_path: Path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    finish(start(*LONG, "launcher.num_processes=2", f"hydra.run.dir={whole}"))
-    command = start(*LONG, f"hydra.run.dir={stopped}", ranks=2)
+    finish(start(*RANKS, "launcher.num_processes=2", f"hydra.run.dir={whole}"))
+    command = start(*RANKS, f"hydra.run.dir={stopped}", ranks=2)
     wait_for_lines(command, stopped, 4)
     command.process.send_signal(signal.SIGTERM)
     ended = command.wait()
@@ -99,12 +99,12 @@ def test_sigterm_to_torchrun_and_the_same_bits_on_as_many_ranks(start: Start, tm
 
 
 @pytest.mark.parametrize(("way", "victim"), [("local", 1), ("torchrun", 2), ("torchrun", 0)])
-def test_a_killed_rank_ends_the_run_and_is_named(way: str, victim: int, start: Start, long_run: Path, tmp_path: Path):
+def test_a_killed_rank_ends_the_run_and_is_named(way: str, victim: int, start: Start, ranks_run: Path, tmp_path: Path):
     folder = tmp_path / "run"
     if way == "local":
-        command = start(*LONG, f"hydra.run.dir={folder}", "launcher.num_processes=3")
+        command = start(*RANKS, f"hydra.run.dir={folder}", "launcher.num_processes=3")
     else:
-        command = start(*LONG, f"hydra.run.dir={folder}", ranks=3)
+        command = start(*RANKS, f"hydra.run.dir={folder}", ranks=3)
     ranks = command.ranks(3)
     wait_for(lambda: (folder / "checkpoint" / "latest").is_file(), command)
     os.kill(ranks[victim], signal.SIGKILL)
@@ -119,7 +119,7 @@ def test_a_killed_rank_ends_the_run_and_is_named(way: str, victim: int, start: S
     if victim == 0:
         return
     finish(start(f"resume={folder}", "launcher.num_processes=2", f"hydra.run.dir={folder}", settings=[]))
-    assert_same_run(folder, long_run)
+    assert_same_run(folder, ranks_run)
 
 
 def test_a_rank_that_does_not_answer_is_named(start: Start, tmp_path: Path):
@@ -141,10 +141,10 @@ def test_a_rank_that_does_not_answer_is_named(start: Start, tmp_path: Path):
     assert not command.left_behind()
 
 
-def test_torchrun_restarts_a_sweep_where_it_was(start: Start, long_run: Path, tmp_path: Path):
+def test_torchrun_restarts_a_sweep_where_it_was(start: Start, ranks_run: Path, tmp_path: Path):
     folder = tmp_path / "sweep"
     command = start(
-        *LONG, "num_steps=500,1500", f"hydra.sweep.dir={folder}", ranks=2, torchrun="--max-restarts 1", arguments="-m"
+        *RANKS, "num_steps=100,400", f"hydra.sweep.dir={folder}", ranks=2, torchrun="--max-restarts 1", arguments="-m"
     )
     ranks = command.ranks(2)
     wait_for(lambda: (folder / "1" / "checkpoint" / "latest").is_file(), command)
@@ -155,5 +155,5 @@ def test_torchrun_restarts_a_sweep_where_it_was(start: Start, long_run: Path, tm
     assert "resumed after step" in (folder / "1" / "launch.log").read_text()
     assert (folder / "0" / "summary.json").stat().st_mtime_ns == finished
     assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["0", "1"]
-    assert_same_run(folder / "1", long_run)
-    assert [timeless(record)["step"] for record in records(folder / "0")] == list(range(0, 501, 50))
+    assert_same_run(folder / "1", ranks_run)
+    assert [timeless(record)["step"] for record in records(folder / "0")] == list(range(0, 101, 20))

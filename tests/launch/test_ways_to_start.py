@@ -41,6 +41,15 @@ def test_the_folder_of_a_run(short_run: Path):
     assert "num_nodes=5" in environment["arguments"]
 
 
+def test_nothing_slow_is_imported_that_the_run_does_not_need(short_run: Path):
+    lines = (short_run.parent / "output" / "0.err").read_text().splitlines()
+    imported = {line.rpartition("|")[2].strip() for line in lines if line.startswith("import time:")}
+    assert "torch" in imported
+    slow = ("torch._dynamo", "torch._inductor", "torchvision", "sklearn", "cvxpy", "networkx", "matplotlib", "wandb")
+    slow += ("scipy.sparse.linalg", "pandas", "PIL", "sympy")
+    assert not {name for name in imported for package in slow if name == package or name.startswith(f"{package}.")}
+
+
 def test_torchrun_without_options_is_one_process(start: Start, short_run: Path, tmp_path: Path):
     # Only the port differs from what a user types: other tests may run on this machine.
     folder = tmp_path / "run"
@@ -76,7 +85,7 @@ def test_three_ranks_give_the_numbers_of_one_process(way: str, start: Start, sho
 def test_a_sweep_goes_on_after_jobs_that_fail(way: str, start: Start, short_run: Path, tmp_path: Path):
     folder = tmp_path / "sweep"
     lr = "0.1,1e30,0.1" if way == "torchrun" else "0.1,1e30"
-    sweep = [f"algorithm.lr={lr}", "dtype=float32"] if way == "torchrun" else ["partition.min_samples=100000,0"]
+    sweep = [f"algorithm.lr={lr}", "dtype=float32"] if way == "torchrun" else ["partition.min_samples=100000,1"]
     further = ["launcher.num_processes=2"] if way == "local" else []
     command = start(
         f"hydra.sweep.dir={folder}", *sweep, *further, ranks=2 if way == "torchrun" else None, arguments="-m"
