@@ -1,7 +1,9 @@
-"""Errors as the one line with which a launch ends."""
+"""Errors as the one line with which a launch ends, and the one among those of all ranks that came first."""
 
 import os
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 SHOWS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user asked for tracebacks when the command started."""
@@ -49,3 +51,55 @@ def _describe_composition(text: str, reason: str) -> str:
     return " ".join(
         re.sub(r"\s*(full_key|object_type|reference_type)[:=].*|See https://hydra.cc\S+.*", "", text).split()
     )
+
+
+@dataclass(frozen=True)
+class Report:
+    """Why a job ended on one rank.
+
+    Attributes:
+        kind: ``user`` for what the user can mend, ``cause`` for other failures of this rank, ``lost`` and ``hung`` when
+            it only noticed that another rank went away or does not answer.
+        text: one line.
+        suspect: the rank that is missed; -1 when it is not known.
+    """
+
+    kind: str
+    text: str
+    suspect: int = -1
+
+    @classmethod
+    def of(cls, error: BaseException) -> "Report":
+        """The report of a rank on which the job ended with ``error``."""
+        suspect = int(getattr(error, "peer", -1))
+        if isinstance(error, TimeoutError):
+            return cls("hung", describe_error(error), suspect)
+        if isinstance(error, ConnectionError) or hasattr(error, "peer"):
+            return cls("lost", describe_error(error), suspect)
+        return cls("user" if isinstance(error, ValueError) else "cause", describe_error(error))
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether the rank failed by itself."""
+        return self.kind in ("user", "cause")
+
+    def as_error(self) -> Exception:
+        """What the ranks raise."""
+        return ValueError(self.text) if self.kind == "user" else RunError(self.text)
+
+
+def find_cause(reports: Mapping[int, Report], silent: set[int]) -> Report:
+    """The report that says why a job failed, given those of all ranks but the ``silent`` ones."""
+    for _, report in sorted(reports.items()):
+        if report.is_cause:
+            return report
+    by_rank = [report for _, report in sorted(reports.items())]
+    # A rank that missed its peer's message leaves as well and is missed by others: believe who names a silent one.
+    witnesses = [report for report in by_rank if report.suspect in silent] or by_rank
+    witness = next((report for report in witnesses if report.kind == "hung"), witnesses[0])
+    suspects = {witness.suspect} & silent or silent
+    if not suspects:
+        return Report("cause", witness.text)
+    names = ", ".join(map(str, sorted(suspects)))
+    happened = "does not answer" if witness.kind == "hung" else "died"
+    return Report("cause", f"rank {names} {happened}: {witness.text}")
