@@ -137,7 +137,7 @@ class Executor(ABC):
 
     def logits(self, row: Tensor, inputs: Tensor) -> Tensor:
         """Logits of one node with row [D] on its samples: [B, C], or [K, B, C]."""
-        learners = row.view(self.head.num_learners, -1)
+        learners, inputs = row.view(self.head.num_learners, -1), self.function.arrange(inputs)
         outputs = [self.function([v[0] for v in self.function.layout.views(r[None])], inputs) for r in learners]
         return outputs[0] if len(outputs) == 1 else torch.stack(outputs)
 
@@ -164,7 +164,8 @@ class LoopExecutor(Executor):
         return [(self._views(params, i, i + 1), hparams[i], batch.node(i)) for i in range(len(params))]
 
     def _losses(self, views: list[Tensor], hparams: Tensor, batch: Batch) -> Tensor:
-        outputs = [self.function([v[k] for v in views], batch.inputs) for k in range(self.head.num_learners)]
+        inputs = self.function.arrange(batch.inputs)
+        outputs = [self.function([v[k] for v in views], inputs) for k in range(self.head.num_learners)]
         return self.head.loss(outputs[0] if len(outputs) == 1 else torch.stack(outputs), hparams, batch)
 
     def add_gradient_(self, out: Tensor, params: Tensor, hparams: Tensor, batch: Batch, alpha: float) -> None:

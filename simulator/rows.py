@@ -78,6 +78,16 @@ class ModelFunction:
         self.layout = RowLayout(module)
         self.layers = plain_chain(module)
         self._module = module
+        self._convolves = any(isinstance(layer, nn.Conv2d) for layer in self.layers or [])
+
+    def arrange(self, inputs: Tensor) -> Tensor:
+        """The same inputs [B, ...] in the memory layout in which one model after the other is fastest.
+
+        On CPUs convolutions and pooling take a third less time with channels last; vmap does not know that layout.
+        """
+        if self._convolves and inputs.dim() == 4 and inputs.device.type == "cpu":
+            return inputs.to(memory_format=torch.channels_last)
+        return inputs
 
     def __call__(self, tensors: Sequence[Tensor], inputs: Tensor) -> Tensor:
         """Logits [B, C] of one model with parameter ``tensors`` on ``inputs`` [B, ...]."""

@@ -85,7 +85,8 @@ class MinibatchSampler:
         keys = randomness.uniforms(self._seed, "minibatch", self._nodes[local], epochs, self._largest)
         padding = np.arange(self._largest) >= self._sizes[local, None]
         keys[padding] = 2.0
-        order = np.argsort(keys, axis=1, kind="stable")
+        # Not the stable sort, which is five times slower: keys of 53 random bits are distinct, but for the padding.
+        order = np.argsort(keys, axis=1)
         order[padding] = 0
         self._epochs[local] = epochs
         self._orders.reshape(len(self._orders), -1)[local, : self._largest] = order
