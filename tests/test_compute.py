@@ -219,10 +219,10 @@ def test_second_order_products_are_those_of_the_dense_hessian(model, head):
     products = VmapExecutor(world.function, world.head).second_order(
         world.params, world.hparams, world.batch, world.vector
     )
-    for node in (0, 3):
-        matrix = torch.autograd.functional.hessian(*world.joint(node))
-        expected = matrix[:, :num_params] @ world.vector[node]
-        assert_equal(torch.cat([part[node] for part in products]), expected, rtol=1e-11)
+    node = 2
+    matrix = torch.autograd.functional.hessian(*world.joint(node))
+    expected = matrix[:, :num_params] @ world.vector[node]
+    assert_equal(torch.cat([part[node] for part in products]), expected, rtol=1e-11)
 
 
 @pytest.mark.parametrize("head", HEADS)

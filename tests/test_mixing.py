@@ -173,3 +173,15 @@ def test_memory_of_a_plan_is_linear_in_the_edges():
     assert plans[0].local.weight.size == 30_000
     ones = torch.ones(10_000, 2)
     torch.testing.assert_close(plans[0].local.multiply(ones), ones, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("world_size", [2, 3, 10])
+def test_rows_without_messages_from_elsewhere_are_left_alone(world_size):
+    """In a ring only the first and the last node of a block hear from other processes."""
+    edges = Ring(num_nodes=100).edges(0)
+    rows = np.random.default_rng(1).standard_normal((100, 3))
+    result = []
+    for rank, plan in enumerate(plans_of(edges, 100, world_size)):
+        own = torch.from_numpy(rows[list(Placement(100, world_size, rank).nodes)])
+        result.append(multiply(plan, own, torch.from_numpy(rows[received_nodes(plan)])).numpy())
+    np.testing.assert_allclose(np.concatenate(result), edges.to_matrix(100) @ rows, rtol=1e-13, atol=1e-13)

@@ -89,9 +89,9 @@ def test_dropped_samples_change_from_epoch_to_epoch():
 
 def test_any_order_of_steps_gives_the_same_samples():
     sampler = sampler_of()
-    sequential = [drawn(sampler, step) for step in range(10)]
+    sequential = [drawn(sampler, step) for step in range(24)]
     scattered = sampler_of()
-    for step in (7, 0, 9, 3, 3, 8, 0):
+    for step in np.random.default_rng(0).integers(0, 24, 150).tolist():
         assert drawn(scattered, step) == sequential[step]
     assert drawn(sampler_of(), 9) == sequential[9]
 
@@ -152,3 +152,13 @@ def test_shared_samples_and_empty_splits():
     assert drawn(sampler_of(split=split_of([6, 6, 6], shared=True), nodes=range(3)), None) == [list(range(6))] * 3
     assert list(sampler_of([0, 0]).batches(None, torch.float64)) == []
     assert list(sampler_of([0, 0]).batches(0, torch.float64)) == []
+
+
+@pytest.mark.parametrize("sizes", [[8, 8], [8, 5]])
+def test_one_sampler_serves_several_dtypes(sizes):
+    sampler = sampler_of(sizes)
+    for dtype in (torch.float32, torch.float64, torch.float32):
+        for step in (1, None):
+            (batch,) = sampler.batches(step, dtype)
+            assert batch.inputs.dtype == batch.weights.dtype == dtype
+    assert drawn(sampler, 1) == drawn(sampler_of(sizes), 1)
