@@ -1,0 +1,72 @@
+"""Mixes and exchanges on local processes and writes down what torch.distributed was handed.
+
+``python -m tests.traffic.on_processes FOLDER NUM_NODES NUM_PROCESSES``. The operations of torch.distributed do their
+real work; beside it the size of every tensor is noted by sender and receiver.
+"""
+
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from simulator.graphs.random_directed import RandomDirected
+from simulator.network import Network
+from simulator.placement import Placement
+from simulator.processes import Compute, World, process_group, run_local
+
+NUM_ROUNDS = 6
+
+
+def job(folder: Path, num_nodes: int, world: World, store: Any) -> None:
+    torch.set_num_threads(1)
+    handed: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+
+    def noting(operation: Any, describe: Any) -> Any:
+        def noted(tensor: torch.Tensor, peer: int, *rest: Any, **named: Any) -> Any:
+            handed[describe(peer)] += tensor.numel() * tensor.element_size()
+            calls[describe(peer)] += 1
+            return operation(tensor, peer, *rest, **named)
+
+        return noted
+
+    dist.isend = noting(dist.isend, lambda peer: f"sent {world.rank} {peer}")
+    dist.irecv = noting(dist.irecv, lambda peer: f"received {peer} {world.rank}")
+    with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), 60.0):
+        graph = RandomDirected(num_nodes=num_nodes, rate_low=0.2, rate_high=0.6, base_probability=1.0, seed=3)
+        network = Network(graph, Placement(num_nodes, world.world_size, world.rank), torch.device("cpu"))
+        local = torch.arange(network.nodes.start, network.nodes.stop)
+        inboxes = []
+        for step in range(NUM_ROUNDS):
+            # A payload of three types: 5 float64, 1 float64, and 7 + 3 smaller elements: 40 + 8 + 7 + 6 = 61 bytes.
+            network.mix((torch.randn(len(local), 5, dtype=torch.float64), torch.ones(len(local)).double()), step)
+            bytes_ = (local[:, None] * 7 + torch.arange(7)).to(torch.uint8)
+            shorts = (local[:, None] * 100 + torch.arange(3)).to(torch.int16)
+            inbox = network.exchange((bytes_, shorts), step)
+            for e in range(len(inbox.source)):
+                source = int(inbox.source[e])
+                assert inbox.rows[0][inbox.row[e]].tolist() == [(source * 7 + k) % 256 for k in range(7)]
+                assert inbox.rows[1][inbox.row[e]].tolist() == [source * 100 + k for k in range(3)]
+            inboxes.append([inbox.source.tolist(), inbox.target.tolist()])
+        edges = {key: value.tolist() for key, value in network.ledger.per_edge().items()}
+        report = {
+            "handed": handed,
+            "calls": calls,
+            "edges": edges,
+            "inboxes": inboxes,
+            "wire_bytes": network.ledger.wire_bytes,
+        }
+        (folder / f"rank_{world.rank}.json").write_text(json.dumps(report))
+
+
+def main() -> None:
+    folder, num_nodes, num_processes = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    run_local(num_processes, lambda world, store: job(folder, num_nodes, world, store))
+
+
+if __name__ == "__main__":
+    main()

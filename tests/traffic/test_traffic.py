@@ -1,0 +1,80 @@
+"""The ledger against an independent count of what torch.distributed was handed."""
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from simulator.graphs.random_directed import RandomDirected
+from simulator.placement import Placement
+from tests.traffic.on_processes import NUM_ROUNDS
+
+ROOT = Path(__file__).parents[2]
+MIXED_BYTES, EXCHANGED_BYTES = 5 * 8 + 8, 7 + 3 * 2
+
+
+def run_on(num_processes, num_nodes, folder):
+    command = [sys.executable, "-W", "error", "-m", "tests.traffic.on_processes"]
+    command += [str(folder), str(num_nodes), str(num_processes)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(num_processes)]
+
+
+def edges_by_round(num_nodes):
+    graph = RandomDirected(num_nodes=num_nodes, rate_low=0.2, rate_high=0.6, base_probability=1.0, seed=3)
+    for step in range(NUM_ROUNDS):
+        edges = graph.edges(step)
+        yield [(int(s), int(t)) for s, t in zip(edges.source, edges.target, strict=True) if s != t]
+
+
+@pytest.mark.slow
+def test_one_node_per_process_hands_over_exactly_what_the_ledger_counts(tmp_path):
+    reports = run_on(4, 4, tmp_path)
+    ledger = reports[0]["edges"]
+    counted = dict(zip(zip(ledger["source"], ledger["target"], strict=True), ledger["bytes"], strict=True))
+    messages = dict(zip(zip(ledger["source"], ledger["target"], strict=True), ledger["messages"], strict=True))
+    sent, received, calls = Counter(), Counter(), Counter()
+    for report in reports:
+        assert report["edges"] == ledger
+        for key, num_bytes in report["handed"].items():
+            kind, source, target = key.split()
+            (sent if kind == "sent" else received)[int(source), int(target)] += num_bytes
+            calls[int(source), int(target)] += report["calls"][key] if kind == "sent" else 0
+    assert dict(sent) == dict(received) == counted
+    assert dict(calls) == messages
+    expected = Counter()
+    for edges in edges_by_round(4):
+        for edge in edges:
+            expected[edge] += MIXED_BYTES + EXCHANGED_BYTES
+    assert counted == dict(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("num_processes", [2, 3])
+def test_a_row_crosses_once_to_each_process_that_needs_it(num_processes, tmp_path):
+    """And the ledger of edges does not notice where nodes live."""
+    num_nodes = 7
+    reports = run_on(num_processes, num_nodes, tmp_path)
+    rank_of = [int(rank) for rank in Placement(num_nodes, num_processes).rank_of(range(num_nodes))]
+    crossing, by_edge, calls = Counter(), Counter(), Counter()
+    for edges in edges_by_round(num_nodes):
+        rows = {(s, rank_of[t]) for s, t in edges if rank_of[s] != rank_of[t]}
+        for source, rank in rows:
+            crossing[f"sent {rank_of[source]} {rank}"] += MIXED_BYTES + EXCHANGED_BYTES
+        for pair in {(rank_of[source], rank) for source, rank in rows}:
+            calls[f"sent {pair[0]} {pair[1]}"] += 2
+        for edge in edges:
+            by_edge[edge] += MIXED_BYTES + EXCHANGED_BYTES
+    handed, called = Counter(), Counter()
+    for report in reports:
+        handed.update({key: value for key, value in report["handed"].items() if key.startswith("sent")})
+        called.update({key: value for key, value in report["calls"].items() if key.startswith("sent")})
+    assert handed == crossing
+    assert called == calls, "one buffer per pair of processes and round"
+    assert sum(report["wire_bytes"] for report in reports) == sum(crossing.values())
+    ledger = reports[0]["edges"]
+    assert dict(zip(zip(ledger["source"], ledger["target"], strict=True), ledger["bytes"], strict=True)) == by_edge
