@@ -117,6 +117,27 @@ class Ledger:
         if self._open_entries > _MAX_OPEN_ENTRIES:
             self._fold()
 
+    def absorb(self, other: "Ledger") -> None:
+        """Adds the counts of nodes that stand several times side by side, node i as i * K, ..., i * K + K - 1.
+
+        All bytes and messages count; time passes as if every copy had links of its own.
+        """
+        copies = other.num_nodes // self.num_nodes
+        for name, traffic in other.phases.items():
+            mine = self.phases.setdefault(name, Traffic())
+            mine.bytes += traffic.bytes
+            mine.messages += traffic.messages
+        self.link_time_s += other.link_time_s
+        self.node_sent += other.node_sent.reshape(-1, copies).sum(axis=1)
+        self.node_received += other.node_received.reshape(-1, copies).sum(axis=1)
+        self.wire_bytes += other.wire_bytes
+        self.evaluation_bytes += other.evaluation_bytes
+        edges = other.per_edge()
+        self._fold()
+        self._add_entries(
+            edges["source"] // copies * self.num_nodes + edges["target"] // copies, edges["bytes"], edges["messages"]
+        )
+
     def per_edge(self) -> dict[str, npt.NDArray[np.int64]]:
         """Bytes and messages of every edge used so far: arrays ``source``, ``target``, ``bytes``, ``messages``."""
         self._fold()
@@ -127,17 +148,26 @@ class Ledger:
         if not self._open:
             return
         entries = list(self._open.values())
-        codes = np.concatenate([self._codes, *(links.codes for links, _, _ in entries)])
         sizes = [links.codes.size for links, _, _ in entries]
-        new_bytes = np.concatenate([self._bytes, np.repeat([b for _, b, _ in entries], sizes).astype(np.int64)])
-        new_messages = np.concatenate([self._messages, np.repeat([m for _, _, m in entries], sizes).astype(np.int64)])
-        self._codes, position = np.unique(codes, return_inverse=True)
+        self._add_entries(
+            np.concatenate([links.codes for links, _, _ in entries]),
+            np.repeat([b for _, b, _ in entries], sizes).astype(np.int64),
+            np.repeat([m for _, _, m in entries], sizes).astype(np.int64),
+        )
+        self._open.clear()
+        self._open_entries = 0
+
+    def _add_entries(
+        self, codes: npt.NDArray[np.int64], num_bytes: npt.NDArray[np.int64], messages: npt.NDArray[np.int64]
+    ) -> None:
+        """Adds to the counts of every edge; a code may come several times."""
+        new_bytes = np.concatenate([self._bytes, num_bytes])
+        new_messages = np.concatenate([self._messages, messages])
+        self._codes, position = np.unique(np.concatenate([self._codes, codes]), return_inverse=True)
         self._bytes = np.zeros(self._codes.size, dtype=np.int64)
         self._messages = np.zeros(self._codes.size, dtype=np.int64)
         np.add.at(self._bytes, position, new_bytes)
         np.add.at(self._messages, position, new_messages)
-        self._open.clear()
-        self._open_entries = 0
 
     def state_dict(self) -> dict[str, Any]:
         """Everything, as plain lists and numbers for a checkpoint."""

@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from simulator.graphs.base import Graph
+from simulator.graphs.replicated import Replicated
 from simulator.ledger import Ledger, LinkModel
 from simulator.mixing import PeerRows, Plan
 from simulator.placement import Placement
@@ -101,6 +102,25 @@ class Network:
     def num_nodes(self) -> int:
         """All nodes, M."""
         return self.placement.num_nodes
+
+    @contextmanager
+    def replicate(self, first_rounds: Sequence[int]) -> Iterator["Network"]:
+        """A network on which every node stands K times, copies of a node side by side on its process.
+
+        Copies k of all nodes are connected as the nodes are, from round ``first_rounds[k]`` of the schedule on. What
+        they send is counted here when the block ends.
+        """
+        placement = self.placement
+        copies = len(first_rounds)
+        replicas = Network(
+            Replicated(self.graph, first_rounds),
+            Placement(placement.num_nodes * copies, placement.world_size, placement.rank, copies),
+            self.device,
+            timeout_s=self.timeout_s,
+            link_model=self.ledger.link_model,
+        )
+        yield replicas
+        self.ledger.absorb(replicas.ledger)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

@@ -11,6 +11,9 @@ import numpy.typing as npt
 class Placement:
     """``num_nodes`` simulated nodes on ``world_size`` processes; this process is ``rank``.
 
+    Args:
+        num_replicas: how many consecutive ones of them are copies of one node, which stay on one process.
+
     Raises:
         ValueError: when there are more processes than nodes.
     """
@@ -18,6 +21,7 @@ class Placement:
     num_nodes: int
     world_size: int = 1
     rank: int = 0
+    num_replicas: int = 1
 
     def __post_init__(self) -> None:
         if self.num_nodes < 1:
@@ -28,11 +32,13 @@ class Placement:
                 f"so start at most {self.num_nodes} processes"
             )
         assert 0 <= self.rank < self.world_size
+        assert self.num_nodes % self.num_replicas == 0
 
     @cached_property
     def starts(self) -> npt.NDArray[np.int64]:
         """First node of every rank, and ``num_nodes`` at the end; shape [world_size + 1]."""
-        return np.arange(self.world_size + 1, dtype=np.int64) * self.num_nodes // self.world_size
+        num_originals = self.num_nodes // self.num_replicas
+        return np.arange(self.world_size + 1, dtype=np.int64) * num_originals // self.world_size * self.num_replicas
 
     @property
     def nodes(self) -> range:

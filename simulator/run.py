@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from simulator import checkpoint, config, metrics
-from simulator.algorithms.base import State
+from simulator.algorithms.base import Report, State
 from simulator.checkpoint import Checkpoint, write_atomically
 from simulator.ledger import LinkModel
 from simulator.loggers.base import Logger
@@ -200,6 +201,7 @@ class _Run:
         self.loggers: list[Logger] = []
         self.last_finite_step = 0
         self.wall_before_s = 0.0
+        self.report_s = 0.0
         self.first_step = 0
         self.records: list[dict[str, float]] = []
 
@@ -329,7 +331,7 @@ class _Run:
         )
         evaluation.numbers["time/wall_s"] = wall_s
         if step > self.first_step:
-            steps_per_s = (step - self.first_step) / (wall_s - self.wall_before_s)
+            steps_per_s = (step - self.first_step) / (wall_s - self.wall_before_s - self.report_s)
             evaluation.numbers["throughput/node_steps_per_s"] = steps_per_s * self.network.num_nodes
         if self.is_first:
             self.records.append({"step": step, **evaluation.numbers})
@@ -340,9 +342,14 @@ class _Run:
     def _finish(self, state: State, step: int) -> None:
         if step > self.first_step or self.resumed is not None:
             state = self.components.algorithm.finish(state, step - 1, self.components.problem, self.network)
+        started = time.perf_counter()
+        report = self.components.algorithm.report(state, step - 1, self.components.problem, self.network)
+        self.report_s = time.perf_counter() - started
         evaluation = self._evaluate(state, step, is_last=True)
         if not self.is_first:
             return
+        if report.arrays:
+            np.savez(self.folder / "report.npz", allow_pickle=False, **report.arrays)
         summary: dict[str, Any] = {"step": step, **evaluation.numbers}
         summary |= {f"{name}_per_node": values.tolist() for name, values in evaluation.per_node.items()}
         ledger = self.network.ledger
@@ -350,12 +357,13 @@ class _Run:
         summary["comm/bytes_received_per_node"] = ledger.node_received.tolist()
         summary |= _best(self.records)
         summary |= self.components.problem.facts().numbers
+        summary |= report.numbers
         write_atomically(self.folder / "summary.json", json.dumps(_strict(summary), indent=1))
-        figures = self._draw(evaluation) if self.settings["figures"] else []
+        figures = self._draw(evaluation, report) if self.settings["figures"] else []
         for logger in self.loggers:
             logger.finish(summary, figures)
 
-    def _draw(self, evaluation: metrics.Evaluation) -> list[Path]:
+    def _draw(self, evaluation: metrics.Evaluation, report: Report) -> list[Path]:
         from simulator.figures import RunFacts, write_all
 
         accuracy = evaluation.per_node.get("test/accuracy")
@@ -364,7 +372,9 @@ class _Run:
             label_counts=self.components.problem.facts().label_counts,
             per_node_accuracy=None if accuracy is None else accuracy.numpy(),
         )
-        return write_all(self.folder, self.records, facts)
+        written = write_all(self.folder, self.records, facts)
+        further = [draw(self.folder / "figures" / f"{name}.png") for name, draw in report.figures.items()]
+        return written + [path for path in further if path is not None]
 
 
 def _best(records: list[dict[str, float]]) -> dict[str, float]:

@@ -5,9 +5,12 @@ another number of processes. A step may update the state's tensors in place.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from typing import ClassVar
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
 
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -16,6 +19,21 @@ from simulator.network import Network
 from simulator.problems.base import Problem
 
 State = dict[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What an algorithm has found out once it has run to its end.
+
+    Attributes:
+        numbers: for ``summary.json``; plain values, lists and dictionaries of them.
+        arrays: for ``report.npz``.
+        figures: by file name without suffix; each is called with the path to draw to, and returns it or None.
+    """
+
+    numbers: Mapping[str, Any] = field(default_factory=dict)
+    arrays: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    figures: Mapping[str, Callable[[Path], Path | None]] = field(default_factory=dict)
 
 
 class Algorithm(ABC):
@@ -61,6 +79,10 @@ class Algorithm(ABC):
     def finish(self, state: State, step: int, problem: Problem, network: Network) -> State:
         """Called once after the last step, before the last evaluation; what it returns is reported, not saved."""
         return state
+
+    def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
+        """Called once after :meth:`finish`, on every process: studies of the final state. What it sends counts."""
+        return Report()
 
 
 def require_positive(name: str, value: float) -> None:

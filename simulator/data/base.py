@@ -1,7 +1,7 @@
 """What a dataset is and what the nodes of one process hold of it. Shapes: N local nodes, M all nodes, S samples."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -71,6 +71,10 @@ class Split:
     offsets: npt.NDArray[np.int64]
     sizes: npt.NDArray[np.int64]
 
+    def repeat(self, copies: int) -> "Split":
+        """Every node ``copies`` times in a row; the samples are shared."""
+        return replace(self, offsets=np.repeat(self.offsets, copies), sizes=np.repeat(self.sizes, copies))
+
 
 @dataclass(frozen=True)
 class NodeData:
@@ -91,6 +95,17 @@ class NodeData:
     input_shape: tuple[int, ...]
     label_counts: npt.NDArray[np.int64]
     train_sizes: npt.NDArray[np.int64]
+
+    def repeat(self, copies: int) -> "NodeData":
+        """Every node ``copies`` times in a row; the samples are shared."""
+        return replace(
+            self,
+            train=self.train.repeat(copies),
+            valid=self.valid.repeat(copies),
+            test=self.test.repeat(copies),
+            label_counts=np.repeat(self.label_counts, copies, axis=0),
+            train_sizes=np.repeat(self.train_sizes, copies),
+        )
 
 
 class Partition(ABC):

@@ -30,7 +30,7 @@ class MinibatchSampler:
     def __init__(
         self,
         split: Split,
-        nodes: range,
+        nodes: range | npt.NDArray[np.int64],
         *,
         batch_size: int | None,
         drop_last: bool,
@@ -38,7 +38,7 @@ class MinibatchSampler:
         block_size: int = 512,
     ) -> None:
         self._split = split
-        self._nodes = np.arange(nodes.start, nodes.stop)
+        self._nodes = np.asarray(nodes, dtype=np.int64)
         self._seed = seed
         self._block_size = block_size
         self._sizes = split.sizes

@@ -102,6 +102,21 @@ class Graph(ABC):
     def edges(self, step: int) -> Edges:
         """The entries of W_step. Pure in ``step``; a periodic schedule returns the same object every period."""
 
+    def side_by_side(self, steps: npt.NDArray[np.int64]) -> Edges:
+        """Several rounds as one: copy k of the nodes follows W_steps[k]; node i of copy k has index i * K + k.
+
+        Args:
+            steps: the round of every copy, shape [K].
+        """
+        copies = len(steps)
+        rounds = {step: self.edges(step) for step in set(steps.tolist())}
+        parts = [rounds[step] for step in steps.tolist()]
+        return Edges.build(
+            np.concatenate([part.source * copies + k for k, part in enumerate(parts)]),
+            np.concatenate([part.target * copies + k for k, part in enumerate(parts)]),
+            np.concatenate([part.weight for part in parts]),
+        )
+
 
 class PeriodicGraph(Graph):
     """A schedule that repeats: each W_t of the period is built on first use and kept. Static when the period is 1."""

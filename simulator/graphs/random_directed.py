@@ -11,6 +11,7 @@ Departures: draws are keyed by (seed, step) instead of taken from a global gener
 
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.random_rates import RandomRates
+from simulator.graphs.support import IntArray
 from simulator.graphs.weights import FloatArray, WeightRule, out_degree
 
 
@@ -33,6 +34,6 @@ class RandomDirected(RandomRates):
         """One rate per ordered pair."""
         return self.draw_rates(len(self.base[0]))
 
-    def draws(self, step: int) -> FloatArray:
+    def draws(self, step: int | IntArray) -> FloatArray:
         """One uniform per ordered pair."""
         return self.draw_round(step, len(self.base[0]))

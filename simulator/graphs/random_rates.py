@@ -3,8 +3,10 @@
 from abc import abstractmethod
 from functools import cached_property
 
+import numpy as np
+
 from simulator.graphs.base import Edges, Graph
-from simulator.graphs.support import Support, draw_connected_support
+from simulator.graphs.support import IntArray, Support, draw_connected_support
 from simulator.graphs.weights import FloatArray, WeightRule
 from simulator.randomness import generator, uniforms
 
@@ -36,6 +38,7 @@ class RandomRates(Graph):
         self.rate_low = rate_low
         self.rate_high = rate_high
         self.base_probability = base_probability
+        self._copied: dict[int, tuple[IntArray, IntArray, IntArray]] = {}
 
     @property
     def period(self) -> None:
@@ -52,8 +55,11 @@ class RandomRates(Graph):
         """The rate of every entry of the base graph in its order, shape [E]; 1 for self-loops."""
 
     @abstractmethod
-    def draws(self, step: int) -> FloatArray:
-        """The uniform that every entry of the base graph compares with its rate in round ``step``, shape [E]."""
+    def draws(self, step: int | IntArray) -> FloatArray:
+        """The uniform that every entry of the base graph compares with its rate in round ``step``, shape [E].
+
+        Rounds of shape [K] give [K, E].
+        """
 
     @cached_property
     def base(self) -> Support:
@@ -74,10 +80,21 @@ class RandomRates(Graph):
         source, target = source[up], target[up]
         return Edges.from_sorted(source, target, self.weight_rule(source, target, self.num_nodes))
 
+    def side_by_side(self, steps: IntArray) -> Edges:
+        """All rounds drawn at once; the weight rules look at neighbours only, so copies do not disturb each other."""
+        copies = len(steps)
+        if copies not in self._copied:
+            source, target = (np.add.outer(nodes * copies, np.arange(copies)).ravel() for nodes in self.base)
+            self._copied[copies] = np.lexsort((source, target)), source, target
+        order, source, target = self._copied[copies]
+        up = order[(self.draws(steps) <= self.rates).T.ravel()[order]]
+        source, target = source[up], target[up]
+        return Edges.from_sorted(source, target, self.weight_rule(source, target, self.num_nodes * copies))
+
     def draw_rates(self, count: int) -> FloatArray:
         """Draws ``count`` rates; always the same ones."""
         return generator(self.seed, "graph/rates").uniform(self.rate_low, self.rate_high, count)
 
-    def draw_round(self, step: int, count: int) -> FloatArray:
-        """Draws ``count`` uniforms of round ``step``."""
+    def draw_round(self, step: int | IntArray, count: int) -> FloatArray:
+        """Draws ``count`` uniforms of round ``step``, or of each of several rounds."""
         return uniforms(self.seed, "graph/edges", 0, step, count)

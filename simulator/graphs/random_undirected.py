@@ -79,7 +79,7 @@ class RandomUndirected(RandomRates):
         count, pair = self._pairs
         return self.draw_rates(count)[pair]
 
-    def draws(self, step: int) -> FloatArray:
+    def draws(self, step: int | IntArray) -> FloatArray:
         """One uniform per unordered pair."""
         count, pair = self._pairs
-        return self.draw_round(step, count)[pair]
+        return self.draw_round(step, count)[..., pair]

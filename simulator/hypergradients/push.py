@@ -60,9 +60,10 @@ def push_hypergradient(
     Returns:
         v, [N, H].
     """
+    num_nodes = network.num_nodes // network.placement.num_replicas
     outer_params, outer_hparams = problem.outer_grads(params, hparams)
-    pushed = outer_params / network.num_nodes
-    estimate = outer_hparams / network.num_nodes
+    pushed = outer_params / num_nodes
+    estimate = outer_hparams / num_nodes
     weight = params.new_ones(len(params))
     round_index, batch = first_round, first_batch
     for term in range(1, depth + 1):

@@ -7,7 +7,7 @@ F_i(params, hparams_i) + r_i(hparams_i). Problems compute; they do not communica
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +88,17 @@ class Problem(ABC):
     @abstractmethod
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         """Metrics by name, each with one value per local node, [N]."""
+
+    def replicate(self, streams: Sequence[int]) -> Self:
+        """This problem with every local node K times in a row: K runs at once that share their data.
+
+        Args:
+            streams: copy k draws its minibatches from stream ``streams[k]``; 0 is that of the node itself.
+
+        Raises:
+            ValueError: when the problem cannot.
+        """
+        raise ValueError(f"problem: {type(self).__name__} cannot be computed for several runs at once")
 
     def choose_compute(self, operations: Sequence[str]) -> dict[str, str]:
         """Settles how ``first_order`` and ``second_order`` operations are computed; empty where there is no choice."""

@@ -10,10 +10,12 @@ Departures: none.
 Shapes: N local nodes, D parameters, H hyperparameters, B batch.
 """
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -96,6 +98,7 @@ class Classification(BilevelProblem):
         assert setting.partition is not None
         assert setting.build_model is not None
         self._setting = setting
+        self._keys = np.asarray(setting.nodes, dtype=np.int64)
         self.data = load_node_data(
             setting.dataset, setting.partition, setting.num_nodes, setting.nodes, setting.dtype, setting.device
         )
@@ -105,16 +108,28 @@ class Classification(BilevelProblem):
         self.head = self.build_head(self.data)
         self.num_params = self.function.layout.num_params * self.head.num_learners
         self.num_hparams = self.count_hparams(self.data)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What depends on which nodes are local."""
         self._train = self._sampler(self.data.train, self.batch_size)
         self._outer = self._sampler(self.data.train if self.outer_split == "train" else self.data.valid, None)
         self.compute_choices: dict[str, str] = {}
         self._executors: dict[str, Executor] = {}
 
     def _sampler(self, split: Split, batch_size: int | None) -> MinibatchSampler:
-        setting = self._setting
         return MinibatchSampler(
-            split, setting.nodes, batch_size=batch_size, drop_last=self.drop_last, seed=setting.seed
+            split, self._keys, batch_size=batch_size, drop_last=self.drop_last, seed=self._setting.seed
         )
+
+    def replicate(self, streams: Sequence[int]) -> Self:
+        replicas = copy.copy(self)
+        copies = len(streams)
+        # Streams of their own are those of nodes that do not exist.
+        replicas._keys = np.add.outer(self._keys, self._setting.num_nodes * np.asarray(streams)).ravel()
+        replicas.data = self.data.repeat(copies)
+        replicas._prepare()
+        return replicas
 
     def _executor(self, operation: str, head: Head | None = None) -> Executor:
         """The executor of ``first_order`` or ``second_order`` operations; chosen at the first use at the latest."""
@@ -179,11 +194,11 @@ class Classification(BilevelProblem):
                 module = setting.build_model(input_shape=self.data.input_shape, num_classes=self.data.num_classes)
             rows.append(self.function.layout.flatten(module))
         row = torch.cat(rows).to(device=setting.device, dtype=setting.dtype)
-        return row.expand(len(setting.nodes), -1).clone()
+        return row.expand(len(self._keys), -1).clone()
 
     def init_hparams(self) -> Tensor:
         setting = self._setting
-        shape = (len(setting.nodes), self.num_hparams)
+        shape = (len(self._keys), self.num_hparams)
         return torch.full(shape, self.initial_hparam(), dtype=setting.dtype, device=setting.device)
 
     def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:

@@ -13,7 +13,9 @@ Departures: none.
 Shapes: N local nodes, D parameters, H hyperparameters.
 """
 
-from typing import ClassVar
+import copy
+from collections.abc import Sequence
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -62,6 +64,7 @@ class Quadratic(BilevelProblem):
 
     def setup(self, setting: Setting) -> None:
         self._setting = setting
+        self._keys = np.asarray(setting.nodes, dtype=np.int64)
         dim, num_hparams = self.num_params, self.num_hparams
         common = randomness.generator(setting.seed, "quadratic").standard_normal(dim)
         curvatures = np.linspace(1.0, self.condition, dim)
@@ -79,6 +82,13 @@ class Quadratic(BilevelProblem):
             a.to(device=setting.device, dtype=setting.dtype) for a in arrays
         )
 
+    def replicate(self, streams: Sequence[int]) -> Self:
+        replicas = copy.copy(self)
+        replicas._keys = np.add.outer(self._keys, self._setting.num_nodes * np.asarray(streams)).ravel()
+        for name in ("hessian", "linear", "coupling", "target"):
+            setattr(replicas, name, getattr(self, name).repeat_interleave(len(streams), dim=0))
+        return replicas
+
     def init_params(self) -> Tensor:
         return torch.zeros_like(self.linear)
 
@@ -91,8 +101,7 @@ class Quadratic(BilevelProblem):
     def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
         gradient = self._times(self.hessian, params) - self.linear - self._times(self.coupling, hparams)
         if self.noise and step is not None:
-            nodes = np.asarray(self._setting.nodes)
-            uniforms = randomness.uniforms(self._setting.seed, "gradient_noise", nodes, step, self.num_params)
+            uniforms = randomness.uniforms(self._setting.seed, "gradient_noise", self._keys, step, self.num_params)
             # Uniform noise with the wanted standard deviation.
             gradient += torch.from_numpy((uniforms - 0.5) * 12**0.5 * self.noise).to(gradient)
         out.add_(gradient, alpha=alpha)
