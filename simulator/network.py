@@ -255,6 +255,10 @@ class Network:
                 f"rank {rank} waited for {what}, and one of them went away ({_first_line(error)})", -1
             ) from error
 
+    def sends_from(self, rows: Tensor) -> bool:
+        """Whether ``rows`` can be sent from where they are, without a copy into a buffer."""
+        return rows.is_contiguous() and (self._uses_nccl or rows.device.type == "cpu")
+
     def buffer(self, direction: str, peer: int, num_bytes: int) -> Tensor:
         """A byte buffer on the transport's device, reused from round to round."""
         key = (direction, peer)
@@ -313,9 +317,11 @@ class _RoundTrip:
             self._wait(work, part, "send")
 
     def _pack(self, part: PeerRows) -> Tensor:
-        buffer = self._network.buffer("send", part.peer, _payload_bytes(self._rows) * part.nodes.size)
         local = part.nodes - self._network.nodes.start
         contiguous = local[-1] - local[0] + 1 == local.size
+        if contiguous and len(self._rows) == 1 and self._network.sends_from(self._rows[0]):
+            return self._rows[0].detach()[int(local[0]) : int(local[-1]) + 1].view(-1).view(torch.uint8)
+        buffer = self._network.buffer("send", part.peer, _payload_bytes(self._rows) * part.nodes.size)
         index = None if contiguous else torch.from_numpy(local).to(self._network.device)
         for x, section in zip(self._rows, _sections(buffer, self._rows, local.size), strict=True):
             if index is None:
