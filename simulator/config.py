@@ -211,6 +211,7 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         raise ValueError(f"problem: algorithm {name} needs a bilevel problem, and {type(problem).__name__} is none")
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
+    algorithm.check_problem(problem)
     algorithm.check_graph(graph)
     check_stochastic(graph)
     check_mixes(graph)

@@ -388,7 +388,8 @@ def _best(records: list[dict[str, float]]) -> dict[str, float]:
     if not candidates:
         return {}
     best = max(candidates, key=lambda record: record["valid/accuracy"])
-    kept = ("step", "outer_step", "valid/accuracy", "test/accuracy", "test/accuracy_p10", "test/loss")
+    accuracies = ("valid/accuracy", "test/accuracy", "test/accuracy_p10", "test/accuracy_bottom_decile")
+    kept = ("step", "outer_step", *accuracies, "test/loss", "comm/bytes")
     return {f"best/{name}": best[name] for name in kept if name in best}
 
 

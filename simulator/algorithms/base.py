@@ -42,13 +42,18 @@ class Algorithm(ABC):
     Attributes:
         uses_compressor: whether the configuration's compressor is used.
         needs_bilevel: whether the problem must have an outer objective and hyperparameters.
+        personalizes: whether the nodes' parameters or predictions differ on purpose.
     """
 
     uses_compressor: ClassVar[bool] = False
     needs_bilevel: ClassVar[bool] = False
+    personalizes: ClassVar[bool] = False
 
     def check_graph(self, graph: Graph) -> None:
         """Raises ValueError when this algorithm cannot run on ``graph``."""
+
+    def check_problem(self, problem: Problem) -> None:
+        """Raises ValueError when this algorithm cannot solve ``problem``, which is not set up yet."""
 
     @abstractmethod
     def init(self, problem: Problem) -> State:

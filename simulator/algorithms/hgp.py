@@ -12,6 +12,7 @@ Source: Terashita and Hara, arXiv 2210.02129, personalization over random graphs
 Departures: the outer step's graphs and minibatches come from this simulator's keyed streams.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, cast
@@ -32,12 +33,12 @@ _ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
-class HGP(Algorithm):
-    """Hypergradient push with an Adam outer loop.
+class HypergradientPush(Algorithm):
+    """Hypergradient push with an Adam outer loop over some way to train.
 
     Args:
-        lr, lr_schedule, order: of SGP; the schedule restarts with every outer step.
-        inner_steps: SGP steps per outer step.
+        lr, lr_schedule: of the training; the schedule restarts with every outer step.
+        inner_steps: training steps per outer step.
         outer_lr: Adam's rate for the hyperparameters.
         depth: terms of the series (M in the paper).
         num_pushes: rounds per term (S in the paper).
@@ -53,7 +54,6 @@ class HGP(Algorithm):
 
     lr: float
     lr_schedule: Schedule
-    order: Order
     inner_steps: int
     outer_lr: float
     depth: int
@@ -73,21 +73,24 @@ class HGP(Algorithm):
         for name in ("lr", "inner_steps", "outer_lr", "depth", "num_pushes", "step_size", "reference_tolerance"):
             require_positive(f"algorithm.{name}", getattr(self, name))
         require_positive("algorithm.reference_max_iterations", self.reference_max_iterations)
-        check_order(self.order)
         if self.rule not in ("debiased", "average_preserving"):
             raise ValueError(f"algorithm.rule={self.rule!r}: expected debiased or average_preserving")
         if self.reference not in ("none", "dense", "iterative"):
             raise ValueError(f"algorithm.reference={self.reference!r}: expected none, dense or iterative")
 
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("hgp", graph, ("column", "double"), "use a graph with out-degree weights")
+    @abstractmethod
+    def init_training(self, problem: Problem) -> State:
+        """The part of the state that every outer step starts anew."""
+
+    @abstractmethod
+    def train(self, state: State, inner_step: int, problem: Problem, network: Network) -> State:
+        """That part after training step ``inner_step`` of an outer step."""
 
     def init(self, problem: Problem) -> State:
-        params, hparams = problem.init_params(), problem.init_hparams()
+        hparams = problem.init_hparams()
         nothing = torch.zeros_like(hparams)
         return {
-            "params": params,
-            "push_sum_weight": params.new_ones(len(params)),
+            **self.init_training(problem),
             "hparams": hparams,
             "hypergradient": nothing,
             "adam_mean": nothing.clone(),
@@ -97,21 +100,8 @@ class HGP(Algorithm):
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         outer_step, inner_step = divmod(step, self.inner_steps)
         if inner_step == 0 and outer_step > 0:
-            state = self._outer_update(state, outer_step)
-            params = problem.init_params()
-            state = {**state, "params": params, "push_sum_weight": params.new_ones(len(params))}
-        params, weight = push_gradient_step(
-            state["params"],
-            state["push_sum_weight"],
-            state["hparams"],
-            problem,
-            network,
-            order=self.order,
-            lr=self.lr * self.lr_schedule.factor(inner_step),
-            batch_step=inner_step,
-            round_index=inner_step,
-        )
-        state = {**state, "params": params, "push_sum_weight": weight}
+            state = {**self._outer_update(state, outer_step), **self.init_training(problem)}
+        state = {**state, **self.train(state, inner_step, problem, network)}
         return self._push(state, problem, network) if self.evaluates_after(step) else state
 
     def _outer_update(self, state: State, count: int) -> State:
@@ -142,9 +132,6 @@ class HGP(Algorithm):
                 first_round=self.inner_steps,
             )
         return {**state, "hypergradient": hypergradient}
-
-    def estimate(self, state: State) -> Tensor:
-        return state["params"] / state["push_sum_weight"][:, None]
 
     def hparams(self, state: State, problem: Problem) -> Tensor:
         return state["hparams"]
@@ -194,3 +181,42 @@ class HGP(Algorithm):
         metrics["hypergradient/reference_residual"] = exact.residual
         metrics["hypergradient/reference_is_minimum"] = float(exact.positive_definite)
         return metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class HGP(HypergradientPush):
+    """Hypergradient push over SGP.
+
+    Args:
+        order: of SGP; the others as in :class:`HypergradientPush`.
+    """
+
+    order: Order
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_order(self.order)
+
+    def check_graph(self, graph: Graph) -> None:
+        require_stochasticity("hgp", graph, ("column", "double"), "use a graph with out-degree weights")
+
+    def init_training(self, problem: Problem) -> State:
+        params = problem.init_params()
+        return {"params": params, "push_sum_weight": params.new_ones(len(params))}
+
+    def train(self, state: State, inner_step: int, problem: Problem, network: Network) -> State:
+        params, weight = push_gradient_step(
+            state["params"],
+            state["push_sum_weight"],
+            state["hparams"],
+            problem,
+            network,
+            order=self.order,
+            lr=self.lr * self.lr_schedule.factor(inner_step),
+            batch_step=inner_step,
+            round_index=inner_step,
+        )
+        return {"params": params, "push_sum_weight": weight}
+
+    def estimate(self, state: State) -> Tensor:
+        return state["params"] / state["push_sum_weight"][:, None]

@@ -57,9 +57,18 @@ class MinibatchSampler:
             self._locals = np.arange(len(nodes))
             self._full_weights: dict[torch.dtype, torch.Tensor] = {}
 
-    def batches(self, step: int | None, dtype: torch.dtype) -> Iterator[Batch]:
+    @property
+    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+        """Batches in an epoch of every node, at least 1, [N]."""
+        if self.is_full_batch:
+            return np.ones(len(self._nodes), dtype=np.int64)
+        lengths: npt.NDArray[np.int64] = self._batches_per_epoch
+        return lengths
+
+    def batches(self, step: int | npt.NDArray[np.int64] | None, dtype: torch.dtype) -> Iterator[Batch]:
         """The samples of ``step``: one minibatch, or blocks that together are everything (``step=None``).
 
+        An array [N] gives every node a step of its own; a node whose step is -1 gets no samples.
         The weights of a node's samples over all yielded batches sum to 1 (to 0 for a node without samples).
         """
         if step is None or self.is_full_batch:
@@ -67,13 +76,16 @@ class MinibatchSampler:
         else:
             yield self._minibatch(step, dtype)
 
-    def _minibatch(self, step: int, dtype: torch.dtype) -> Batch:
+    def _minibatch(self, step: int | npt.NDArray[np.int64], dtype: torch.dtype) -> Batch:
         epochs, position = np.divmod(step, self._batches_per_epoch)
+        rests = np.asarray(step) < 0
+        if rests.any():
+            epochs, position = np.where(rests, self._epochs, epochs), np.where(rests, 0, position)
         stale = np.flatnonzero(epochs != self._epochs)
         if stale.size:
             self._shuffle(stale, epochs[stale])
         index = self._orders[self._locals, position]
-        sizes = np.clip(self._sizes - position * self._batch_size, 0, self._batch_size)
+        sizes = np.clip(self._sizes - position * self._batch_size, 0, self._batch_size) * ~rests
         if sizes.min() < self._batch_size:
             return self._batch(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes)
         if dtype not in self._full_weights:

@@ -85,6 +85,24 @@ class Problem(ABC):
         self.add_grad_(out, params, hparams, step, 1.0)
         return out
 
+    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+        """As :meth:`grad`, with the minibatch of a step of each node's own.
+
+        Args:
+            hparams, params: [N, H] and [N, D].
+            steps: [N]; of nodes with a step of -1 nothing is asked, and their rows mean nothing.
+        """
+        assert (steps == steps[0]).all(), "nodes whose epochs differ need a problem that overrides this"
+        return self.grad(params, hparams, int(steps[0]))
+
+    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+        """Minibatches in an epoch of every local node, at least 1, [N]."""
+        return np.ones(len(self.init_params()), dtype=np.int64)
+
+    def sample_counts(self) -> npt.NDArray[np.int64] | None:
+        """Training samples of every node, which all nodes know, [M]; None where all nodes count alike."""
+        return None
+
     @abstractmethod
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         """Metrics by name, each with one value per local node, [N]."""

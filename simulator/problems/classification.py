@@ -16,6 +16,7 @@ from functools import partial
 from typing import ClassVar, Literal, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -201,7 +202,9 @@ class Classification(BilevelProblem):
         shape = (len(self._keys), self.num_hparams)
         return torch.full(shape, self.initial_hparam(), dtype=setting.dtype, device=setting.device)
 
-    def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
+    def add_grad_(
+        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | npt.NDArray[np.int64] | None, alpha: float
+    ) -> None:
         executor = self._executor("first_order")
         coefficients = self.l2_coefficients(hparams)
         batches = list(self._train.batches(step, params.dtype))
@@ -220,6 +223,17 @@ class Classification(BilevelProblem):
             out.addcmul_(params, coefficients, value=alpha)
         elif coefficients:
             out.add_(params, alpha=alpha * coefficients)
+
+    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+        out = torch.zeros_like(params)
+        self.add_grad_(out, params, hparams, steps, 1.0)
+        return out
+
+    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+        return self._train.epoch_lengths
+
+    def sample_counts(self) -> npt.NDArray[np.int64]:
+        return self.data.train_sizes
 
     def outer_grads(self, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
         plain = None if self.hparams_enter_outer else CrossEntropy()
@@ -268,8 +282,8 @@ class Classification(BilevelProblem):
             if size == 0:
                 continue
             totals = params.new_zeros(2)
-            for start in range(offset, offset + size, _EVALUATION_BLOCK):
-                stop = min(start + _EVALUATION_BLOCK, offset + size)
+            for start in range(offset, offset + size, EVALUATION_BLOCK):
+                stop = min(start + EVALUATION_BLOCK, offset + size)
                 labels = split.labels[start:stop]
                 logits = executor.logits(params[i], split.inputs[start:stop].to(params.dtype))
                 scored = self.head.predict(logits, hparams[i])
@@ -282,4 +296,5 @@ class Classification(BilevelProblem):
         return Facts(label_counts=self.data.label_counts)
 
 
-_EVALUATION_BLOCK = 2048
+EVALUATION_BLOCK = 2048
+"""Samples of a node that are evaluated at once."""

@@ -65,6 +65,24 @@ class MixedLearners(Head):
         return weighted_nll(self.predict(logits, hparams), batch)
 
 
+class WeightedLearners(Head):
+    """The sum of K learners' cross-entropies, in which hparams[j * K + k] multiplies sample j's loss of learner k."""
+
+    def __init__(self, num_learners: int) -> None:
+        self.num_learners = num_learners
+
+    def loss(self, logits: Tensor, hparams: Tensor, batch: Batch) -> Tensor:
+        labels = batch.labels[..., None, :, None].expand(*logits.shape[:-1], 1)
+        picked = logits.log_softmax(-1).gather(-1, labels).squeeze(-1)
+        shares = hparams.unflatten(-1, (-1, self.num_learners)).transpose(-1, -2)
+        index = batch.index.unsqueeze(-2).expand(picked.shape)
+        weighted: Tensor = picked * shares.gather(-1, index) * batch.weights.unsqueeze(-2)
+        return -weighted.sum((-1, -2))
+
+    def predict(self, logits: Tensor, hparams: Tensor) -> Tensor:
+        raise NotImplementedError("weights of training samples predict nothing")
+
+
 class MaskedSamples(Head):
     """Cross-entropy in which hparams[j] multiplies the loss of training sample j of a batch mean."""
 

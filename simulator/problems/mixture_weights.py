@@ -10,10 +10,15 @@ Departures: none.
 
 from typing import Literal
 
-from simulator.compute import Head
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from simulator.compute import Head, LoopExecutor
 from simulator.data.base import NodeData
-from simulator.problems.classification import Classification
-from simulator.problems.heads import MixedLearners
+from simulator.problems.classification import EVALUATION_BLOCK, Classification
+from simulator.problems.heads import MixedLearners, WeightedLearners
 
 
 class MixtureWeights(Classification):
@@ -50,3 +55,32 @@ class MixtureWeights(Classification):
 
     def count_hparams(self, data: NodeData) -> int:
         return self.num_learners
+
+    @torch.no_grad()
+    def responsibilities(self, params: Tensor, hparams: Tensor) -> Tensor:
+        """The probability that learner k made training sample j of node i, given its label; [N, S, K].
+
+        S is the largest number of samples of a local node; rows past a node's own samples are 0.
+        """
+        split, executor = self.data.train, LoopExecutor(self.function, self.head)
+        found = params.new_zeros(len(params), int(split.sizes.max(initial=0)), self.num_learners)
+        for i, (offset, size) in enumerate(zip(split.offsets.tolist(), split.sizes.tolist(), strict=True)):
+            for start in range(0, size, EVALUATION_BLOCK):
+                rows = slice(offset + start, offset + min(start + EVALUATION_BLOCK, size))
+                logits = executor.logits(params[i], split.inputs[rows].to(params.dtype))
+                labels = split.labels[rows].expand(self.num_learners, -1).unsqueeze(-1)
+                likelihood = logits.log_softmax(-1).gather(-1, labels).squeeze(-1).T + hparams[i].log_softmax(-1)
+                found[i, start : start + len(likelihood)] = likelihood.softmax(-1)
+        return found
+
+    def weighted_grad_at(self, shares: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+        """Gradient of the learners' losses, sample j of learner k weighted with ``shares`` [N, S, K]; [N, K D].
+
+        Args:
+            steps: as in :meth:`grad_at`.
+        """
+        executor = self._executor("first_order", WeightedLearners(self.num_learners))
+        out = params * self.weight_decay
+        for batch in self._train.batches(steps, params.dtype):
+            executor.add_gradient_(out, params, shares.flatten(1), batch, 1.0)
+        return out

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from hydra.utils import get_class
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from simulator.problems.base import Setting
 CONF = Path(__file__).parents[2] / "conf"
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 # In order of difficulty; an algorithm is tried on the first that its check_graph allows.
-GRAPHS = ("random_directed", "one_peer_exponential", "ring")
+GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub")
 # Small values for settings that algorithms share by name.
 SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2}
 TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
@@ -66,6 +66,17 @@ def algorithm_class(name: str) -> type[Algorithm]:
     return get_class(_settings_of(name)["_target_"])
 
 
+def solves(name: str, problem: str) -> bool:
+    """Whether an algorithm runs on a problem; asked of both as their YAMLs define them."""
+    files = {group: CONF / group / f"{stem}.yaml" for group, stem in (("algorithm", name), ("problem", problem))}
+    root = OmegaConf.create({"seed": 0, **{group: OmegaConf.load(file) for group, file in files.items()}})
+    try:
+        instantiate(root.algorithm).check_problem(instantiate(root.problem))
+    except ValueError:
+        return False
+    return True
+
+
 def _settings_of(name: str) -> dict:
     settings = OmegaConf.to_container(OmegaConf.load(CONF / "algorithm" / f"{name}.yaml"))
     assert isinstance(settings, dict)
@@ -101,7 +112,8 @@ def with_graph(
 
 def on_data(composed: Callable[..., dict], name: str, *further: str, **changes: object) -> dict:
     """An algorithm on a small stochastic problem of the kind that it needs."""
-    problem = "l2_decay" if algorithm_class(name).needs_bilevel else "classification"
+    problems = ("l2_decay",) if algorithm_class(name).needs_bilevel else ("classification", "mixture_weights")
+    problem = next(problem for problem in problems if solves(name, problem))
     overrides = [*overrides_for(name, **changes), f"problem={problem}", "problem.batch_size=8", *TINY_DATA]
     overrides += ["partition=as_given", "model=logistic_regression", f"num_nodes={NUM_NODES}", *further]
     return with_graph(composed, name, overrides)
