@@ -22,7 +22,7 @@ CASES = {
     ),
     "group setting": (["algorithm.lrr=1"], "algorithm.lrr: there is no such key"),
     "appended group setting": (["+algorithm.lrr=1"], "algorithm.lrr is no setting of HGP; it has: depth, "),
-    "choice": (["algorithm=sgd"], "algorithm=sgd: there is no such file in conf/algorithm/; choose one of: dsgd, hgp"),
+    "choice": (["algorithm=sgd"], "algorithm=sgd: there is no such file in conf/algorithm/; choose one of: "),
     "experiment": (["experiment=nope"], "experiment=nope: there is no such file in conf/experiment/; choose one of: "),
     "group": (["algorithms=sgp"], "algorithms: there is no such key"),
     "type": (["num_nodes=many"], "num_nodes=many: Value 'many' of type 'str' could not be converted to Integer"),
@@ -47,6 +47,7 @@ CASES = {
         ["problem=quadratic", "algorithm=sgp", "dataset=digits"],
         "dataset=digits: problem Quadratic uses no dataset",
     ),
+    "processes twice": (["launcher.num_processes=2"], "=2: 1 process(es) have been started from outside already"),
     "no run to resume": (["resume=/nowhere"], "resume=/nowhere: expected a run folder"),
 }
 
@@ -58,7 +59,7 @@ def _everything_is_imported(composed):
     config.check(settings, config.build(settings), world_size=1)
 
 
-def complaints_of(arguments: list[str], folder: Path) -> tuple[int, str, str]:
+def complaints_of(arguments: list[str], folder: Path, environ: dict[str, str]) -> tuple[int, str, str]:
     """Status, standard error and standard output of ``launch.py`` in a fork of this process, which has torch."""
     out, err = folder / "out", folder / "err"
 
@@ -68,6 +69,7 @@ def complaints_of(arguments: list[str], folder: Path) -> tuple[int, str, str]:
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         for name in ("HYDRA_FULL_ERROR", "RANK", "WORLD_SIZE"):
             os.environ.pop(name, None)
+        os.environ.update(environ)
         sys.argv = ["launch.py", *arguments]
         status = launch.main()
         with contextlib.suppress(ValueError):
@@ -93,7 +95,8 @@ def test_one_line_says_what_is_wrong(case: str, tmp_path: Path, monkeypatch: pyt
     settings = [] if case == "experiment" else [s for s in SMALL if case != "no nodes" or "num_nodes" not in s]
     if case in ("idle dataset", "not doubly stochastic"):
         settings = ["num_nodes=5"]
-    status, err, out = complaints_of([*settings, f"hydra.run.dir={run}", *overrides], tmp_path)
+    environ = {"RANK": "0", "WORLD_SIZE": "1"} if case == "processes twice" else {}
+    status, err, out = complaints_of([*settings, f"hydra.run.dir={run}", *overrides], tmp_path, environ)
     assert status == 1, (err, out)
     lines = err.splitlines()
     assert len(lines) == 1, err
@@ -107,17 +110,36 @@ def test_one_line_says_what_is_wrong(case: str, tmp_path: Path, monkeypatch: pyt
     assert not (run / "metrics.jsonl").exists()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("overrides", "kept"),
+    [
+        ([*SMALL, "algorithm.lr=0.5"], "algorithm.lr=0.5: a resumed run keeps algorithm.lr=0.1; only num_steps, "),
+        (
+            ["problem=l2_decay"],
+            "problem=l2_decay: a resumed run keeps problem._target_=simulator.problems.logit_scaling.",
+        ),
+        (["num_steps=8"], " is past num_steps=8 already"),
+    ],
+    ids=["setting", "component", "steps"],
+)
+def test_a_resumed_run_keeps_its_settings(overrides: list[str], kept: str, short_run: Path, tmp_path: Path):
+    folder = tmp_path / "run"
+    arguments = [*overrides, f"resume={short_run}", f"hydra.run.dir={folder}"]
+    status, err, _ = complaints_of(arguments, tmp_path, {})
+    assert status == 1
+    assert len(err.splitlines()) == 1, err
+    assert kept in err
+    assert not (folder / "metrics.jsonl").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
         (["algorithm.lrr=1"], "algorithm.lrr: there is no such key"),
-        (
-            ["launcher.num_processes=2"],
-            "launcher.num_processes=2: 2 process(es) have been started from outside already",
-        ),
         (["dataset=mnist", "data_root=/nowhere", "dataset.download=false"], "/nowhere"),
     ],
-    ids=["composing", "checking", "on all ranks"],
+    ids=["composing", "on all ranks"],
 )
 @pytest.mark.slow
 def test_torchrun_ends_on_all_ranks(overrides: list[str], expected: str, start: Start, tmp_path: Path):
