@@ -1,0 +1,188 @@
+"""The study of influential samples: against a NumPy program, batched against one by one, and its scores."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from simulator.algorithms.influence import Influence, most_influential, scores
+from tests.algorithms.logistic import Logistic, pushed, train
+from tests.algorithms.simulation import Simulation
+
+ROOT = Path(__file__).parents[2]
+NUM_STEPS, LR, DECAY, NUM_REMOVED = 400, 0.5, 0.5, 7
+SMALL = (
+    "experiment=influence_toy",
+    f"num_steps={NUM_STEPS}",
+    f"algorithm.lr={LR}",
+    "algorithm.lr_schedule.milestones=[200,300,350]",
+    "algorithm.depth=60",
+    "algorithm.num_pushes=20",
+    f"algorithm.num_removed={NUM_REMOVED}",
+    f"problem.weight_decay={DECAY}",
+    "dataset.num_train=25",
+    "dataset.num_valid=20",
+    "dataset.num_test=5",
+    "compute=vmap",
+    "device=cpu",
+    "num_threads=1",
+)
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def studied(composed):
+    """The simulation after training, its state, and the report; nobody changes them."""
+    simulation = Simulation(composed(*SMALL))
+    assert isinstance(simulation.algorithm, Influence)
+    state = simulation.run(simulation.init(), 0, NUM_STEPS)
+    return simulation, simulation.algorithm.report(state, NUM_STEPS - 1, simulation.problem, simulation.network)
+
+
+def test_predictions_and_retrainings_equal_a_numpy_program(studied):
+    simulation, report = studied
+    graph, dataset = simulation.components.graph, simulation.components.dataset
+    training, validation = Logistic.of(dataset, "train"), Logistic.of(dataset, "valid")
+    matrices = [graph.edges(t).to_matrix(3) for t in range(NUM_STEPS + 60 * 20)]
+    lrs = [LR * 0.1 ** sum(m <= t for m in (200, 300, 350)) for t in range(NUM_STEPS)]
+    start = simulation.problem.init_params().numpy()
+
+    def trained(masks):
+        return train(training, start, matrices[:NUM_STEPS], lrs, DECAY, masks)
+
+    z = trained(np.ones((3, 25)))
+    gradients = training.sample_gradients(z)
+    v = pushed(
+        validation.gradient(z, 0.0), training.hessians(z, DECAY),
+        lambda s: np.einsum("nbd,nd->nb", gradients, s) / 25, matrices[NUM_STEPS:], 20, 1.0,
+    )[-1]  # fmt: skip
+    np.testing.assert_allclose(report.arrays["influence"], v, rtol=0, atol=1e-10)
+
+    top = report.numbers["influence/top_ids"]
+    assert sorted(abs(v).ravel())[-NUM_REMOVED:] == pytest.approx([abs(v[tuple(place)]) for place in reversed(top)])
+    np.testing.assert_allclose(report.numbers["influence/predicted"], [-v[tuple(place)] for place in top], atol=1e-10)
+    before = validation.losses(z).mean()
+    assert report.numbers["influence/outer_loss"] == pytest.approx(before, rel=1e-10)
+    actual = []
+    for node, sample in top:
+        masks = np.ones((3, 25))
+        masks[node, sample] = 0
+        actual.append(validation.losses(trained(masks)).mean() - before)
+    assert max(map(abs, actual)) > 1e-4
+    np.testing.assert_allclose(report.numbers["influence/actual"], actual, rtol=0, atol=1e-10)
+
+
+def test_predictions_lie_on_the_line_where_they_must(studied):
+    """Strongly convex and small steps: what is left is the curvature of the influence of a whole sample."""
+    _, report = studied
+    assert report.numbers["influence/r2"] > 0.99
+    assert report.numbers["influence/pearson"] > 0.99
+    assert report.numbers["influence/kendall"] > 0.8
+    assert {"influence/f1", "influence/jaccard"} <= report.numbers.keys()
+    assert report.numbers["influence/consensus_distance"] < 1e-2
+
+
+def test_retraining_at_once_equals_one_by_one(studied):
+    simulation, report = studied
+    places = [tuple(place) for place in report.numbers["influence/top_ids"][:3]]
+    algorithm, problem, network = simulation.algorithm, simulation.problem, simulation.network
+    together = algorithm.retrained_losses(places, 50, problem, network)
+    for place, loss in zip(places, together, strict=True):
+        (alone,) = algorithm.retrained_losses([place], 50, problem, network)
+        torch.testing.assert_close(alone, loss, rtol=0, atol=1e-13)
+    assert len(set(together.tolist())) == 3
+
+
+def test_groups_of_trainings_change_nothing(studied):
+    simulation, _ = studied
+    few = dataclasses.replace(simulation.algorithm, depth=2, num_pushes=1, num_removed=5)
+    arguments = (simulation.init(), 19, simulation.problem, simulation.network)
+    together = few.report(*arguments)
+    grouped = dataclasses.replace(few, trainings_at_once=2).report(*arguments)
+    assert together.numbers["influence/top_ids"] == grouped.numbers["influence/top_ids"]
+    np.testing.assert_allclose(grouped.arrays["actual"], together.arrays["actual"], rtol=0, atol=1e-13)
+
+
+def test_minibatches_are_those_of_training(composed):
+    """A retraining without leaving anything out is the training."""
+    simulation = Simulation(composed(*SMALL, "problem.batch_size=4", "num_steps=30"))
+    state = simulation.run(simulation.init(), 0, 30)
+    problem, network = simulation.problem, simulation.network
+    expected = problem.evaluate(simulation.estimate(state), problem.init_hparams())["outer/loss"].mean()
+    # Masks at the end of the row belong to nobody's sample.
+    problem.num_hparams += 1
+    (loss,) = simulation.algorithm.retrained_losses([(1, 25)], 30, problem, network)
+    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-13)
+
+
+def test_largest_of_all_nodes_without_the_masks_of_nobody():
+    influence = np.array([[0.0, -3.0, 1.0], [2.0, 0.0, -2.5]])
+    assert most_influential(influence, 3) == [(0, 1), (1, 2), (1, 0)]
+    assert most_influential(influence, 50) == [(0, 1), (1, 2), (1, 0), (0, 2)]
+
+
+def test_scores_by_hand():
+    actual, predicted = np.array([-1.0, -2.0, 3.0, 1.0]), np.array([-1.0, 1.0, 2.0, -1.0])
+    found = scores(actual, predicted)
+    assert found["influence/r2"] == pytest.approx(1 - (9 + 1 + 4) / (15 - 0.25 * 4 * 0.25))
+    # Below zero: {0, 1} and {0, 3}.
+    assert found["influence/jaccard"] == pytest.approx(1 / 3)
+    assert found["influence/f1"] == pytest.approx(1 / 2)
+    assert found["influence/pearson"] == pytest.approx(np.corrcoef(actual, predicted)[0, 1])
+    # 5 pairs without a tie in the predictions, 3 of them in order; tau-b divides by sqrt(6 * 5).
+    assert found["influence/kendall"] == pytest.approx((3 - 2) / 30**0.5)
+    assert np.isnan(scores(actual, np.ones(4))["influence/pearson"])
+    assert scores(actual[:1], predicted[:1]) == {}
+
+
+ON_PROCESSES = """
+import json, sys
+from pathlib import Path
+import torch
+from simulator.processes import World, run_local
+from simulator.run import Job, run
+torch.set_num_threads(1)
+cases = json.loads(Path(sys.argv[1]).read_text())
+for name, settings in cases.items():
+    for size in (1, 2, 3):
+        job = Job(settings, f"{Path(sys.argv[1]).parent}/{name}_{size}")
+        if size == 1:
+            run(job, World(), None)
+        else:
+            run_local(size, lambda world, store: run(job, world, store))
+"""
+
+
+@pytest.mark.slow
+def test_any_number_of_processes_gives_the_same_studies(composed, tmp_path):
+    """Three nodes on 1, 2 (one with a single node) and 3 processes: copies of a node stay where it is."""
+    few = ("algorithm.depth=6", "num_steps=40", "algorithm.lr=0.5", "problem.batch_size=8", "algorithm.minibatch=true")
+    data = ("dataset.num_train=20", "dataset.num_valid=15", "dataset.num_test=5")
+    common = (*few, *data, "figures=false", "compute=vmap", "device=cpu", "num_threads=1", "timeout_s=60")
+    cases = {
+        "error": composed("experiment=hypergradient_error", "algorithm.push_counts=[1,3]", *common),
+        "influence": composed(
+            *("experiment=influence_toy", "algorithm.num_pushes=3", "algorithm.num_removed=5"), *common
+        ),
+    }
+    (tmp_path / "cases.json").write_text(json.dumps(cases))
+    command = [sys.executable, "-W", "error", "-c", ON_PROCESSES, str(tmp_path / "cases.json")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in cases:
+        summaries = [json.loads((tmp_path / f"{name}_{size}" / "summary.json").read_text()) for size in (1, 2, 3)]
+        arrays = [np.load(tmp_path / f"{name}_{size}" / "report.npz") for size in (1, 2, 3)]
+        for summary, found in zip(summaries[1:], arrays[1:], strict=True):
+            assert found.files == arrays[0].files
+            for key in found.files:
+                np.testing.assert_allclose(found[key], arrays[0][key], rtol=0, atol=1e-10, err_msg=key)
+            assert summary["comm/wire_bytes"] > summaries[0]["comm/wire_bytes"] == 0
+            for key in ("comm/bytes", "comm/messages", "comm/bytes_hypergradient", "comm/bytes_sent_per_node"):
+                assert summary[key] == summaries[0][key]
+            assert summary["time/sim_s"] == pytest.approx(summaries[0]["time/sim_s"], rel=1e-12)
