@@ -21,6 +21,10 @@ from simulator import processes  # noqa: E402
 from simulator.errors import SHOWS_TRACEBACKS, describe_error  # noqa: E402
 from simulator.world import World, detect_world  # noqa: E402
 
+# torch reads this at its first allocation: tensors too large for the heap come in huge pages, or every round of mixing
+# would spend as long on page faults as on the product.
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
 log = logging.getLogger("launch")
 
 STOP = "stop"

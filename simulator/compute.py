@@ -237,8 +237,9 @@ class BatchedExecutor(VmapExecutor):
             inputs = inputs.repeat_interleave(learners, dim=0)
         # Features before samples, [N*K, F, B]: products whose result is narrow and long are faster this way round.
         x = inputs.flatten(2).transpose(1, 2)
-        tensors = iter(self._views(params, 0, len(params)))
-        targets = iter(self._views(out, 0, len(params)))
+        views = self._views(params, 0, params.shape[0])
+        tensors = iter(views)
+        targets = iter(views if out is params else self._views(out, 0, params.shape[0]))
         # (weight, inputs of the layer, where its gradients go, whether a ReLU feeds it)
         tape: list[tuple[Tensor, Tensor, Tensor, Tensor | None, bool]] = []
         after_relu = False
@@ -247,7 +248,7 @@ class BatchedExecutor(VmapExecutor):
                 weight = next(tensors)
                 bias = next(tensors) if cast(Tensor | None, layer.bias) is not None else None
                 tape.append((weight, x, next(targets), None if bias is None else next(targets), after_relu))
-                output = self._buffer("output", position, (len(x), weight.shape[1], x.shape[2]), x)
+                output = self._buffer("output", position, (x.shape[0], weight.shape[1], x.shape[2]), x)
                 if bias is None:
                     x = torch.bmm(weight, x, out=output)
                 else:

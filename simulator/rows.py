@@ -40,8 +40,9 @@ class RowLayout:
 
     def views(self, rows: Tensor) -> list[Tensor]:
         """Views [N, *shape] of ``rows`` [N, D], one per tensor; writing to a view writes to the rows."""
+        num_rows = rows.shape[0]
         return [
-            rows[:, start:stop].view(len(rows), *shape)
+            rows[:, start:stop].view(num_rows, *shape)
             for (start, stop), shape in zip(pairwise(self._offsets), self.shapes, strict=True)
         ]
 

@@ -85,7 +85,7 @@ class MinibatchSampler:
         if stale.size:
             self._shuffle(stale, epochs[stale])
         index = self._orders[self._locals, position]
-        sizes = np.clip(self._sizes - position * self._batch_size, 0, self._batch_size) * ~rests
+        sizes = np.minimum(self._sizes - position * self._batch_size, self._batch_size) * ~rests
         if sizes.min() < self._batch_size:
             return self._batch(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes)
         if dtype not in self._full_weights:
