@@ -74,7 +74,8 @@ def test_experiment_composes_and_runs_two_steps(file, composed, tmp_path, one_th
     overrides += ["num_nodes=3"]
     small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3}
     overrides += [f"algorithm.{key}={value}" for key, value in small.items() if key in raw["algorithm"]]
-    small = {"partition.sample_fraction": 0.002, "problem.batch_size": 4}
+    embedded = raw["dataset"]["_target_"] == "simulator.data.digits.Digits"
+    small = {"problem.batch_size": 4} | ({} if embedded else {"partition.sample_fraction": 0.002})
     overrides += [f"{key}={value}" for key, value in small.items() if key.split(".")[1] in raw[key.split(".")[0]]]
     settings = composed(*overrides)
     components = config.build(settings)
