@@ -97,6 +97,14 @@ def test_nodes_without_samples_do_not_count():
     assert torch.isnan(evaluation.per_node["valid/accuracy"]).sum() == 3
 
 
+@pytest.mark.parametrize(("num_nodes", "rank"), [(1, 0), (9, 0), (19, 0), (20, 1), (29, 1), (30, 2), (100, 9)])
+def test_bottom_decile_is_the_best_of_the_worst_tenth(num_nodes, rank):
+    values = torch.randn(num_nodes, dtype=torch.float64, generator=torch.Generator().manual_seed(num_nodes))
+    padded = torch.cat([torch.tensor([NAN, NAN]), values])
+    assert metrics.bottom_decile(padded) == np.sort(values.numpy())[rank]
+    assert np.isnan(metrics.bottom_decile(torch.tensor([NAN])))
+
+
 def test_consensus_distance_and_traffic():
     evaluation, state, _ = evaluate({"train/loss": torch.ones(NUM_NODES)})
     x = state["params"].double().numpy()

@@ -162,3 +162,22 @@ def test_one_sampler_serves_several_dtypes(sizes):
             (batch,) = sampler.batches(step, dtype)
             assert batch.inputs.dtype == batch.weights.dtype == dtype
     assert drawn(sampler, 1) == drawn(sampler_of(sizes), 1)
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+def test_every_node_may_be_at_a_step_of_its_own(drop_last):
+    """Node i at step s_i gets what it gets when all are at s_i; -1 gives nothing and disturbs nobody."""
+    sampler, plain = sampler_of(drop_last=drop_last), sampler_of(drop_last=drop_last)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        steps = rng.integers(-1, 9, len(SIZES))
+        expected = [drawn(plain, int(step))[node] if step >= 0 else [] for node, step in enumerate(steps)]
+        assert drawn(sampler, steps) == expected
+    assert drawn(sampler, np.full(len(SIZES), -1)) == [[]] * len(SIZES)
+
+
+def test_epoch_lengths_are_when_the_order_changes():
+    for drop_last in (False, True):
+        expected = [batches_per_epoch(size, 4, drop_last) for size in SIZES]
+        assert sampler_of(drop_last=drop_last).epoch_lengths.tolist() == expected
+    assert sampler_of(batch_size=None).epoch_lengths.tolist() == [1] * len(SIZES)
