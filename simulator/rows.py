@@ -29,6 +29,11 @@ class RowLayout:
                 f"model {type(module).__name__} has buffers (running statistics?), which a row of parameters cannot "
                 "carry; use a model without batch normalisation"
             )
+        if any(isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in module.modules()):
+            raise ValueError(
+                f"model {type(module).__name__} has dropout, whose masks would come from a global generator and change "
+                "with the placement; use a model without dropout"
+            )
         parameters = dict(module.named_parameters())
         self.names = tuple(parameters)
         self.shapes = tuple(tuple(p.shape) for p in parameters.values())

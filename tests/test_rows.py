@@ -117,6 +117,12 @@ def test_a_row_is_a_copy():
     assert not row.requires_grad
 
 
+def test_models_with_dropout_are_refused():
+    with pytest.raises(ValueError, match=r"model Sequential has dropout.*without dropout"):
+        RowLayout(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
+    RowLayout(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)))
+
+
 def test_models_with_buffers_are_refused():
     with pytest.raises(ValueError, match=r"model Sequential has buffers.*without batch normalisation"):
         RowLayout(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
