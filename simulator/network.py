@@ -1,4 +1,4 @@
-"""The network between nodes: the only file that sends or receives what algorithms exchange.
+"""The network between nodes: mixing and exchanging rows, and the collectives of metrics.
 
 A round follows the edges of W_t. Rows that stay in this process are multiplied where they are; rows that cross go as
 one contiguous byte buffer per pair of processes, all receives posted before the first send, and are weighted where
@@ -10,7 +10,6 @@ Shapes: N local nodes, M all nodes, D columns, E entries of W_t that end here.
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 
 import numpy as np
 import numpy.typing as npt
@@ -21,24 +20,17 @@ from torch import Tensor
 from simulator.graphs.base import Graph
 from simulator.graphs.replicated import Replicated
 from simulator.ledger import Ledger, LinkModel
-from simulator.mixing import PeerRows, Plan
+from simulator.mixing import Plan
 from simulator.placement import Placement
-
-
-class LostProcessError(RuntimeError):
-    """Another process went away; ``peer`` is its rank, or -1 when it may be any."""
-
-    def __init__(self, message: str, peer: int) -> None:
-        super().__init__(message)
-        self.peer = peer
-
-
-class SilentProcessError(TimeoutError):
-    """Another process did not answer within the timeout; ``peer`` is its rank, or -1 when it may be any."""
-
-    def __init__(self, message: str, peer: int) -> None:
-        super().__init__(message)
-        self.peer = peer
+from simulator.transport import (
+    LostProcessError,
+    RoundTrip,
+    SilentProcessError,
+    Transport,
+    first_line,
+    is_timeout,
+    payload_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -90,8 +82,7 @@ class Network:
         self.ledger = Ledger(placement.num_nodes, link_model or LinkModel())
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
-        self._pool: dict[tuple[str, int], Tensor] = {}
-        self._uses_nccl = placement.world_size > 1 and dist.get_backend() == "nccl"
+        self._transport = Transport(placement, device, timeout_s)
 
     @property
     def nodes(self) -> range:
@@ -153,8 +144,7 @@ class Network:
             SilentProcessError: when a message did not come within the timeout; names the edge.
         """
         plan = self.plan(step)
-        self._record(plan, rows)
-        round_trip = _RoundTrip(self, plan, rows, step)
+        round_trip = self._start(plan, rows, step)
         flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in rows]
         mixed = [plan.local.multiply(x) for x in flat]
         for out, received in zip(mixed, round_trip.finish(), strict=True):
@@ -173,8 +163,7 @@ class Network:
             LostProcessError, SilentProcessError: as :meth:`mix`.
         """
         plan = self.plan(step)
-        self._record(plan, rows)
-        round_trip = _RoundTrip(self, plan, rows, step)
+        round_trip = self._start(plan, rows, step)
         arrived = round_trip.finish()
         stacked = tuple(torch.cat([x, r]) if len(r) else x for x, r in zip(rows, arrived, strict=True))
         round_trip.release()
@@ -234,12 +223,15 @@ class Network:
         return reduced.to(total.device)
 
     def _to_collective(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device) if self._uses_nccl else tensor
+        return tensor.to(self.device) if self._transport.uses_nccl else tensor
 
-    def _record(self, plan: Plan, rows: Sequence[Tensor]) -> None:
+    def _start(self, plan: Plan, rows: Sequence[Tensor], step: int) -> RoundTrip:
+        """Counts a round and posts its messages."""
         assert all(len(x) == len(self.nodes) for x in rows)
-        payload = sum(x.nbytes // len(x) for x in rows)
-        self.ledger.record(self._phase, plan.links, payload)
+        self.ledger.record(self._phase, plan.links, payload_bytes(rows))
+        round_trip = RoundTrip(self._transport, self.graph, plan, rows, step)
+        self.ledger.wire_bytes += round_trip.sent_bytes
+        return round_trip
 
     def _guard(self, collective: object, what: str) -> None:
         assert callable(collective)
@@ -247,155 +239,10 @@ class Network:
             collective()
         except RuntimeError as error:
             rank = self.placement.rank
-            if _is_timeout(error):
+            if is_timeout(error):
                 raise SilentProcessError(
                     f"rank {rank} waited {self.timeout_s:g} s for {what}, and one of them does not answer", -1
                 ) from error
             raise LostProcessError(
-                f"rank {rank} waited for {what}, and one of them went away ({_first_line(error)})", -1
+                f"rank {rank} waited for {what}, and one of them went away ({first_line(error)})", -1
             ) from error
-
-    def sends_from(self, rows: Tensor) -> bool:
-        """Whether ``rows`` can be sent from where they are, without a copy into a buffer."""
-        return rows.is_contiguous() and (self._uses_nccl or rows.device.type == "cpu")
-
-    def buffer(self, direction: str, peer: int, num_bytes: int) -> Tensor:
-        """A byte buffer on the transport's device, reused from round to round."""
-        key = (direction, peer)
-        if key not in self._pool or self._pool[key].numel() < num_bytes:
-            device = self.device if self._uses_nccl else torch.device("cpu")
-            pinned = self.device.type == "cuda" and not self._uses_nccl
-            self._pool[key] = torch.empty(num_bytes, dtype=torch.uint8, device=device, pin_memory=pinned)
-        return self._pool[key][:num_bytes]
-
-
-class _RoundTrip:
-    """The messages of one round in flight, between their posting and :meth:`release`."""
-
-    def __init__(self, network: Network, plan: Plan, rows: Sequence[Tensor], step: int) -> None:
-        self._network = network
-        self._plan = plan
-        self._rows = rows
-        self._step = step
-        self._incoming = [
-            (part, network.buffer("receive", part.peer, _payload_bytes(rows) * part.nodes.size))
-            for part in plan.receives
-        ]
-        outgoing = [(part, self._pack(part)) for part in plan.sends]
-        network.ledger.wire_bytes += sum(buffer.numel() for _, buffer in outgoing)
-        self._receives: list[dist.Work]
-        self._sends: list[dist.Work]
-        if not self._incoming and not outgoing:
-            self._receives, self._sends = [], []
-        elif network._uses_nccl:
-            operations = [dist.P2POp(dist.irecv, buffer, part.peer) for part, buffer in self._incoming]
-            operations += [dist.P2POp(dist.isend, buffer, part.peer) for part, buffer in outgoing]
-            works = dist.batch_isend_irecv(operations)
-            self._receives, self._sends = works, []
-        else:
-            self._receives = [self._post(dist.irecv, part, buffer) for part, buffer in self._incoming]
-            self._sends = [self._post(dist.isend, part, buffer) for part, buffer in outgoing]
-
-    def finish(self) -> list[Tensor]:
-        """Waits for the receives; returns for each tensor the received rows, in the plan's order."""
-        for work, (part, _) in zip(self._receives, self._incoming, strict=False):
-            self._wait(work, part, "receive")
-        for work in self._receives[len(self._incoming) :]:
-            work.wait()
-        num_received = sum(part.nodes.size for part, _ in self._incoming)
-        columns: list[list[Tensor]] = [[] for _ in self._rows]
-        for part, buffer in self._incoming:
-            for column, section in zip(columns, _sections(buffer, self._rows, part.nodes.size), strict=True):
-                column.append(section.to(self._network.device))
-        if num_received == 0:
-            return [x[:0] for x in self._rows]
-        return [torch.cat(column) if len(column) > 1 else column[0] for column in columns]
-
-    def release(self) -> None:
-        """Waits until the sent buffers may be used again."""
-        for work, part in zip(self._sends, self._plan.sends, strict=False):
-            self._wait(work, part, "send")
-
-    def _pack(self, part: PeerRows) -> Tensor:
-        local = part.nodes - self._network.nodes.start
-        contiguous = local[-1] - local[0] + 1 == local.size
-        if contiguous and len(self._rows) == 1 and self._network.sends_from(self._rows[0]):
-            return self._rows[0].detach()[int(local[0]) : int(local[-1]) + 1].view(-1).view(torch.uint8)
-        buffer = self._network.buffer("send", part.peer, _payload_bytes(self._rows) * part.nodes.size)
-        index = None if contiguous else torch.from_numpy(local).to(self._network.device)
-        for x, section in zip(self._rows, _sections(buffer, self._rows, local.size), strict=True):
-            if index is None:
-                section.copy_(x[int(local[0]) : int(local[-1]) + 1])
-            elif section.device == x.device and not x.requires_grad:
-                torch.index_select(x, 0, index, out=section)
-            else:
-                section.copy_(x.index_select(0, index))
-        return buffer
-
-    def _post(self, operation: object, part: PeerRows, buffer: Tensor) -> dist.Work:
-        assert callable(operation)
-        try:
-            work = operation(buffer, part.peer)
-        except RuntimeError as error:
-            raise self._lost(part, error) from error
-        assert isinstance(work, dist.Work)
-        return work
-
-    def _wait(self, work: dist.Work, part: PeerRows, direction: str) -> None:
-        try:
-            work.wait(timedelta(seconds=self._network.timeout_s))
-        except RuntimeError as error:
-            if _is_timeout(error):
-                raise SilentProcessError(
-                    f"round {self._step}: rank {self._network.placement.rank} waited {self._network.timeout_s:g} s to "
-                    f"{direction} {self._describe(part)} {'from' if direction == 'receive' else 'to'} rank {part.peer}",
-                    part.peer,
-                ) from error
-            raise self._lost(part, error) from error
-
-    def _lost(self, part: PeerRows, error: RuntimeError) -> LostProcessError:
-        nodes = self._network.placement.nodes_of(part.peer)
-        return LostProcessError(
-            f"round {self._step}: rank {self._network.placement.rank} lost rank {part.peer}, which hosts nodes "
-            f"{nodes.start}..{nodes.stop - 1} ({_first_line(error)})",
-            part.peer,
-        )
-
-    def _describe(self, part: PeerRows) -> str:
-        """Names the rows and one edge among them."""
-        edges = self._network.graph.edges(self._step)
-        other = self._network.nodes if part.nodes[0] not in self._network.nodes else range(0)
-        if not other:
-            other = self._network.placement.nodes_of(part.peer)
-        chosen = np.isin(edges.source, part.nodes) & (edges.target >= other.start) & (edges.target < other.stop)
-        edge = int(np.flatnonzero(chosen)[0])
-        plural = "s" if part.nodes.size > 1 else ""
-        return (
-            f"the row{plural} of {part.nodes.size} node{plural} (such as edge {edges.source[edge]} -> "
-            f"{edges.target[edge]})"
-        )
-
-
-def _payload_bytes(rows: Sequence[Tensor]) -> int:
-    return sum(x.nbytes // max(len(x), 1) for x in rows)
-
-
-def _sections(buffer: Tensor, rows: Sequence[Tensor], num_rows: int) -> list[Tensor]:
-    """Views of a byte buffer, one per tensor, each [num_rows, ...]; wide element types first keeps them aligned."""
-    sections: dict[int, Tensor] = {}
-    offset = 0
-    for index in sorted(range(len(rows)), key=lambda i: -rows[i].element_size()):
-        x = rows[index]
-        length = x.nbytes // max(len(x), 1) * num_rows
-        sections[index] = buffer[offset : offset + length].view(x.dtype).view(num_rows, *x.shape[1:])
-        offset += length
-    return [sections[i] for i in range(len(rows))]
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
-def _is_timeout(error: BaseException) -> bool:
-    text = str(error).lower()
-    return "timed out" in text or "timeout" in text

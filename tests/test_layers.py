@@ -14,7 +14,8 @@ LAYERS = (
     ("processes", "resume"),
     ("compute", "graphs", "models", "compressors", "loggers"),
     ("data", "mixing", "faults", "figures"),
-    ("network", "problems"),
+    ("transport", "problems"),
+    ("network",),
     ("hypergradients", "checkpoint"),
     ("algorithms",),
     ("metrics",),
@@ -24,7 +25,7 @@ LAYERS = (
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
 
-TALK = {"network", "processes"}
+TALK = {"network", "transport", "processes"}
 TOUCH_FILES = {"data", "loggers", "figures", "checkpoint", "resume", "run", "launch", "tuning", "graphs/file"}
 DIFFERENTIATE = {"rows", "compute", "problems"}
 

@@ -9,8 +9,9 @@ from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.ledger import LinkModel
-from simulator.network import Network, _sections
+from simulator.network import Network
 from simulator.placement import Placement
+from simulator.transport import sections
 
 CPU = torch.device("cpu")
 
@@ -154,7 +155,7 @@ def test_packed_sections_are_aligned_disjoint_and_fill_the_buffer():
     rows = (torch.zeros(4, 3, dtype=torch.uint8), torch.zeros(4, dtype=torch.float64), torch.zeros(4, 2, 5))
     num_bytes = 3 * (3 + 8 + 40)
     buffer = torch.zeros(num_bytes, dtype=torch.uint8)
-    for index, section in enumerate(_sections(buffer, rows, 3)):
+    for index, section in enumerate(sections(buffer, rows, 3)):
         assert section.shape == (3, *rows[index].shape[1:])
         assert section.dtype == rows[index].dtype
         section.view(torch.uint8).fill_(index + 1)
