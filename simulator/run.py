@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import platform
 import shutil
 import signal
@@ -13,11 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from simulator import checkpoint, config, metrics
-from simulator.algorithms.base import Report, State
+from simulator.algorithms.base import State
 from simulator.checkpoint import Checkpoint, write_atomically
 from simulator.ledger import LinkModel
 from simulator.loggers.base import Logger
@@ -25,6 +23,7 @@ from simulator.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.processes import STOPPED_EXIT_CODE, process_group
+from simulator.summary import build_summary, draw_figures, write_summary
 from simulator.world import World, choose_compute, git_commit, set_threads
 
 if TYPE_CHECKING:
@@ -348,57 +347,12 @@ class _Run:
         evaluation = self._evaluate(state, step, is_last=True)
         if not self.is_first:
             return
-        if report.arrays:
-            np.savez(self.folder / "report.npz", allow_pickle=False, **report.arrays)
-        summary: dict[str, Any] = {"step": step, **evaluation.numbers}
-        summary |= {f"{name}_per_node": values.tolist() for name, values in evaluation.per_node.items()}
-        ledger = self.network.ledger
-        summary["comm/bytes_sent_per_node"] = ledger.node_sent.tolist()
-        summary["comm/bytes_received_per_node"] = ledger.node_received.tolist()
-        summary |= _best(self.records)
-        summary |= self.components.problem.facts().numbers
-        summary |= report.numbers
-        write_atomically(self.folder / "summary.json", json.dumps(_strict(summary), indent=1))
-        figures = self._draw(evaluation, report) if self.settings["figures"] else []
+        summary = build_summary(step, evaluation, self.network.ledger, self.records, self.components.problem, report)
+        write_summary(self.folder, summary, report)
+        figures = []
+        if self.settings["figures"]:
+            figures = draw_figures(
+                self.folder, self.records, evaluation, self.components.graph, self.components.problem, report
+            )
         for logger in self.loggers:
             logger.finish(summary, figures)
-
-    def _draw(self, evaluation: metrics.Evaluation, report: Report) -> list[Path]:
-        from simulator.figures import RunFacts, write_all
-
-        accuracy = evaluation.per_node.get("test/accuracy")
-        facts = RunFacts(
-            graph=self.components.graph,
-            label_counts=self.components.problem.facts().label_counts,
-            per_node_accuracy=None if accuracy is None else accuracy.numpy(),
-        )
-        written = write_all(self.folder, self.records, facts)
-        further = [draw(self.folder / "figures" / f"{name}.png") for name, draw in report.figures.items()]
-        return written + [path for path in further if path is not None]
-
-
-def _best(records: list[dict[str, float]]) -> dict[str, float]:
-    """The evaluation with the best mean validation accuracy, under ``best/...``.
-
-    Where a run has outer steps, only the ends of outer steps are candidates.
-    """
-    candidates = [record for record in records if record["step"] and "valid/accuracy" in record]
-    ends = [record for record in candidates if "outer_step" in record]
-    candidates = ends or candidates
-    if not candidates:
-        return {}
-    best = max(candidates, key=lambda record: record["valid/accuracy"])
-    accuracies = ("valid/accuracy", "test/accuracy", "test/accuracy_p10", "test/accuracy_bottom_decile")
-    kept = ("step", "outer_step", *accuracies, "test/loss", "comm/bytes")
-    return {f"best/{name}": best[name] for name in kept if name in best}
-
-
-def _strict(value: Any) -> Any:
-    """Strict JSON has no NaN: it becomes null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, list):
-        return [_strict(entry) for entry in value]
-    if isinstance(value, dict):
-        return {key: _strict(entry) for key, entry in value.items()}
-    return value

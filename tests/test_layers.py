@@ -19,14 +19,25 @@ LAYERS = (
     ("hypergradients", "checkpoint"),
     ("algorithms",),
     ("metrics",),
-    ("config",),
+    ("config", "summary"),
     ("run",),
     ("launch",),
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
 
 TALK = {"network", "transport", "processes"}
-TOUCH_FILES = {"data", "loggers", "figures", "checkpoint", "resume", "run", "launch", "tuning", "graphs/file"}
+TOUCH_FILES = {
+    "data",
+    "loggers",
+    "figures",
+    "checkpoint",
+    "resume",
+    "run",
+    "summary",
+    "launch",
+    "tuning",
+    "graphs/file",
+}
 DIFFERENTIATE = {"rows", "compute", "problems"}
 
 FILE_CALLS = {

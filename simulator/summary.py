@@ -1,0 +1,98 @@
+"""The end of a run: its summary and its figures, on rank 0."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from simulator.algorithms.base import Report
+from simulator.checkpoint import write_atomically
+from simulator.graphs.base import Graph
+from simulator.ledger import Ledger
+from simulator.metrics import Evaluation
+from simulator.problems.base import Problem
+
+FILE_NAME = "summary.json"
+
+
+def build_summary(
+    step: int,
+    evaluation: Evaluation,
+    ledger: Ledger,
+    records: Sequence[dict[str, float]],
+    problem: Problem,
+    report: Report,
+) -> dict[str, Any]:
+    """One flat object: the last evaluation, values by node, traffic by node, the best evaluation, the report.
+
+    Args:
+        step: completed steps.
+        evaluation: of the last step.
+        records: of all evaluations, as in metrics.jsonl.
+    """
+    summary: dict[str, Any] = {"step": step, **evaluation.numbers}
+    summary |= {f"{name}_per_node": values.tolist() for name, values in evaluation.per_node.items()}
+    summary["comm/bytes_sent_per_node"] = ledger.node_sent.tolist()
+    summary["comm/bytes_received_per_node"] = ledger.node_received.tolist()
+    summary |= _best(records)
+    summary |= problem.facts().numbers
+    return summary | dict(report.numbers)
+
+
+def write_summary(folder: Path, summary: dict[str, Any], report: Report) -> None:
+    """Writes ``summary.json`` (strict JSON), and a report's arrays to ``report.npz``."""
+    if report.arrays:
+        np.savez(folder / "report.npz", allow_pickle=False, **report.arrays)
+    write_atomically(folder / FILE_NAME, json.dumps(_strict(summary), indent=1))
+
+
+def draw_figures(
+    folder: Path,
+    records: Sequence[dict[str, float]],
+    evaluation: Evaluation,
+    graph: Graph,
+    problem: Problem,
+    report: Report,
+) -> list[Path]:
+    """Draws every figure whose data is there into ``figures/``; returns their paths."""
+    from simulator.figures import RunFacts, write_all
+
+    accuracy = evaluation.per_node.get("test/accuracy")
+    facts = RunFacts(
+        graph=graph,
+        label_counts=problem.facts().label_counts,
+        per_node_accuracy=None if accuracy is None else accuracy.numpy(),
+    )
+    written = write_all(folder, records, facts)
+    further = [draw(folder / "figures" / f"{name}.png") for name, draw in report.figures.items()]
+    return written + [path for path in further if path is not None]
+
+
+def _best(records: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The evaluation with the best mean validation accuracy, under ``best/...``.
+
+    Where a run has outer steps, only the ends of outer steps are candidates.
+    """
+    candidates = [record for record in records if record["step"] and "valid/accuracy" in record]
+    ends = [record for record in candidates if "outer_step" in record]
+    candidates = ends or candidates
+    if not candidates:
+        return {}
+    best = max(candidates, key=lambda record: record["valid/accuracy"])
+    accuracies = ("valid/accuracy", "test/accuracy", "test/accuracy_p10", "test/accuracy_bottom_decile")
+    kept = ("step", "outer_step", *accuracies, "test/loss", "comm/bytes")
+    return {f"best/{name}": best[name] for name in kept if name in best}
+
+
+def _strict(value: Any) -> Any:
+    """Strict JSON has no NaN: it becomes null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, list):
+        return [_strict(entry) for entry in value]
+    if isinstance(value, dict):
+        return {key: _strict(entry) for key, entry in value.items()}
+    return value
