@@ -52,20 +52,27 @@ class Exchanges:
         for step in range(rounds):
             self._network.mix((self._rows,), step)
 
-    def arithmetic(self, rounds: int) -> None:
-        """The products of a round alone."""
-        plan = self._network.plan(0)
-        for _ in range(rounds):
-            plan.remote.add_product_(plan.local.multiply(self._rows), self._incoming.view(-1, self._rows.shape[1]))
-
     def bare(self, rounds: int) -> None:
+        """The exchange alone."""
         for _ in range(rounds):
-            receive = dist.irecv(self._incoming, self._peer)
-            send = dist.isend(self._outgoing, self._peer)
-            assert receive is not None
-            assert send is not None
-            receive.wait()
-            send.wait()
+            self._exchange()
+
+    def by_hand(self, rounds: int) -> None:
+        """The exchange, with the products of a round while it is under way and after it."""
+        for _ in range(rounds):
+            self._exchange(multiplies=True)
+
+    def _exchange(self, multiplies: bool = False) -> None:
+        plan = self._network.plan(0)
+        receive = dist.irecv(self._incoming, self._peer)
+        send = dist.isend(self._outgoing, self._peer)
+        assert receive is not None
+        assert send is not None
+        product = plan.local.multiply(self._rows) if multiplies else None
+        receive.wait()
+        if product is not None:
+            plan.remote.add_product_(product, self._incoming.view(-1, product.shape[1]))
+        send.wait()
 
     def received_bytes(self, rounds: int) -> int:
         """What this rank receives in so many rounds."""
