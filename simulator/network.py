@@ -147,8 +147,9 @@ class Network:
         round_trip = self._start(plan, rows, step)
         flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in rows]
         mixed = [plan.local.multiply(x) for x in flat]
-        for out, received in zip(mixed, round_trip.finish(), strict=True):
-            plan.remote.add_product_(out, received.reshape(len(received), out.shape[1]))
+        if plan.sends or plan.receives:
+            for out, received in zip(mixed, round_trip.finish(), strict=True):
+                plan.remote.add_product_(out, received.reshape(len(received), out.shape[1]))
         round_trip.release()
         return tuple(out.reshape(x.shape) for out, x in zip(mixed, rows, strict=True))
 
@@ -227,7 +228,7 @@ class Network:
 
     def _start(self, plan: Plan, rows: Sequence[Tensor], step: int) -> RoundTrip:
         """Counts a round and posts its messages."""
-        assert all(len(x) == len(self.nodes) for x in rows)
+        assert all(x.shape[0] == len(self.nodes) for x in rows)
         self.ledger.record(self._phase, plan.links, payload_bytes(rows))
         round_trip = RoundTrip(self._transport, self.graph, plan, rows, step)
         self.ledger.wire_bytes += round_trip.sent_bytes
