@@ -186,7 +186,9 @@ def execute(job: Any, world: World | None, launch: processes.Launch | None) -> N
         launch.announce(json.dumps({"kind": "job", "job": asdict(job)}))
         launch.run(lambda store: run(job, world, store))
     elif job.config["launcher"]["num_processes"] > 1:
-        processes.run_local(job.config["launcher"]["num_processes"], lambda rank, store: run(job, rank, store))
+        from simulator.local_processes import run_local
+
+        run_local(job.config["launcher"]["num_processes"], lambda rank, store: run(job, rank, store))
     else:
         run(job, World(), None)
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("errors", "randomness", "placement", "schedules", "tuning", "rows", "ledger", "world"),
     ("processes", "resume"),
+    ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
     ("data", "mixing", "faults", "figures"),
     ("transport", "problems"),
@@ -25,7 +26,7 @@ LAYERS = (
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
 
-TALK = {"network", "transport", "processes"}
+TALK = {"network", "transport", "processes", "local_processes"}
 TOUCH_FILES = {
     "data",
     "loggers",

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 import torch.distributed
 
-from simulator.processes import Compute, World, process_group, run_local
+from simulator.local_processes import run_local
+from simulator.processes import Compute, World, process_group
 from tests.algorithms.simulation import Simulation
 
 

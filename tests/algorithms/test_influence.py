@@ -145,7 +145,8 @@ ON_PROCESSES = """
 import json, sys
 from pathlib import Path
 import torch
-from simulator.processes import World, run_local
+from simulator.local_processes import run_local
+from simulator.processes import World
 from simulator.run import Job, run
 torch.set_num_threads(1)
 cases = json.loads(Path(sys.argv[1]).read_text())

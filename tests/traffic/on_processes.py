@@ -14,9 +14,10 @@ import torch
 import torch.distributed as dist
 
 from simulator.graphs.random_directed import RandomDirected
+from simulator.local_processes import run_local
 from simulator.network import Network
 from simulator.placement import Placement
-from simulator.processes import Compute, World, process_group, run_local
+from simulator.processes import Compute, World, process_group
 
 NUM_ROUNDS = 6
 
