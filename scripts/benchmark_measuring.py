@@ -41,7 +41,7 @@ class Table:
         verdict = "" if met is None else "met" if met else "MISSED"
         if met is False:
             self.missed.append(f"{what}: {measured} (target {target})")
-        print(f"{what:<52} {measured:<54} {target:<18} {verdict}".rstrip(), flush=True)
+        print(f"{what:<56} {measured:<72} {target:<14} {verdict}".rstrip(), flush=True)
 
 
 class Times(dict[str, list[float]]):
