@@ -85,7 +85,7 @@ def run(job: Job, world: World, store: "Store | None") -> None:
     """
     settings = job.config
     compute = choose_compute(settings["device"], world)
-    threads = set_threads(settings["num_threads"], world)
+    threads = set_threads(settings["num_threads"])
     components = config.build(settings)
     config.check(settings, components, world.world_size)
     stop = StopRequest()

@@ -125,12 +125,15 @@ def choose_compute(requested: str, world: World) -> Compute:
     )
 
 
-def set_threads(requested: int | None, world: World) -> int:
-    """Divides the cores among the processes of this machine; returns the number of threads of this one."""
+def set_threads(requested: int | None) -> int:
+    """Sets and returns the number of threads of this process: one, unless asked otherwise.
+
+    The models of nodes are small, so threads gain little and lose much on a machine that is busy with other work;
+    more cores are better used by more processes. Where the user has set ``OMP_NUM_THREADS`` that holds.
+    """
     import torch
 
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    threads = requested or max(1, cores // world.local_world_size)
+    threads = requested or 1
     if requested is None and "OMP_NUM_THREADS" in os.environ and "TORCHELASTIC_RUN_ID" not in os.environ:
         threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
