@@ -32,15 +32,17 @@ class Table:
 
     def __init__(self) -> None:
         self.missed: list[str] = []
+        self._subject = ""
 
     def section(self, title: str) -> None:
         print(f"\n== {title}", flush=True)
 
     def line(self, what: str, measured: str, target: str = "", met: bool | None = None) -> None:
-        """One line; ``met`` is None where there is no target."""
+        """One line, which goes on with the one before where ``what`` is empty; ``met`` is None without a target."""
+        self._subject = what or self._subject
         verdict = "" if met is None else "met" if met else "MISSED"
         if met is False:
-            self.missed.append(f"{what}: {measured} (target {target})")
+            self.missed.append(f"{self._subject}: {measured} (target {target})")
         print(f"{what:<56} {measured:<72} {target:<14} {verdict}".rstrip(), flush=True)
 
 

@@ -90,10 +90,11 @@ def test_the_table_marks_what_was_missed(capsys):
     table = Table()
     table.line("fine", "2x", ">= 1x", True)
     table.line("slow", "0.5x", ">= 1x", False)
+    table.line("", "0.1x", ">= 2x", False)
     table.line("plain", "3 s")
     lines = capsys.readouterr().out.splitlines()
-    assert [line.rsplit(None, 1)[-1] for line in lines] == ["met", "MISSED", "s"]
-    assert table.missed == ["slow: 0.5x (target >= 1x)"]
+    assert [line.rsplit(None, 1)[-1] for line in lines] == ["met", "MISSED", "MISSED", "s"]
+    assert table.missed == ["slow: 0.5x (target >= 1x)", "slow: 0.1x (target >= 2x)"]
 
 
 def test_the_command_prints_and_writes_nothing_else(tmp_path):
