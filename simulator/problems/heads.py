@@ -80,7 +80,7 @@ class WeightedLearners(Head):
         return -weighted.sum((-1, -2))
 
     def predict(self, logits: Tensor, hparams: Tensor) -> Tensor:
-        raise NotImplementedError("weights of training samples predict nothing")
+        raise AssertionError("weights of training samples predict nothing")
 
 
 class MaskedSamples(Head):
