@@ -28,11 +28,13 @@ class PeerRows:
 
     Attributes:
         peer: the other process.
-        nodes: global indices of the nodes whose rows cross, ascending, int64.
+        nodes: global index of the node that each row comes from, ascending, int64.
+        rows: for rows that leave, where each stands in the tensors that are sent, ascending, int64.
     """
 
     peer: int
     nodes: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
 
 
 @dataclass(eq=False)
@@ -139,12 +141,13 @@ class Plan:
         from_here = source_is_local[target_is_local]
 
         needed = np.unique(source[~from_here])
-        receives = tuple(_by_peer(placement.rank_of(needed), needed))
+        receives = tuple(_by_peer(placement.rank_of(needed), needed, needed - nodes.start))
 
         leaving = source_is_local & ~target_is_local
         peers = placement.rank_of(edges.target[leaving])
         crossing = np.unique(peers * placement.num_nodes + edges.source[leaving])
-        sends = tuple(_by_peer(*np.divmod(crossing, placement.num_nodes)))
+        peers, crossing = np.divmod(crossing, placement.num_nodes)
+        sends = tuple(_by_peer(peers, crossing, crossing - nodes.start))
 
         in_row = np.where(from_here, source - nodes.start, len(nodes) + np.searchsorted(needed, source))
         row = target - nodes.start
@@ -155,9 +158,74 @@ class Plan:
         return cls(links, sends, receives, local, remote, source, target, weight, in_row)
 
 
-def _by_peer(peers: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64]) -> list[PeerRows]:
-    """Splits rows that are sorted by (peer, node) into one entry per peer."""
+@dataclass(frozen=True, eq=False)
+class LinkPlan:
+    """One round of messages that differ by edge, for one process; self-loops carry nothing.
+
+    Attributes:
+        links: all edges of the round between different nodes of the whole graph.
+        out_source, out_target: the edges that leave local nodes, sorted by (source, target), global indices.
+        in_source, in_target: the edges that enter local nodes, sorted by (target, source), global indices.
+        in_weight: W_t[target, source] of the edges that enter.
+        sends, receives: messages by peer, peers ascending, each part sorted by (source, target).
+        kept: rows among the leaving messages whose target is local.
+        arrival: where the message of each entering edge stands in [kept messages; received messages].
+    """
+
+    links: Links
+    out_source: npt.NDArray[np.int64]
+    out_target: npt.NDArray[np.int64]
+    in_source: npt.NDArray[np.int64]
+    in_target: npt.NDArray[np.int64]
+    in_weight: npt.NDArray[np.float64]
+    sends: tuple[PeerRows, ...]
+    receives: tuple[PeerRows, ...]
+    kept: npt.NDArray[np.int64]
+    arrival: npt.NDArray[np.int64]
+
+    @classmethod
+    def build(cls, edges: Edges, placement: Placement) -> "LinkPlan":
+        """Prepares the round of ``edges`` for the process of ``placement``."""
+        nodes = placement.nodes
+        real = edges.source != edges.target
+        source, target, weight = edges.source[real], edges.target[real], edges.weight[real]
+        source_is_local = (source >= nodes.start) & (source < nodes.stop)
+        target_is_local = (target >= nodes.start) & (target < nodes.stop)
+
+        leaving = np.flatnonzero(source_is_local)
+        leaving = leaving[np.lexsort((target[leaving], source[leaving]))]
+        out_source, out_target = source[leaving], target[leaving]
+        ranks = placement.rank_of(out_target)
+        kept = np.flatnonzero(ranks == placement.rank)
+        crossing = np.flatnonzero(ranks != placement.rank)
+        crossing = crossing[np.argsort(ranks[crossing], kind="stable")]
+        sends = tuple(_by_peer(ranks[crossing], out_source[crossing], crossing))
+
+        in_source, in_target = source[target_is_local], target[target_is_local]
+        ranks = placement.rank_of(in_source)
+        order = np.lexsort((in_target, in_source, ranks, ranks != placement.rank))
+        received = order[kept.size :]
+        receives = tuple(_by_peer(ranks[received], in_source[received], received))
+        arrival = np.empty(order.size, dtype=np.int64)
+        arrival[order] = np.arange(order.size)
+        return cls(
+            Links.build(edges.source, edges.target, placement.num_nodes),
+            out_source,
+            out_target,
+            in_source,
+            in_target,
+            weight[target_is_local],
+            sends,
+            receives,
+            kept,
+            arrival,
+        )
+
+
+def _by_peer(peers: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> list[PeerRows]:
+    """Splits rows whose peers ascend into one entry per peer."""
     if peers.size == 0:
         return []
     starts = np.flatnonzero(np.r_[True, peers[1:] != peers[:-1]])
-    return [PeerRows(int(peers[s]), part) for s, part in zip(starts, np.split(nodes, starts[1:]), strict=True)]
+    parts = zip(starts, np.split(nodes, starts[1:]), np.split(rows, starts[1:]), strict=True)
+    return [PeerRows(int(peers[s]), from_nodes, at) for s, from_nodes, at in parts]

@@ -7,7 +7,7 @@ they arrive. With one process nothing is sent, and the same code runs with empty
 Shapes: N local nodes, M all nodes, D columns, E entries of W_t that end here.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from simulator.graphs.base import Graph
 from simulator.graphs.replicated import Replicated
 from simulator.ledger import Ledger, LinkModel
-from simulator.mixing import Plan
+from simulator.mixing import LinkPlan, Plan
 from simulator.placement import Placement
 from simulator.transport import (
     LostProcessError,
@@ -82,6 +82,7 @@ class Network:
         self.ledger = Ledger(placement.num_nodes, link_model or LinkModel())
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
+        self._link_plans: dict[int, LinkPlan] = {}
         self._transport = Transport(placement, device, timeout_s)
 
     @property
@@ -132,6 +133,16 @@ class Network:
             self._plans[key] = Plan.build(self.graph.edges(step), self.placement)
         return self._plans[key]
 
+    def link_plan(self, step: int) -> LinkPlan:
+        """The prepared round ``step`` for messages that differ by edge; kept for schedules that repeat."""
+        period = self.graph.period
+        if period is None:
+            return LinkPlan.build(self.graph.edges(step), self.placement)
+        key = step % period
+        if key not in self._link_plans:
+            self._link_plans[key] = LinkPlan.build(self.graph.edges(step), self.placement)
+        return self._link_plans[key]
+
     def mix(self, rows: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
         """Returns W_step @ X for each X of ``rows``; one message per edge carries a row of every X.
 
@@ -152,6 +163,52 @@ class Network:
                 plan.remote.add_product_(out, received.reshape(len(received), out.shape[1]))
         round_trip.release()
         return tuple(out.reshape(x.shape) for out, x in zip(mixed, rows, strict=True))
+
+    def mix_coded(self, values: Tensor, packed: Tensor, decode: Callable[[Tensor], Tensor], step: int) -> Tensor:
+        """Returns W_step @ X, where the packed form of X's rows is what crosses the edges.
+
+        Args:
+            values: X [N, D], exactly what ``decode`` makes of ``packed``.
+            packed: the messages, uint8 [N, B].
+            decode: maps received messages [R, B] to their rows [R, D].
+            step: index of the round in the graph schedule.
+
+        Raises:
+            LostProcessError, SilentProcessError: as :meth:`mix`.
+        """
+        plan = self.plan(step)
+        round_trip = self._start(plan, (packed,), step)
+        mixed = plan.local.multiply(values)
+        if plan.sends or plan.receives:
+            (received,) = round_trip.finish()
+            plan.remote.add_product_(mixed, decode(received))
+        round_trip.release()
+        return mixed
+
+    def deliver(self, messages: Tensor, step: int) -> Tensor:
+        """Sends a message of its own along every edge of round ``step`` between different nodes.
+
+        Args:
+            messages: one row per edge that leaves a local node, in the order of :meth:`link_plan`'s ``out_source``
+                and ``out_target``; any dtype, [E_out, ...].
+            step: index of the round in the graph schedule.
+
+        Returns:
+            One row per edge that enters a local node, in the order of ``in_source`` and ``in_target``, [E_in, ...].
+
+        Raises:
+            LostProcessError, SilentProcessError: as :meth:`mix`.
+        """
+        plan = self.link_plan(step)
+        assert len(messages) == plan.out_source.size
+        self.ledger.record(self._phase, plan.links, payload_bytes((messages,)))
+        round_trip = RoundTrip(self._transport, self.graph, plan, (messages,), step)
+        self.ledger.wire_bytes += round_trip.sent_bytes
+        (received,) = round_trip.finish()
+        kept = messages[torch.from_numpy(plan.kept).to(messages.device)]
+        arrived = torch.cat([kept, received]) if len(received) else kept
+        round_trip.release()
+        return arrived[torch.from_numpy(plan.arrival).to(messages.device)]
 
     def exchange(self, rows: Sequence[Tensor], step: int) -> Inbox:
         """Sends row i of every tensor along all edges of round ``step`` that leave node i, unweighted.

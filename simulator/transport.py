@@ -5,6 +5,7 @@ One contiguous byte buffer per pair of processes and round; all receives are pos
 pinned memory. Every wait has a timeout, and every failure names the process and an edge.
 """
 
+import math
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -14,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from simulator.graphs.base import Graph
-from simulator.mixing import PeerRows, Plan
+from simulator.mixing import LinkPlan, PeerRows, Plan
 from simulator.placement import Placement
 
 
@@ -71,7 +72,9 @@ class RoundTrip:
         sent_bytes: handed to torch.distributed.
     """
 
-    def __init__(self, transport: Transport, graph: Graph, plan: Plan, rows: Sequence[Tensor], step: int) -> None:
+    def __init__(
+        self, transport: Transport, graph: Graph, plan: Plan | LinkPlan, rows: Sequence[Tensor], step: int
+    ) -> None:
         self._transport = transport
         self._graph = graph
         self._plan = plan
@@ -117,7 +120,7 @@ class RoundTrip:
             self._wait(work, part, "send")
 
     def _pack(self, part: PeerRows) -> Tensor:
-        local = part.nodes - self._transport.placement.nodes.start
+        local = part.rows
         contiguous = local[-1] - local[0] + 1 == local.size
         if contiguous and len(self._rows) == 1 and self._transport.sends_from(self._rows[0]):
             return self._rows[0].detach()[int(local[0]) : int(local[-1]) + 1].view(-1).view(torch.uint8)
@@ -179,8 +182,8 @@ class RoundTrip:
 
 
 def payload_bytes(rows: Sequence[Tensor]) -> int:
-    """Bytes of one node's row of every tensor."""
-    return sum(x.nbytes // max(len(x), 1) for x in rows)
+    """Bytes of one row of every tensor."""
+    return sum(_row_bytes(x) for x in rows)
 
 
 def sections(buffer: Tensor, rows: Sequence[Tensor], num_rows: int) -> list[Tensor]:
@@ -189,10 +192,14 @@ def sections(buffer: Tensor, rows: Sequence[Tensor], num_rows: int) -> list[Tens
     offset = 0
     for index in sorted(range(len(rows)), key=lambda i: -rows[i].element_size()):
         x = rows[index]
-        length = x.nbytes // max(len(x), 1) * num_rows
+        length = _row_bytes(x) * num_rows
         views[index] = buffer[offset : offset + length].view(x.dtype).view(num_rows, *x.shape[1:])
         offset += length
     return [views[i] for i in range(len(rows))]
+
+
+def _row_bytes(x: Tensor) -> int:
+    return x.element_size() * math.prod(x.shape[1:])
 
 
 def first_line(error: BaseException) -> str:

@@ -160,3 +160,37 @@ def test_packed_sections_are_aligned_disjoint_and_fill_the_buffer():
         assert section.dtype == rows[index].dtype
         section.view(torch.uint8).fill_(index + 1)
     assert torch.bincount(buffer.long()).tolist() == [0, 9, 24, 120]
+
+
+def test_coded_rows_are_mixed_as_decoded_and_counted_as_packed():
+    network = network_of(Ring(num_nodes=9))
+    packed = torch.arange(18, dtype=torch.uint8).view(9, 2)
+    values = packed.double() * 0.5
+    mixed = network.mix_coded(values, packed, lambda rows: rows.double() * 0.5, 0)
+    np.testing.assert_allclose(mixed.numpy(), network.graph.edges(0).to_matrix(9) @ values.numpy(), rtol=1e-13)
+    assert network.ledger.bytes == 18 * 2
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_edge_delivers_a_message_of_its_own(name):
+    network = network_of(GRAPHS[name]())
+    for step in (0, 3):
+        plan, edges = network.link_plan(step), network.graph.edges(step)
+        real = edges.source != edges.target
+        np.testing.assert_array_equal(plan.in_source, edges.source[real])
+        np.testing.assert_array_equal(plan.in_target, edges.target[real])
+        np.testing.assert_array_equal(plan.in_weight, edges.weight[real])
+        assert sorted(zip(plan.out_source, plan.out_target, strict=True)) == list(
+            zip(plan.out_source, plan.out_target, strict=True)
+        )
+        messages = torch.from_numpy(np.stack([plan.out_source, plan.out_target], axis=1))
+        arrived = network.deliver(messages, step)
+        np.testing.assert_array_equal(arrived.numpy(), np.stack([plan.in_source, plan.in_target], axis=1))
+    assert network.ledger.bytes == 16 * network.ledger.messages
+
+
+def test_nodes_without_edges_deliver_nothing():
+    network = network_of(OneWay(num_nodes=3))
+    assert network.deliver(torch.tensor([[7.0, 8.0]]), 0).tolist() == [[7.0, 8.0]]
+    assert network.deliver(torch.zeros(1, 0), 1).shape == (1, 0)
+    assert network.ledger.bytes == 8

@@ -22,6 +22,16 @@ from simulator.processes import Compute, World, process_group
 NUM_ROUNDS = 6
 
 
+def halves(codes: torch.Tensor) -> torch.Tensor:
+    return codes.view(torch.int8).double() / 2
+
+
+def pair_rows(source: Any, target: Any) -> torch.Tensor:
+    """A message of 4 bytes that says which edge it is for."""
+    pairs = torch.from_numpy(source * 100 + target)
+    return torch.stack([pairs, -pairs], dim=1).to(torch.int16)
+
+
 def job(folder: Path, num_nodes: int, world: World, store: Any) -> None:
     torch.set_num_threads(1)
     handed: Counter[str] = Counter()
@@ -52,6 +62,17 @@ def job(folder: Path, num_nodes: int, world: World, store: Any) -> None:
                 source = int(inbox.source[e])
                 assert inbox.rows[0][inbox.row[e]].tolist() == [(source * 7 + k) % 256 for k in range(7)]
                 assert inbox.rows[1][inbox.row[e]].tolist() == [source * 100 + k for k in range(3)]
+            codes = (local[:, None] + torch.arange(3)).to(torch.int8)
+            mixed = network.mix_coded(codes.double() / 2, codes.view(torch.uint8), halves, step)
+            whole = (torch.arange(num_nodes)[:, None] + torch.arange(3)).double() / 2
+            matrix = torch.from_numpy(graph.edges(step).to_matrix(num_nodes))
+            torch.testing.assert_close(mixed, (matrix @ whole)[local], rtol=0, atol=1e-13)
+            plan = network.link_plan(step)
+            arrived = network.deliver(pair_rows(plan.out_source, plan.out_target), step)
+            assert torch.equal(arrived, pair_rows(plan.in_source, plan.in_target))
+            assert [matrix[t, s].item() for s, t in zip(plan.in_source, plan.in_target, strict=True)] == list(
+                plan.in_weight
+            )
             inboxes.append([inbox.source.tolist(), inbox.target.tolist()])
         edges = {key: value.tolist() for key, value in network.ledger.per_edge().items()}
         report = {

@@ -13,7 +13,8 @@ from simulator.placement import Placement
 from tests.traffic.on_processes import NUM_ROUNDS
 
 ROOT = Path(__file__).parents[2]
-MIXED_BYTES, EXCHANGED_BYTES = 5 * 8 + 8, 7 + 3 * 2
+# One row of what is mixed, exchanged and mixed coded, and a message of its own for every edge.
+ROW_BYTES, LINK_BYTES = (5 * 8 + 8) + (7 + 3 * 2) + 3, 4
 
 
 def run_on(num_processes, num_nodes, folder):
@@ -49,7 +50,7 @@ def test_one_node_per_process_hands_over_exactly_what_the_ledger_counts(tmp_path
     expected = Counter()
     for edges in edges_by_round(4):
         for edge in edges:
-            expected[edge] += MIXED_BYTES + EXCHANGED_BYTES
+            expected[edge] += ROW_BYTES + LINK_BYTES
     assert counted == dict(expected)
 
 
@@ -64,11 +65,14 @@ def test_a_row_crosses_once_to_each_process_that_needs_it(num_processes, tmp_pat
     for edges in edges_by_round(num_nodes):
         rows = {(s, rank_of[t]) for s, t in edges if rank_of[s] != rank_of[t]}
         for source, rank in rows:
-            crossing[f"sent {rank_of[source]} {rank}"] += MIXED_BYTES + EXCHANGED_BYTES
+            crossing[f"sent {rank_of[source]} {rank}"] += ROW_BYTES
+        for source, target in edges:
+            if rank_of[source] != rank_of[target]:
+                crossing[f"sent {rank_of[source]} {rank_of[target]}"] += LINK_BYTES
         for pair in {(rank_of[source], rank) for source, rank in rows}:
-            calls[f"sent {pair[0]} {pair[1]}"] += 2
+            calls[f"sent {pair[0]} {pair[1]}"] += 4
         for edge in edges:
-            by_edge[edge] += MIXED_BYTES + EXCHANGED_BYTES
+            by_edge[edge] += ROW_BYTES + LINK_BYTES
     handed, called = Counter(), Counter()
     for report in reports:
         handed.update({key: value for key, value in report["handed"].items() if key.startswith("sent")})
