@@ -24,6 +24,7 @@ class MinibatchSampler:
         batch_size: samples per node and step; None for all of them. Nodes with fewer use what they have.
         drop_last: leave out the smaller last batch of an epoch, for nodes that have more than one batch.
         seed: of the run.
+        stream: of the orders; two samplers of different streams draw independently.
         block_size: samples per node that a pass over everything handles at once.
     """
 
@@ -35,11 +36,13 @@ class MinibatchSampler:
         batch_size: int | None,
         drop_last: bool,
         seed: int,
+        stream: str = "minibatch",
         block_size: int = 512,
     ) -> None:
         self._split = split
         self._nodes = np.asarray(nodes, dtype=np.int64)
         self._seed = seed
+        self._stream = stream
         self._block_size = block_size
         self._sizes = split.sizes
         self._largest = int(self._sizes.max(initial=0))
@@ -94,7 +97,7 @@ class MinibatchSampler:
 
     def _shuffle(self, local: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> None:
         """Draws the orders of some nodes for the epochs that they have reached."""
-        keys = randomness.uniforms(self._seed, "minibatch", self._nodes[local], epochs, self._largest)
+        keys = randomness.uniforms(self._seed, self._stream, self._nodes[local], epochs, self._largest)
         padding = np.arange(self._largest) >= self._sizes[local, None]
         keys[padding] = 2.0
         # Not the stable sort, which is five times slower: keys of 53 random bits are distinct, but for the padding.

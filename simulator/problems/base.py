@@ -134,8 +134,19 @@ class BilevelProblem(Problem):
     """A problem whose nodes also have an outer objective."""
 
     @abstractmethod
-    def outer_grads(self, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
-        """Full-batch gradients of F_i + r_i with respect to params [N, D] and hparams [N, H]."""
+    def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
+        """Gradients of f_i with respect to params [N, D] and hparams [N, H]; the first is that of :meth:`grad`."""
+
+    @abstractmethod
+    def outer_grads(self, params: Tensor, hparams: Tensor, step: int | None = None) -> tuple[Tensor, Tensor]:
+        """Gradients of F_i + r_i with respect to params [N, D] and hparams [N, H].
+
+        The minibatch of a step is drawn independently of that of the inner objective.
+        """
+
+    def outer_grad(self, params: Tensor, hparams: Tensor, step: int | None = None) -> Tensor:
+        """The first of :meth:`outer_grads`, [N, D], for problems in which it alone is cheaper."""
+        return self.outer_grads(params, hparams, step)[0]
 
     @abstractmethod
     def second_order(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> tuple[Tensor, Tensor]:

@@ -43,7 +43,7 @@ class Classification(BilevelProblem):
     """Plain classification; subclasses add hyperparameters by another head or another regulariser.
 
     Args:
-        batch_size: training samples per node and step; None for the full batch.
+        batch_size: samples per node and step, of the training and of the outer set; None for the full batch.
         drop_last: leave out the smaller last batch of an epoch.
         weight_decay: coefficient of ||x||^2 / 2 in f_i.
         outer_split: ``train`` or ``valid``, the samples of F_i.
@@ -113,14 +113,20 @@ class Classification(BilevelProblem):
 
     def _prepare(self) -> None:
         """What depends on which nodes are local."""
-        self._train = self._sampler(self.data.train, self.batch_size)
-        self._outer = self._sampler(self.data.train if self.outer_split == "train" else self.data.valid, None)
+        self._train = self._sampler(self.data.train, "minibatch")
+        outer = self.data.train if self.outer_split == "train" else self.data.valid
+        self._outer = self._sampler(outer, "minibatch/outer")
         self.compute_choices: dict[str, str] = {}
         self._executors: dict[str, Executor] = {}
 
-    def _sampler(self, split: Split, batch_size: int | None) -> MinibatchSampler:
+    def _sampler(self, split: Split, stream: str) -> MinibatchSampler:
         return MinibatchSampler(
-            split, self._keys, batch_size=batch_size, drop_last=self.drop_last, seed=self._setting.seed
+            split,
+            self._keys,
+            batch_size=self.batch_size,
+            drop_last=self.drop_last,
+            seed=self._setting.seed,
+            stream=stream,
         )
 
     def replicate(self, streams: Sequence[int]) -> Self:
@@ -235,11 +241,22 @@ class Classification(BilevelProblem):
     def sample_counts(self) -> npt.NDArray[np.int64]:
         return self.data.train_sizes
 
-    def outer_grads(self, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
+    def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
+        executor = self._executor("first_order")
+        grad_params, grad_hparams = params * self.l2_coefficients(hparams), torch.zeros_like(hparams)
+        for batch in self._train.batches(step, params.dtype):
+            block_params, block_hparams = executor.gradients(params, hparams, batch)
+            grad_params.add_(block_params)
+            grad_hparams.add_(block_hparams)
+        # The derivative of c(hparams) ||x||^2 / 2 is that of c(hparams) <x, x/2>.
+        self.add_l2_cross_(grad_hparams, params, 0.5 * params)
+        return grad_params, grad_hparams
+
+    def outer_grads(self, params: Tensor, hparams: Tensor, step: int | None = None) -> tuple[Tensor, Tensor]:
         plain = None if self.hparams_enter_outer else CrossEntropy()
         executor = self._executor("first_order", plain)
         grad_params, grad_hparams = torch.zeros_like(params), torch.zeros_like(hparams)
-        for batch in self._outer.batches(None, params.dtype):
+        for batch in self._outer.batches(step, params.dtype):
             if self.hparams_enter_outer:
                 block_params, block_hparams = executor.gradients(params, hparams, batch)
                 grad_params.add_(block_params)

@@ -106,7 +106,10 @@ class Quadratic(BilevelProblem):
             gradient += torch.from_numpy((uniforms - 0.5) * 12**0.5 * self.noise).to(gradient)
         out.add_(gradient, alpha=alpha)
 
-    def outer_grads(self, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
+    def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
+        return self.grad(params, hparams, step), -self._times(self.coupling.transpose(1, 2), params)
+
+    def outer_grads(self, params: Tensor, hparams: Tensor, step: int | None = None) -> tuple[Tensor, Tensor]:
         return params - self.target.to(params.dtype), self.outer_regularization * hparams
 
     def second_order(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> tuple[Tensor, Tensor]:

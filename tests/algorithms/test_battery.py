@@ -210,7 +210,10 @@ class Flat(BilevelProblem):
     def add_grad_(self, out, params, hparams, step, alpha):
         pass
 
-    def outer_grads(self, params, hparams):
+    def inner_grads(self, params, hparams, step):
+        return torch.zeros_like(params), torch.zeros_like(hparams)
+
+    def outer_grads(self, params, hparams, step=None):
         return torch.zeros_like(params), torch.zeros_like(hparams)
 
     def second_order(self, params, hparams, vector, step):

@@ -162,7 +162,9 @@ class Objectives:
         decay = self.problem.weight_decay + (hparams[0] if self.kind == "l2_decay" else 0)
         return losses.mean() + decay / 2 * (row * row).sum()
 
-    def outer(self, node, row, hparams):
+    def outer(self, node, row, hparams, positions=None):
+        """F_i + r_i on some of the node's outer samples; all of them when ``positions`` is None."""
         rows = getattr(self.indices[node], self.problem.outer_split)
+        rows = rows if positions is None else rows[positions]
         loss = self.nll(row, hparams, rows).mean() if len(rows) else 0.0
         return loss + self.problem.outer_regularization / 2 * (hparams * hparams).sum()

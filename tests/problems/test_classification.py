@@ -99,6 +99,42 @@ def test_outer_gradients_are_those_of_the_definition(make, kind, point, objectiv
         assert_equal(found, gradient)
 
 
+@pytest.mark.parametrize("compute", EXECUTORS)
+def test_both_inner_gradients_are_those_of_the_definition(make, kind, point, objectives, compute):
+    problem = make(kind, compute=compute)
+    truth = objectives(kind, problem)
+    params, hparams, _ = point(problem)
+    for step in (0, 7, None):
+        positions = positions_of(problem, step) if step is not None else [None] * len(params)
+        expected = oracle_gradients(
+            lambda node, row, own, positions=positions: truth.inner(node, row, own, positions[node]), params, hparams
+        )
+        for found, gradient in zip(problem.inner_grads(params, hparams, step), expected, strict=True):
+            assert_equal(found, gradient)
+
+
+@pytest.mark.parametrize("outer_split", ["train", "valid"])
+def test_outer_gradients_of_a_step_are_those_of_its_minibatch(make, kind, point, objectives, outer_split):
+    problem = make(kind, outer_split=outer_split)
+    params, hparams, _ = point(problem)
+    truth = objectives(kind, problem)
+    used = set()
+    for step in range(4):
+        (batch,) = problem._outer.batches(step, torch.float64)
+        positions = [batch.index[node, :size].numpy() for node, size in enumerate(batch.sizes)]
+        expected = oracle_gradients(
+            lambda node, row, own, positions=positions: truth.outer(node, row, own, positions[node]), params, hparams
+        )
+        found = problem.outer_grads(params, hparams, step)
+        for part, gradient in zip(found, expected, strict=True):
+            assert_equal(part, gradient)
+        assert torch.equal(problem.outer_grad(params, hparams, step), found[0])
+        used.add(tuple(map(tuple, positions)))
+        if outer_split == "train":
+            assert [list(own) for own in positions] != positions_of(problem, step)
+    assert len(used) == 4
+
+
 @pytest.mark.parametrize("kind", ["l2_decay", "logit_scaling", "mixture_weights", "sample_masks"])
 def test_outer_gradients_are_differences_of_the_reported_outer_loss(make, point, kind):
     problem = make(kind)

@@ -51,6 +51,18 @@ def test_gradients_are_those_of_the_reported_losses():
     )
 
 
+def test_both_inner_gradients_are_those_of_the_reported_loss():
+    problem = make(noise=0.7)
+    params, hparams, vector = point(problem)
+    grad_params, grad_hparams = problem.inner_grads(params, hparams, None)
+    assert torch.equal(grad_params, problem.grad(params, hparams, None))
+    assert torch.equal(problem.inner_grads(params, hparams, 3)[0], problem.grad(params, hparams, 3))
+    direction = torch.randn(hparams.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    plus, minus = (problem.evaluate(params, hparams + sign * direction)["train/loss"] for sign in (1, -1))
+    # The loss is linear in the hyperparameters, so that the difference is exact.
+    torch.testing.assert_close((plus - minus) / 2, (grad_hparams * direction).sum(1), rtol=1e-11, atol=1e-11)
+
+
 def test_second_order_products_are_differences_of_gradients():
     problem = make()
     params, hparams, vector = point(problem)
