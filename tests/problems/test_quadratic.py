@@ -53,7 +53,7 @@ def test_gradients_are_those_of_the_reported_losses():
 
 def test_both_inner_gradients_are_those_of_the_reported_loss():
     problem = make(noise=0.7)
-    params, hparams, vector = point(problem)
+    params, hparams, _ = point(problem)
     grad_params, grad_hparams = problem.inner_grads(params, hparams, None)
     assert torch.equal(grad_params, problem.grad(params, hparams, None))
     assert torch.equal(problem.inner_grads(params, hparams, 3)[0], problem.grad(params, hparams, 3))
