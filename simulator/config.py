@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING
 
@@ -120,7 +120,7 @@ def build(config: Mapping[str, Any]) -> Components:
     if config["faults"]:
         graph = _instantiate(config, "faults", graph=graph)
     return Components(
-        algorithm=_instantiate(config, "algorithm"),
+        algorithm=_algorithm(config),
         graph=graph,
         problem=problem,
         dataset=_instantiate(config, "dataset") if uses_data else None,
@@ -130,22 +130,45 @@ def build(config: Mapping[str, Any]) -> Components:
     )
 
 
-def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any:
-    from hydra.errors import InstantiationException
-    from hydra.utils import get_class, instantiate
+def _algorithm(config: Mapping[str, Any]) -> "Algorithm":
+    """The algorithm, with the compressor where it uses one; without one its messages go as they are."""
+    if not _class_of(config, "algorithm").uses_compressor:
+        return cast("Algorithm", _instantiate(config, "algorithm"))
+    from simulator.compressors.identity import Identity
 
-    settings = dict(config[section])
-    target = settings.get("_target_")
+    compressor = _instantiate(config, "compressor") if config["compressor"] else Identity()
+    return cast("Algorithm", _instantiate(config, "algorithm", compressor=compressor))
+
+
+def _class_of(config: Mapping[str, Any], section: str) -> Any:
+    from hydra.utils import get_class
+
+    target = config[section].get("_target_")
     if not isinstance(target, str):
         raise ValueError(f"{section}: its file in conf/{section}/ needs a _target_, the class to build")
     try:
-        allowed = set(inspect.signature(get_class(target)).parameters)
+        return get_class(target)
+    except ImportError as error:
+        raise ValueError(f"{section}: {' '.join(str(error).split())}") from error
+
+
+def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any:
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    settings = dict(config[section])
+    target = _class_of(config, section)
+    try:
+        allowed = set(inspect.signature(target).parameters)
         unknown = [key for key in settings if key not in allowed and key not in ("_target_", "_partial_")]
         if unknown:
             keys = ", ".join(sorted(allowed - set(further) - {"input_shape", "num_classes"}))
-            raise ValueError(f"{section}.{unknown[0]} is no setting of {target.rsplit('.', 1)[-1]}; it has: {keys}")
-        _check_types(section, get_class(target), settings)
-        return instantiate(settings, **further)
+            raise ValueError(f"{section}.{unknown[0]} is no setting of {target.__name__}; it has: {keys}")
+        _check_types(section, target, settings)
+        if not further:
+            return instantiate(settings)
+        # Handed over as they are: instantiate would make a configuration of a dataclass.
+        return instantiate({**settings, "_partial_": True})(**further)
     except (InstantiationException, ImportError) as error:
         cause: BaseException = error
         while cause.__cause__ is not None:

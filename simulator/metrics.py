@@ -48,6 +48,8 @@ def evaluate(
         if name.endswith("/accuracy"):
             numbers[f"{name}_p10"] = float(values.nanquantile(0.1))
             numbers[f"{name}_bottom_decile"] = bottom_decile(values)
+        if name.endswith(("/loss", "/distance", "/grad_norm")):
+            numbers[f"{name}_worst"] = float(values.nan_to_num(-torch.inf, torch.inf).max())
     numbers["consensus_distance"] = consensus_distance(params, network)
     numbers |= traffic(network)
     return Evaluation(numbers, per_node)

@@ -249,7 +249,7 @@ class _Run:
         return loggers
 
     def _initial_state(self) -> State:
-        state = self.components.algorithm.init(self.components.problem)
+        state = self.components.algorithm.init(self.components.problem, self.network)
         if self.resumed is None:
             return state
         loaded = self.resumed.load_rows(self.network.nodes)

@@ -22,7 +22,7 @@ class Fixed(Algorithm):
         self.diagnosis = diagnosis or {}
         self.asked = []
 
-    def init(self, problem):
+    def init(self, problem, network):
         return {"params": torch.zeros(NUM_NODES, 3)}
 
     def step(self, state, step, problem, network):

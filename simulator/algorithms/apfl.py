@@ -44,7 +44,7 @@ class APFL(LocalTraining):
         if not 0 <= self.mixing <= 1:
             raise ValueError(f"algorithm.mixing={self.mixing}: expected a number in [0, 1]")
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         return {"params": params, "own": params.clone(), "mixing": params.new_full((len(params),), self.mixing)}
 

@@ -56,8 +56,8 @@ class Algorithm(ABC):
         """Raises ValueError when this algorithm cannot solve ``problem``, which is not set up yet."""
 
     @abstractmethod
-    def init(self, problem: Problem) -> State:
-        """The state before step 0."""
+    def init(self, problem: Problem, network: Network) -> State:
+        """The state before step 0; sends nothing."""
 
     @abstractmethod
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:

@@ -119,7 +119,7 @@ class ClusteredFL(LocalTraining):
         if not has_hub(graph):
             raise ValueError(f"algorithm=clustered_fl needs graph=hub, and this graph is {graph.description}")
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         state = {"params": params, "clusters": params.new_zeros(len(params))}
         return {**state, "momentum": torch.zeros_like(params)} if self.momentum else state

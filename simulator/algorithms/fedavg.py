@@ -44,7 +44,7 @@ class FedAvg(LocalTraining):
         if self.adaptation_epochs < 0:
             raise ValueError(f"algorithm.adaptation_epochs={self.adaptation_epochs}: expected at least 0")
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         return {"params": params, "momentum": torch.zeros_like(params)} if self.momentum else {"params": params}
 

@@ -50,7 +50,7 @@ class FedEM(LocalTraining):
         if not isinstance(problem, MixtureWeights):
             raise ValueError(f"algorithm=fedem needs problem=mixture_weights, and this is {type(problem).__name__}")
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         state = {"params": params, "log_shares": problem.init_hparams().log_softmax(dim=1)}
         return {**state, "momentum": torch.zeros_like(params)} if self.momentum else state

@@ -55,7 +55,7 @@ class FedProx(LocalTraining):
         super().__post_init__()
         require_proximity(self.proximity)
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         return {"params": problem.init_params()}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:

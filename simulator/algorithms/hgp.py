@@ -86,7 +86,7 @@ class HypergradientPush(Algorithm):
     def train(self, state: State, inner_step: int, problem: Problem, network: Network) -> State:
         """That part after training step ``inner_step`` of an outer step."""
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         hparams = problem.init_hparams()
         nothing = torch.zeros_like(hparams)
         return {

@@ -56,7 +56,7 @@ class L2SGD(LocalTraining):
         """The coin of a step, the same for all nodes."""
         return bool(generator(self.seed, "l2sgd", step=step).random() < self.probability)
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         return {"params": problem.init_params()}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:

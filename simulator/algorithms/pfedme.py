@@ -41,7 +41,7 @@ class PFedMe(LocalTraining):
         super().__post_init__()
         require_proximity(self.proximity)
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         return {"params": params, "centre": params.clone()}
 

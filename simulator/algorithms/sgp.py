@@ -73,7 +73,7 @@ class SGP(Algorithm):
     def check_graph(self, graph: Graph) -> None:
         require_stochasticity("sgp", graph, ("column", "double"), "use a graph with out-degree weights")
 
-    def init(self, problem: Problem) -> State:
+    def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         return {"params": params, "push_sum_weight": params.new_ones(len(params))}
 

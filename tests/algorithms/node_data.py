@@ -21,7 +21,7 @@ def make_problem(kind="classification", **changes):
 
 def run(algorithm, problem, graph: Graph, num_steps):
     network = Network(graph, Placement(graph.num_nodes), torch.device("cpu"))
-    state = algorithm.init(problem)
+    state = algorithm.init(problem, network)
     for step in range(num_steps):
         state = algorithm.step(state, step, problem, network)
     return state, network

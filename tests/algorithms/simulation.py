@@ -48,7 +48,7 @@ class Simulation:
         )
 
     def init(self) -> State:
-        return self.algorithm.init(self.problem)
+        return self.algorithm.init(self.problem, self.network)
 
     def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:
         """Steps ``first``..``last``-1; ``after`` is called with the state and the number of completed steps."""

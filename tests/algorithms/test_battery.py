@@ -254,7 +254,7 @@ def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, tmp_pa
             continue
         tried.add(graph.description)
         network = Network(graph, Placement(6), torch.device("cpu"))
-        state = algorithm.init(problem)
+        state = algorithm.init(problem, network)
         for step in range(NUM_STEPS):
             state = algorithm.step(state, step, problem, network)
         torch.testing.assert_close(algorithm.estimate(state), problem.init_params(), rtol=0, atol=1e-12)

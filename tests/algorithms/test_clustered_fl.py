@@ -129,7 +129,7 @@ def test_bytes():
     groups = [0, 1, 0, 1, 1, 0, 0, 1]
     problem, algorithm = Planted(groups), make(max_threshold=1.2)
     network = Network(Hub(num_nodes=8), Placement(8), torch.device("cpu"))
-    state, before, seen = algorithm.init(problem), 0, set()
+    state, before, seen = algorithm.init(problem, network), 0, set()
     for step in range(100):
         state = algorithm.step(state, step, problem, network)
         num_clusters = len(state["clusters"].unique())

@@ -154,7 +154,7 @@ def test_over_a_hub_that_loses_messages_nodes_average_over_who_is_heard():
     problem = make_problem()
     algorithm = make(FedAvg, momentum=0.0, lr_schedule=Constant())
     network = Network(graph, Placement(NUM_NODES), torch.device("cpu"))
-    state, data = algorithm.init(problem), Regression(problem)
+    state, data = algorithm.init(problem, network), Regression(problem)
     x, lost = np.tile(data.start, (NUM_NODES, 1)), 0
     for step in range(8):
         state = algorithm.step(state, step, problem, network)

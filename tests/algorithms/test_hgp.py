@@ -61,7 +61,7 @@ def directed():
 
 def steps(algorithm, problem, network, num_steps):
     """The state after every step, as copies."""
-    state, states = algorithm.init(problem), []
+    state, states = algorithm.init(problem, network), []
     for step in range(num_steps):
         state = algorithm.step(state, step, problem, network)
         states.append({key: value.clone() for key, value in state.items()})

@@ -38,7 +38,7 @@ def gradients(problem, z):
 
 def run(algorithm, problem, graph, num_steps=NUM_STEPS):
     network = Network(graph, Placement(graph.num_nodes), CPU)
-    state = algorithm.init(problem)
+    state = algorithm.init(problem, network)
     for step in range(num_steps):
         state = algorithm.step(state, step, problem, network)
     return state
