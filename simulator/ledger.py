@@ -117,6 +117,22 @@ class Ledger:
         if self._open_entries > _MAX_OPEN_ENTRIES:
             self._fold()
 
+    def record_each(self, phase: str, links: Links, payload_bytes: npt.NDArray[np.int64]) -> None:
+        """Counts one round in which edge e of ``links`` carried ``payload_bytes[e]``; no message where that is 0."""
+        spoken = payload_bytes > 0
+        codes, sizes = links.codes[spoken], payload_bytes[spoken]
+        traffic = self.phases.setdefault(phase, Traffic())
+        traffic.bytes += int(sizes.sum())
+        traffic.messages += codes.size
+        source, target = np.divmod(codes, self.num_nodes)
+        sent = np.bincount(source, sizes, self.num_nodes).astype(np.int64)
+        received = np.bincount(target, sizes, self.num_nodes).astype(np.int64)
+        self.node_sent += sent
+        self.node_received += received
+        self.link_time_s += self.link_model.round_s(1 if codes.size else 0, int(max(sent.max(), received.max())))
+        self._fold()
+        self._add_entries(codes, sizes, np.ones(codes.size, dtype=np.int64))
+
     def absorb(self, other: "Ledger") -> None:
         """Adds the counts of nodes that stand several times side by side, node i as i * K, ..., i * K + K - 1.
 

@@ -5,7 +5,7 @@ to the others. Shapes: N local nodes, R rows received from other processes.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -220,6 +220,38 @@ class LinkPlan:
             kept,
             arrival,
         )
+
+    def widen(self, leaving: npt.NDArray[np.int64], entering: npt.NDArray[np.int64]) -> "LinkPlan":
+        """The same round when edges carry several rows each.
+
+        Args:
+            leaving: rows of every edge of ``out_source``; entering: rows of every edge of ``in_source``.
+        """
+        in_message_order = np.empty_like(entering)
+        in_message_order[self.arrival] = entering
+        first = self.kept.size
+        sends, receives = [], []
+        for part in self.sends:
+            sends.append(PeerRows(part.peer, part.nodes.repeat(leaving[part.rows]), _ranges(leaving, part.rows)))
+        for part in self.receives:
+            counts = in_message_order[first : first + part.nodes.size]
+            receives.append(PeerRows(part.peer, part.nodes.repeat(counts), part.rows.repeat(counts)))
+            first += part.nodes.size
+        return replace(
+            self,
+            sends=tuple(part for part in sends if part.rows.size),
+            receives=tuple(part for part in receives if part.rows.size),
+            kept=_ranges(leaving, self.kept),
+            arrival=_ranges(in_message_order, self.arrival),
+        )
+
+
+def _ranges(counts: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Where the rows of the chosen groups stand, when group g has counts[g] rows and groups follow each other."""
+    starts = np.cumsum(counts) - counts
+    lengths = counts[chosen]
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return starts[chosen].repeat(lengths) + within
 
 
 def _by_peer(peers: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> list[PeerRows]:

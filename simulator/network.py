@@ -17,7 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from simulator.graphs.base import Graph
+from simulator.graphs.base import Edges, Graph
 from simulator.graphs.replicated import Replicated
 from simulator.ledger import Ledger, LinkModel
 from simulator.mixing import LinkPlan, Plan
@@ -143,6 +143,12 @@ class Network:
             self._link_plans[key] = LinkPlan.build(self.graph.edges(step), self.placement)
         return self._link_plans[key]
 
+    def links_among(self, step: int, chosen: Callable[[Edges], npt.NDArray[np.bool_]]) -> LinkPlan:
+        """The round ``step`` with only the edges that ``chosen`` marks, which every process must mark alike."""
+        edges = self.graph.edges(step)
+        mark = chosen(edges)
+        return LinkPlan.build(Edges(edges.source[mark], edges.target[mark], edges.weight[mark]), self.placement)
+
     def mix(self, rows: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
         """Returns W_step @ X for each X of ``rows``; one message per edge carries a row of every X.
 
@@ -185,13 +191,14 @@ class Network:
         round_trip.release()
         return mixed
 
-    def deliver(self, messages: Tensor, step: int) -> Tensor:
-        """Sends a message of its own along every edge of round ``step`` between different nodes.
+    def deliver(self, messages: Tensor, step: int, plan: LinkPlan | None = None) -> Tensor:
+        """Sends a message of its own along edges of round ``step`` between different nodes.
 
         Args:
-            messages: one row per edge that leaves a local node, in the order of :meth:`link_plan`'s ``out_source``
-                and ``out_target``; any dtype, [E_out, ...].
+            messages: one row per edge that leaves a local node, in the order of the plan's ``out_source`` and
+                ``out_target``; any dtype, [E_out, ...].
             step: index of the round in the graph schedule.
+            plan: of the edges that carry a message, if not all of :meth:`link_plan`; from :meth:`links_among`.
 
         Returns:
             One row per edge that enters a local node, in the order of ``in_source`` and ``in_target``, [E_in, ...].
@@ -199,9 +206,39 @@ class Network:
         Raises:
             LostProcessError, SilentProcessError: as :meth:`mix`.
         """
-        plan = self.link_plan(step)
+        plan = plan or self.link_plan(step)
         assert len(messages) == plan.out_source.size
         self.ledger.record(self._phase, plan.links, payload_bytes((messages,)))
+        return self._deliver(messages, step, plan)
+
+    def deliver_many(
+        self, rows: Tensor, counts: npt.NDArray[np.int64], step: int, plan: LinkPlan | None = None
+    ) -> tuple[Tensor, npt.NDArray[np.int64]]:
+        """As :meth:`deliver`, with any number of rows per edge; how many they are is told first, in 8 bytes.
+
+        Args:
+            rows: the rows of all edges one after the other, [sum of counts, ...].
+            counts: rows of every edge that leaves a local node, [E_out].
+            step, plan: as in :meth:`deliver`.
+
+        Returns:
+            The rows of all edges that enter local nodes, one edge after the other, and their counts [E_in].
+
+        Raises:
+            LostProcessError, SilentProcessError: as :meth:`mix`.
+        """
+        plan = plan or self.link_plan(step)
+        arriving = self.deliver(torch.from_numpy(counts).to(self.device), step, plan).cpu().numpy()
+        edge_counts = np.zeros(plan.links.codes.size, dtype=np.int64)
+        order = np.argsort(plan.links.codes)
+        codes = plan.out_source * self.num_nodes + plan.out_target
+        edge_counts[order[np.searchsorted(plan.links.codes, codes, sorter=order)]] = counts
+        # Only for the books: every process keeps the ledger of all edges.
+        edge_counts = self._sum_over_processes(torch.from_numpy(edge_counts)).numpy()
+        self.ledger.record_each(self._phase, plan.links, edge_counts * payload_bytes((rows,)))
+        return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
+
+    def _deliver(self, messages: Tensor, step: int, plan: LinkPlan) -> Tensor:
         round_trip = RoundTrip(self._transport, self.graph, plan, (messages,), step)
         self.ledger.wire_bytes += round_trip.sent_bytes
         (received,) = round_trip.finish()

@@ -194,3 +194,30 @@ def test_nodes_without_edges_deliver_nothing():
     assert network.deliver(torch.tensor([[7.0, 8.0]]), 0).tolist() == [[7.0, 8.0]]
     assert network.deliver(torch.zeros(1, 0), 1).shape == (1, 0)
     assert network.ledger.bytes == 8
+
+
+def test_edges_deliver_as_many_rows_as_they_like():
+    network = network_of(Ring(num_nodes=9))
+    plan = network.links_among(2, lambda edges: (edges.source + edges.target) % 3 > 0)
+    counts = plan.out_source % 3
+    edge = np.repeat(np.arange(counts.size), counts)
+    rows = torch.from_numpy(np.stack([plan.out_source[edge], plan.out_target[edge], np.arange(edge.size)], axis=1))
+    arrived, arriving = network.deliver_many(rows, counts, 2, plan)
+    np.testing.assert_array_equal(arriving, plan.in_source % 3)
+    expected = [
+        rows[(rows[:, 0] == s) & (rows[:, 1] == t)] for s, t in zip(plan.in_source, plan.in_target, strict=True)
+    ]
+    assert torch.equal(arrived, torch.cat(expected))
+    chosen = [(s, t) for s in range(9) for t in ((s - 1) % 9, (s + 1) % 9) if (s + t) % 3]
+    assert sorted(zip(plan.out_source, plan.out_target, strict=True)) == sorted(chosen)
+    by_hand = {(s, t): 8 + 24 * (s % 3) for s, t in chosen}
+    edges = network.ledger.per_edge()
+    assert dict(zip(zip(edges["source"], edges["target"], strict=True), edges["bytes"], strict=True)) == by_hand
+    assert network.ledger.bytes == sum(by_hand.values()) == network.ledger.node_sent.sum()
+    assert network.ledger.messages == len(chosen) + sum(s % 3 > 0 for s, _ in chosen)
+    sent, received = np.zeros((2, 9)), np.zeros((2, 9))
+    for s, t in chosen:
+        sent[:, s] += (8, 24 * (s % 3))
+        received[:, t] += (8, 24 * (s % 3))
+    seconds = 2.0 + np.maximum(sent.max(axis=1), received.max(axis=1)).sum() / 100
+    assert network.ledger.link_time_s == pytest.approx(seconds, rel=1e-12)

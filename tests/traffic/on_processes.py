@@ -73,6 +73,13 @@ def job(folder: Path, num_nodes: int, world: World, store: Any) -> None:
             assert [matrix[t, s].item() for s, t in zip(plan.in_source, plan.in_target, strict=True)] == list(
                 plan.in_weight
             )
+            few = network.links_among(step, lambda edges: edges.source % 2 == 0)
+            counts = (few.out_source + few.out_target) % 3
+            several, arriving = network.deliver_many(
+                pair_rows(few.out_source.repeat(counts), few.out_target.repeat(counts)), counts, step, few
+            )
+            assert (arriving == (few.in_source + few.in_target) % 3).all()
+            assert torch.equal(several, pair_rows(few.in_source.repeat(arriving), few.in_target.repeat(arriving)))
             inboxes.append([inbox.source.tolist(), inbox.target.tolist()])
         edges = {key: value.tolist() for key, value in network.ledger.per_edge().items()}
         report = {
