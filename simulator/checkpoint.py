@@ -1,5 +1,8 @@
 """Checkpoints saved by node: every process writes the rows of its nodes, any number of processes may read them.
 
+Entries of a state whose name begins with ``hub/`` belong to node 0 alone: one row on the process that hosts it, none
+elsewhere.
+
 ``<run folder>/checkpoint/step_00000100/`` holds one file per writing process and ``meta.json``; the file ``latest``
 beside it names the newest complete one and is replaced atomically, after everything else is on disk.
 """
@@ -17,6 +20,7 @@ from torch import Tensor
 from simulator.network import Network
 
 FOLDER = "checkpoint"
+HUB_PREFIX = "hub/"
 _LATEST = "latest"
 
 
@@ -43,7 +47,11 @@ class Checkpoint:
                 continue
             rows = torch.load(self.folder / name, weights_only=True, map_location="cpu")
             for key, value in rows.items():
-                parts.setdefault(key, []).append(value[first - start : last - start].clone())
+                if key.startswith(HUB_PREFIX):
+                    own = value if 0 in nodes else value[:0]
+                else:
+                    own = value[first - start : last - start]
+                parts.setdefault(key, []).append(own.clone())
         return {key: torch.cat(values) for key, values in parts.items()}
 
 

@@ -251,7 +251,8 @@ def _ranges(counts: npt.NDArray[np.int64], chosen: npt.NDArray[np.int64]) -> npt
     starts = np.cumsum(counts) - counts
     lengths = counts[chosen]
     within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    return starts[chosen].repeat(lengths) + within
+    positions: npt.NDArray[np.int64] = starts[chosen].repeat(lengths) + within
+    return positions
 
 
 def _by_peer(peers: npt.NDArray[np.int64], nodes: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> list[PeerRows]:

@@ -19,11 +19,15 @@ def state_of(step):
         "push_sum_weight": torch.rand(NUM_NODES, dtype=torch.float64, generator=rng),
         "masks": torch.randint(0, 2, (NUM_NODES, 2, 3), generator=rng, dtype=torch.uint8),
         "hparams": torch.zeros(NUM_NODES, 0),
+        "hub/embedding": torch.randn(1, 4, generator=rng),
     }
 
 
 def part_of(state, nodes):
-    return {name: rows[nodes.start : nodes.stop] for name, rows in state.items()}
+    """A hub's rows are with node 0."""
+    part = {name: rows[nodes.start : nodes.stop] for name, rows in state.items()}
+    part["hub/embedding"] = state["hub/embedding"] if 0 in nodes else state["hub/embedding"][:0]
+    return part
 
 
 def meet(values):

@@ -1,7 +1,8 @@
 """The contract of an algorithm: frozen hyperparameters, a state of rows, and one pure-looking step.
 
 The state is a dictionary of tensors whose first axis is the local node, so that it can be saved by node and resumed on
-another number of processes. A step may update the state's tensors in place.
+another number of processes. A step may update the state's tensors in place. What only a hub holds stands under names
+that begin with ``hub/``: one row on the process that hosts node 0, none elsewhere.
 """
 
 from abc import ABC, abstractmethod
