@@ -17,7 +17,7 @@ from simulator.problems.base import Setting
 CONF = Path(__file__).parents[2] / "conf"
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 # In order of difficulty; an algorithm is tried on the first that its check_graph allows.
-GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub")
+GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
 # Small values for settings that algorithms share by name.
 SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2}
 TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
@@ -230,7 +231,12 @@ def schedules(folder):
         if file.stem == "file":
             root.graph.path = str(folder / "path.txt")
             (folder / "path.txt").write_text("".join(f"{i} {i + 1}\n" for i in range(5)))
-        plain = instantiate(root.graph)
+        try:
+            plain = instantiate(root.graph)
+        except InstantiationException as error:
+            if "graph.num_nodes=6: " not in str(error):
+                raise
+            continue
         yield plain
         for fault in sorted((CONF / "faults").glob("*.yaml")):
             if fault.stem == "none":
@@ -259,7 +265,8 @@ def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, tmp_pa
             state = algorithm.step(state, step, problem, network)
         torch.testing.assert_close(algorithm.estimate(state), problem.init_params(), rtol=0, atol=1e-12)
         torch.testing.assert_close(algorithm.hparams(state, problem), problem.init_hparams(), rtol=0, atol=1e-12)
-    assert len(tried) >= 10 or (all("Hub" in graph for graph in tried) and len(tried) == 3)
+    only_hubs, only_trees = all("Hub" in graph for graph in tried), name == "relay_sum"
+    assert len(tried) >= (3 if only_hubs else 6 if only_trees else 10)
 
 
 @pytest.fixture(scope="session")
