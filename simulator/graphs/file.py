@@ -7,8 +7,8 @@ edges if its lines have 2 or 3 columns, otherwise for a matrix. directed=false r
 wants a symmetric support of a matrix.
 Weights of the file are used as they are (a self-loop is a line "i i weight") and must be non-negative and sum to 1 by
 row, by column or both, which the graph then declares. Without weights (or with a matrix of zeros and ones) self-loops
-are added and the rule is Metropolis (undirected: doubly stochastic) or 1/out-degree (directed: column-stochastic).
-Static.
+are added and the rule is Metropolis (undirected: doubly stochastic) or 1/out-degree (directed: column-stochastic). A
+rule that is named (weights) is taken instead of these, and of the weights of the file. Static.
 Sends: 1 message per edge and round.
 Source: none.
 Departures: none.
@@ -21,7 +21,8 @@ import numpy as np
 
 from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity
 from simulator.graphs.support import IntArray, directed_support, undirected_support
-from simulator.graphs.weights import SUM_TOLERANCE, FloatArray, metropolis, out_degree, stochasticity_of
+from simulator.graphs.weight_rules import AUTO, rule_of
+from simulator.graphs.weights import SUM_TOLERANCE, FloatArray, stochasticity_of
 
 _FORMATS = ("auto", "edges", "matrix")
 
@@ -33,14 +34,24 @@ class File(PeriodicGraph):
         path: the file.
         format: auto, edges or matrix.
         directed: whether an edge runs only in the direction in which it is written.
+        weights: "auto", or the name of a weight rule, see :func:`simulator.graphs.weight_rules.rule_of`.
+        gamma: of the rule nw_optimal, in (0, 1); the others have no use for it.
 
     Raises:
-        ValueError: when ``format`` is unknown; from the first use, when the file is missing, cannot be understood, or
-            does not fit ``num_nodes``, ``directed`` or any kind of stochasticity.
+        ValueError: when ``format`` or ``weights`` is unknown; from the first use, when the file is missing, cannot be
+            understood, or does not fit ``num_nodes``, ``directed`` or any kind of stochasticity.
     """
 
     def __init__(
-        self, *, num_nodes: int, path: str, format: str = "auto", directed: bool = False, seed: int = 0
+        self,
+        *,
+        num_nodes: int,
+        path: str,
+        format: str = "auto",
+        directed: bool = False,
+        weights: str = AUTO,
+        gamma: float = 0.95,
+        seed: int = 0,
     ) -> None:
         super().__init__(num_nodes=num_nodes, seed=seed)
         if format not in _FORMATS:
@@ -48,6 +59,8 @@ class File(PeriodicGraph):
         self.path = Path(path).expanduser()
         self.format = format
         self._directed = directed
+        self.weights = weights
+        self._rule, self._rule_stochasticity = rule_of(weights, gamma, directed=directed)
 
     @property
     def directed(self) -> bool:
@@ -70,11 +83,12 @@ class File(PeriodicGraph):
             self.format == "auto" and self.path.suffix not in (".npy", ".csv") and table.shape[1] in (2, 3)
         )
         source, target, weight = self._from_edges(table) if by_edge else self._from_matrix(table)
-        if weight is None:
+        if weight is None or self.weights != AUTO:
+            joined = slice(None) if weight is None else weight != 0
             support = directed_support if self.directed else undirected_support
-            rule = out_degree if self.directed else metropolis
-            source, target = support(source, target, self.num_nodes)
-            weight = rule(source, target, self.num_nodes)
+            source, target = support(source[joined], target[joined], self.num_nodes)
+            weight = self._rule(source, target, self.num_nodes)
+            return Edges.from_sorted(source, target, weight), self._rule_stochasticity
         if not np.isfinite(weight).all() or (weight < 0).any():
             raise self._error("weights must be finite and not negative")
         stochasticity = stochasticity_of(source, target, weight, self.num_nodes)

@@ -6,21 +6,13 @@ Source: the usual reference topology; Metropolis weights on the complete graph.
 Departures: none.
 """
 
-import numpy as np
+from simulator.graphs.support import Support, complete_support
+from simulator.graphs.undirected import UndirectedGraph
 
-from simulator.graphs.base import Edges, PeriodicGraph
 
+class FullyConnected(UndirectedGraph):
+    """The complete graph, W = 11'/M; see the base class for the arguments."""
 
-class FullyConnected(PeriodicGraph):
-    """The complete graph, W = 11'/M."""
-
-    directed = False
-    stochasticity = "double"
-
-    def build(self, phase: int) -> Edges:
-        """Makes all M * M entries."""
-        nodes = np.arange(self.num_nodes, dtype=np.int64)
-        count = self.num_nodes**2
-        return Edges.from_sorted(
-            np.tile(nodes, self.num_nodes), np.repeat(nodes, self.num_nodes), np.full(count, 1.0 / self.num_nodes)
-        )
+    def support(self) -> Support:
+        """Makes all M * M pairs."""
+        return complete_support(self.num_nodes)

@@ -9,32 +9,30 @@ Departures: none.
 
 import numpy as np
 
-from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import circulant_support
-from simulator.graphs.weights import in_degree
+from simulator.graphs.support import Support, circulant_support
+from simulator.graphs.undirected import UndirectedGraph
 
 
-class KHopRing(PeriodicGraph):
+class KHopRing(UndirectedGraph):
     """Node i hears all nodes at most ``k`` places away.
 
     Args:
         k: neighbours on each side, at least 1.
+        weights, gamma: as in the base class.
 
     Raises:
-        ValueError: when k < 1.
+        ValueError: when an argument is out of range.
     """
 
-    directed = False
-    stochasticity = "double"
-
-    def __init__(self, *, num_nodes: int, k: int, seed: int = 0) -> None:
-        super().__init__(num_nodes=num_nodes, seed=seed)
+    def __init__(
+        self, *, num_nodes: int, k: int, weights: str = "metropolis", gamma: float = 0.95, seed: int = 0
+    ) -> None:
+        super().__init__(num_nodes=num_nodes, weights=weights, gamma=gamma, seed=seed)
         if k < 1:
             raise ValueError(f"graph.k={k}: a node hears at least 1 neighbour on each side")
         self.k = k
 
-    def build(self, phase: int) -> Edges:
-        """Makes the M (2k + 1) entries."""
+    def support(self) -> Support:
+        """Makes the M (2k + 1) pairs."""
         reach = min(self.k, self.num_nodes // 2)
-        source, target = circulant_support(self.num_nodes, np.arange(-reach, reach + 1))
-        return Edges.from_sorted(source, target, in_degree(source, target, self.num_nodes))
+        return circulant_support(self.num_nodes, np.arange(-reach, reach + 1))

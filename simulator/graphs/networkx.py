@@ -3,7 +3,7 @@
 Definition: the named generator is called with the given arguments, and also with n = num_nodes and with a seed derived
 from ``seed`` where it has parameters of these names that are not given. Nodes are numbered in the generator's order,
 parallel edges merged, edge attributes ignored. An undirected graph gets Metropolis weights (doubly stochastic), a
-directed one 1/out-degree (column-stochastic). Static.
+directed one 1/out-degree (column-stochastic), or those of another rule. Static.
 Sends: 1 message per node, neighbour and round.
 Source: Hagberg, Schult and Swart, "Exploring network structure, dynamics, and function using NetworkX", 2008.
 Departures: none.
@@ -14,11 +14,10 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity
-from simulator.graphs.support import directed_support, undirected_support
-from simulator.graphs.weights import metropolis, out_degree
+from simulator.graphs.support import directed_support, numbered_pairs, undirected_support
+from simulator.graphs.weight_rules import AUTO, rule_of
+from simulator.graphs.weights import WeightRule
 from simulator.randomness import derive_key
 
 
@@ -28,18 +27,29 @@ class NetworkX(PeriodicGraph):
     Args:
         generator: name of a function of networkx that returns a graph, such as "watts_strogatz_graph".
         arguments: its arguments by name; n and seed are passed unless given here.
+        weights: name of a weight rule, see :func:`simulator.graphs.weight_rules.rule_of`.
+        gamma: of the rule nw_optimal, in (0, 1); the others have no use for it.
 
     Raises:
-        ValueError: from the first use, when there is no such generator, when it refuses its arguments, or when it
-            makes another number of nodes than ``num_nodes``.
+        ValueError: from the first use, when there is no such generator, when it refuses its arguments, when it makes
+            another number of nodes than ``num_nodes``, or when no such rule fits what it makes.
     """
 
     def __init__(
-        self, *, num_nodes: int, generator: str, arguments: Mapping[str, Any] | None = None, seed: int = 0
+        self,
+        *,
+        num_nodes: int,
+        generator: str,
+        arguments: Mapping[str, Any] | None = None,
+        weights: str = AUTO,
+        gamma: float = 0.95,
+        seed: int = 0,
     ) -> None:
         super().__init__(num_nodes=num_nodes, seed=seed)
         self.generator = generator
         self.arguments: Mapping[str, Any] = {} if arguments is None else arguments
+        self.weights = weights
+        self.gamma = gamma
 
     @property
     def directed(self) -> bool:
@@ -48,8 +58,12 @@ class NetworkX(PeriodicGraph):
 
     @property
     def stochasticity(self) -> Stochasticity:
-        """Depends on what the generator returns."""
-        return "column" if self.directed else "double"
+        """Depends on what the generator returns, and on the rule."""
+        return self._rule[1]
+
+    @cached_property
+    def _rule(self) -> tuple[WeightRule, Stochasticity]:
+        return rule_of(self.weights, self.gamma, directed=self.directed)
 
     @cached_property
     def _graph(self) -> Any:
@@ -88,14 +102,9 @@ class NetworkX(PeriodicGraph):
 
     def build(self, phase: int) -> Edges:
         """Numbers the nodes and weights the edges."""
-        graph = self._graph
-        number = {node: index for index, node in enumerate(graph)}
-        pairs = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=np.int64).reshape(-1, 2)
-        if self.directed:
-            source, target = directed_support(pairs[:, 0], pairs[:, 1], self.num_nodes)
-            return Edges.from_sorted(source, target, out_degree(source, target, self.num_nodes))
-        source, target = undirected_support(pairs[:, 0], pairs[:, 1], self.num_nodes)
-        return Edges.from_sorted(source, target, metropolis(source, target, self.num_nodes))
+        support = directed_support if self.directed else undirected_support
+        source, target = support(*numbered_pairs(self._graph), self.num_nodes)
+        return Edges.from_sorted(source, target, self._rule[0](source, target, self.num_nodes))
 
 
 def _plain(value: Any) -> Any:

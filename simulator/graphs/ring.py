@@ -7,18 +7,13 @@ Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022.
 Departures: none.
 """
 
-from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import circulant_support
-from simulator.graphs.weights import in_degree
+from simulator.graphs.support import Support, circulant_support
+from simulator.graphs.undirected import UndirectedGraph
 
 
-class Ring(PeriodicGraph):
-    """Node i hears i - 1 and i + 1."""
+class Ring(UndirectedGraph):
+    """Node i hears i - 1 and i + 1; see the base class for the arguments."""
 
-    directed = False
-    stochasticity = "double"
-
-    def build(self, phase: int) -> Edges:
-        """Makes the 3M entries."""
-        source, target = circulant_support(self.num_nodes, [-1, 1])
-        return Edges.from_sorted(source, target, in_degree(source, target, self.num_nodes))
+    def support(self) -> Support:
+        """Makes the 3M pairs."""
+        return circulant_support(self.num_nodes, [-1, 1])

@@ -9,19 +9,14 @@ Departures: none.
 
 import numpy as np
 
-from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import undirected_support
-from simulator.graphs.weights import metropolis
+from simulator.graphs.support import Support, undirected_support
+from simulator.graphs.undirected import UndirectedGraph
 
 
-class Star(PeriodicGraph):
-    """Node 0 in the middle."""
+class Star(UndirectedGraph):
+    """Node 0 in the middle; see the base class for the arguments."""
 
-    directed = False
-    stochasticity = "double"
-
-    def build(self, phase: int) -> Edges:
-        """Makes the 3M - 2 entries."""
+    def support(self) -> Support:
+        """Makes the 3M - 2 pairs."""
         leaves = np.arange(1, self.num_nodes, dtype=np.int64)
-        source, target = undirected_support(np.zeros_like(leaves), leaves, self.num_nodes)
-        return Edges.from_sorted(source, target, metropolis(source, target, self.num_nodes))
+        return undirected_support(np.zeros_like(leaves), leaves, self.num_nodes)

@@ -4,6 +4,10 @@ A support is a pair of int64 arrays (source, target) of shape [E], distinct, sor
 self-loop of every node; the weight rules and :meth:`Edges.from_sorted` expect this form.
 """
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -29,6 +33,12 @@ def undirected_support(source: npt.ArrayLike, target: npt.ArrayLike, num_nodes: 
     return directed_support(np.concatenate([sources, targets]), np.concatenate([targets, sources]), num_nodes)
 
 
+def complete_support(num_nodes: int) -> Support:
+    """All M * M pairs."""
+    nodes = np.arange(num_nodes, dtype=np.int64)
+    return np.tile(nodes, num_nodes), np.repeat(nodes, num_nodes)
+
+
 def circulant_support(num_nodes: int, offsets: npt.ArrayLike) -> Support:
     """Every node i sends to i + offset (mod num_nodes) for each offset, and keeps a share of its own.
 
@@ -40,6 +50,13 @@ def circulant_support(num_nodes: int, offsets: npt.ArrayLike) -> Support:
     nodes = np.arange(num_nodes, dtype=np.int64)
     sources = np.sort((nodes[:, None] - distinct) % num_nodes, axis=1)
     return sources.ravel(), np.repeat(nodes, len(distinct))
+
+
+def numbered_pairs(graph: Any) -> Support:
+    """The edges of a networkx graph, once each and in its order; nodes are numbered in the order of the graph."""
+    number = {node: index for index, node in enumerate(graph)}
+    pairs = np.array([(number[a], number[b]) for a, b in graph.edges()], dtype=np.int64).reshape(-1, 2)
+    return pairs[:, 0], pairs[:, 1]
 
 
 def count_components(support: Support, num_nodes: int) -> tuple[int, IntArray]:
@@ -54,31 +71,62 @@ def count_components(support: Support, num_nodes: int) -> tuple[int, IntArray]:
     return int(count), np.asarray(labels, dtype=np.int64)
 
 
-def draw_connected_support(num_nodes: int, probability: float, seed: int, stream: str) -> Support:
-    """Draws G(n, p) until it is connected: each unordered pair is an edge with ``probability``, independently.
+def draw_until_connected(
+    draw: Callable[[np.random.Generator], Support],
+    num_nodes: int,
+    *,
+    seed: int,
+    stream: str,
+    step: int = 0,
+    advice: str,
+) -> Support:
+    """Draws supports until one is connected, at most 1000 times.
 
-    The number of edges is binomial and, given that number, all edge sets are equally likely; so a draw takes memory
-    for the edges, not for all pairs. Draw number k has a generator of its own, keyed by (seed, stream, k).
+    Args:
+        draw: makes an undirected support from a generator; number k gets one keyed by (seed, stream, step, k).
+        num_nodes: number of nodes M.
+        seed, stream, step: the keys of the draws of one round.
+        advice: how the error goes on.
 
     Raises:
         ValueError: when none of 1000 draws is connected.
     """
-    num_pairs = num_nodes * (num_nodes - 1) // 2
     for attempt in range(_MAX_DRAWS):
-        rng = generator(seed, stream, step=attempt)
-        count = int(rng.binomial(num_pairs, probability))
-        if count < num_nodes - 1:
-            continue
-        if count == num_pairs:
-            pairs = np.arange(num_pairs, dtype=np.int64)
-        else:
-            pairs = rng.choice(num_pairs, size=count, replace=False, shuffle=False)
-        support = undirected_support(*_unrank_pairs(pairs), num_nodes)
+        support = draw(generator(seed, stream, node=step, step=attempt))
         if count_components(support, num_nodes)[0] == 1:
             return support
-    raise ValueError(
-        f"G(n, p) with {num_nodes} nodes and edge probability {probability}: none of {_MAX_DRAWS} draws is connected; "
-        f"about ln(n)/n = {np.log(num_nodes) / num_nodes:.3g} or more is needed"
+    raise ValueError(f"graph of {num_nodes} nodes: none of {_MAX_DRAWS} draws is connected; {advice}")
+
+
+def draw_connected_support(num_nodes: int, probability: float, seed: int, stream: str) -> Support:
+    """A connected draw of G(n, p), see :func:`draw_gnp`.
+
+    Raises:
+        ValueError: when none of 1000 draws is connected.
+    """
+    draw = partial(draw_gnp, num_nodes=num_nodes, probability=probability)
+    return draw_until_connected(draw, num_nodes, seed=seed, stream=stream, advice=advice_on_gnp(num_nodes, probability))
+
+
+def draw_gnp(rng: np.random.Generator, num_nodes: int, probability: float) -> Support:
+    """Draws G(n, p): each unordered pair is an edge with ``probability``, independently.
+
+    The number of edges is binomial and, given that number, all edge sets are equally likely; so a draw takes memory
+    for the edges, not for all pairs.
+    """
+    num_pairs = num_nodes * (num_nodes - 1) // 2
+    count = int(rng.binomial(num_pairs, probability))
+    if count == num_pairs:
+        pairs = np.arange(num_pairs, dtype=np.int64)
+    else:
+        pairs = rng.choice(num_pairs, size=count, replace=False, shuffle=False)
+    return undirected_support(*_unrank_pairs(pairs), num_nodes)
+
+
+def advice_on_gnp(num_nodes: int, probability: float) -> str:
+    """How likely an edge of G(n, p) should be for a connected draw."""
+    return (
+        f"about ln(n)/n = {np.log(num_nodes) / num_nodes:.3g} or more is needed as edge probability, not {probability}"
     )
 
 

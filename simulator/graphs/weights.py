@@ -18,8 +18,7 @@ Nedic and Olshevsky, 2015, for out_degree.
 """
 
 import warnings
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -39,7 +38,12 @@ _SMALLEST_FASTEST_MIXING_WEIGHT = 1e-2
 def metropolis(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
     """1 / (1 + max(d_i, d_j)) on edges; the node keeps the remainder, which is at least 1 / (1 + d_i)."""
     degree = np.bincount(target, minlength=num_nodes) - 1
-    return _with_remainders(source, target, 1.0 / (1 + np.maximum(degree[source], degree[target])), num_nodes)
+    weight = with_remainders(source, target, 1.0 / (1 + np.maximum(degree[source], degree[target])), num_nodes)
+    # Among nodes of one degree all weights are equal, to the last bit.
+    alike = np.bincount(target, degree[source] != degree[target], num_nodes) == 0
+    exact = (source == target) & alike[target]
+    weight[exact] = 1.0 / (1 + degree[target[exact]])
+    return weight
 
 
 def lazy_metropolis(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
@@ -56,7 +60,7 @@ def lazy(source: IntArray, target: IntArray, weight: FloatArray) -> FloatArray:
 def max_degree(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
     """1 / (1 + largest degree of the graph) on every edge."""
     largest = np.bincount(target, minlength=num_nodes).max()
-    return _with_remainders(source, target, np.full(len(source), 1.0 / largest), num_nodes)
+    return with_remainders(source, target, np.full(len(source), 1.0 / largest), num_nodes)
 
 
 def best_constant(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
@@ -71,7 +75,7 @@ def best_constant(source: IntArray, target: IntArray, num_nodes: int) -> FloatAr
     np.fill_diagonal(adjacency, 0.0)
     eigenvalues = np.linalg.eigvalsh(np.diag(adjacency.sum(axis=1)) - adjacency)
     edge_weight = 2.0 / (eigenvalues[1] + eigenvalues[-1])
-    return _with_remainders(source, target, np.full(len(source), edge_weight), num_nodes)
+    return with_remainders(source, target, np.full(len(source), edge_weight), num_nodes)
 
 
 def fastest_mixing(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
@@ -102,7 +106,7 @@ def fastest_mixing(source: IntArray, target: IntArray, num_nodes: int) -> FloatA
 
     matrix = np.zeros((num_nodes, num_nodes))
     matrix[low, high] = matrix[high, low] = solution
-    weight = _with_remainders(source, target, matrix[target, source], num_nodes)
+    weight = with_remainders(source, target, matrix[target, source], num_nodes)
     slems = [_second_eigenvalue_modulus(source, target, each, num_nodes) for each in (weight, reference)]
     return weight if slems[0] < slems[1] else reference
 
@@ -139,15 +143,12 @@ def sinkhorn(source: IntArray, target: IntArray, num_nodes: int, *, num_rounds: 
     )
 
 
-SYMMETRIC_RULES: Mapping[str, WeightRule] = MappingProxyType(
-    {
-        "metropolis": metropolis,
-        "lazy_metropolis": lazy_metropolis,
-        "max_degree": max_degree,
-        "fmmc": fastest_mixing,
-    }
-)
-"""Rules that make any connected undirected graph doubly stochastic and non-negative, by their name in YAML."""
+def with_remainders(source: IntArray, target: IntArray, weight: FloatArray, num_nodes: int) -> FloatArray:
+    """Replaces the self-weights by what is left of 1 in each row, in place, and returns ``weight``."""
+    loops = source == target
+    weight[loops] = 0.0
+    weight[loops] = 1.0 - np.bincount(target, weight, num_nodes)
+    return weight
 
 
 def stochasticity_of(source: IntArray, target: IntArray, weight: FloatArray, num_nodes: int) -> Stochasticity | None:
@@ -157,14 +158,6 @@ def stochasticity_of(source: IntArray, target: IntArray, weight: FloatArray, num
     if rows and columns:
         return "double"
     return "row" if rows else "column" if columns else None
-
-
-def _with_remainders(source: IntArray, target: IntArray, weight: FloatArray, num_nodes: int) -> FloatArray:
-    """Replaces the self-weights by what is left of 1 in each row."""
-    loops = source == target
-    weight[loops] = 0.0
-    weight[loops] = 1.0 - np.bincount(target, weight, num_nodes)
-    return weight
 
 
 def _second_eigenvalue_modulus(source: IntArray, target: IntArray, weight: FloatArray, num_nodes: int) -> float:

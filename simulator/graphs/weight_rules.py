@@ -1,0 +1,78 @@
+"""The names that the setting ``graph.weights`` gives to weight rules."""
+
+from collections.abc import Mapping
+from functools import partial
+from types import MappingProxyType
+
+from simulator.graphs.base import Stochasticity
+from simulator.graphs.nw_optimal import nw_optimal
+from simulator.graphs.weights import (
+    WeightRule,
+    best_constant,
+    fastest_mixing,
+    in_degree,
+    lazy_metropolis,
+    max_degree,
+    metropolis,
+    out_degree,
+    sinkhorn,
+)
+
+AUTO = "auto"
+"""The rule of graphs that may turn out directed: metropolis if undirected, out_degree if directed."""
+
+_SYMMETRIC: Mapping[str, WeightRule] = MappingProxyType(
+    {
+        "metropolis": metropolis,
+        "lazy_metropolis": lazy_metropolis,
+        "lazy": lazy_metropolis,
+        "max_degree": max_degree,
+        "best_constant": best_constant,
+        "fastest_mixing": fastest_mixing,
+        "fmmc": fastest_mixing,
+    }
+)
+_DIRECTED: Mapping[str, tuple[WeightRule, Stochasticity]] = MappingProxyType(
+    {"out_degree": (out_degree, "column"), "in_degree": (in_degree, "row"), "sinkhorn": (sinkhorn, "double")}
+)
+_NW_OPTIMAL = "nw_optimal"
+
+
+def symmetric_rule(name: str, gamma: float) -> WeightRule:
+    """The rule of an undirected graph; W is symmetric and doubly stochastic.
+
+    Args:
+        name: metropolis, lazy_metropolis (or lazy), max_degree, best_constant, fastest_mixing (or fmmc), nw_optimal.
+        gamma: of nw_optimal, in (0, 1).
+
+    Raises:
+        ValueError: when there is no such rule, or ``gamma`` is out of range.
+    """
+    if not 0 < gamma < 1:
+        raise ValueError(f"graph.gamma={gamma}: a decay lies strictly between 0 and 1")
+    if name == _NW_OPTIMAL:
+        return partial(nw_optimal, gamma=gamma)
+    if name not in _SYMMETRIC:
+        raise ValueError(f"graph.weights={name!r}: the rules are {', '.join([*_SYMMETRIC, _NW_OPTIMAL])}")
+    return _SYMMETRIC[name]
+
+
+def rule_of(name: str, gamma: float, *, directed: bool) -> tuple[WeightRule, Stochasticity]:
+    """The rule of a graph that is directed or not, and what then sums to 1.
+
+    Args:
+        name: "auto", a name of :func:`symmetric_rule` where ``directed`` is false, or out_degree, in_degree or
+            sinkhorn where it is true.
+        gamma: as in :func:`symmetric_rule`.
+        directed: whether the graph is directed.
+
+    Raises:
+        ValueError: when there is no such rule for such a graph, or ``gamma`` is out of range.
+    """
+    if not directed:
+        return symmetric_rule("metropolis" if name == AUTO else name, gamma), "double"
+    if name == AUTO:
+        return _DIRECTED["out_degree"]
+    if name not in _DIRECTED:
+        raise ValueError(f"graph.weights={name!r}: the rules of a directed graph are {', '.join(_DIRECTED)}")
+    return _DIRECTED[name]
