@@ -1,0 +1,115 @@
+"""How well a schedule averages what the nodes hold at the start, round after round.
+
+    error after k rounds    ||W_{k-1} ... W_0 - J||_F^2, the expected squared distance from the mean, summed over nodes, of
+                            values that are independent with variance 1; with column-stochastic W of x / w after push-sum
+    one-step reduction      ||W_t - J||_F^2, mean over the rounds of a period; with column-stochastic W again of x / w
+    exact consensus         the first k at which the error is zero; only schedules that end exactly have one
+    delay                   the first k after which every node has heard of every other, starting with round 0
+
+Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022, and its published code.
+
+Shapes: M nodes.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.graphs.base import Graph
+from simulator.randomness import generator
+from simulator.topology.invariance import InvariantSpectra
+from simulator.topology.rounds import as_matrix
+
+FloatArray = npt.NDArray[np.float64]
+
+_NEGLIGIBLE = 1e-26
+_EXACT = 1e-12
+_SUDDEN = 1e-6
+
+
+def gossip_errors(graph: Graph, num_rounds: Sequence[int]) -> list[float]:
+    """The error after each of ``num_rounds`` rounds; dense."""
+    product: FloatArray = np.eye(graph.num_nodes)
+    errors = [_deviation(product, graph)]
+    for step in range(max(num_rounds, default=0)):
+        product = as_matrix(graph.edges(step), graph.num_nodes) @ product
+        errors.append(_deviation(product, graph))
+        if errors[-1] < _NEGLIGIBLE:
+            break
+    return [errors[min(k, len(errors) - 1)] for k in num_rounds]
+
+
+def invariant_gossip_errors(spectra: InvariantSpectra, num_rounds: Sequence[int]) -> list[float]:
+    """The same from the spectra of an invariant schedule."""
+    powers = np.abs(spectra.eigenvalues[:, 1:]) ** 2
+    found = []
+    for count in num_rounds:
+        whole, rest = divmod(count, len(powers))
+        found.append(float((powers.prod(axis=0) ** whole * powers[:rest].prod(axis=0)).sum()))
+    return found
+
+
+def one_step_reduction(graph: Graph, num_rounds: int) -> float:
+    """Mean over the rounds of a period, or over ``num_rounds`` rounds of a random schedule; sparse."""
+    rounds, total = graph.period or num_rounds, 0.0
+    for step in range(rounds):
+        edges, num_nodes = graph.edges(step), graph.num_nodes
+        weight = edges.weight
+        if graph.stochasticity == "column":
+            weight = weight / np.bincount(edges.target, weight, num_nodes)[edges.target]
+        # ||W - J||^2 = ||W||^2 - 2 (sum of W) / M + 1
+        total += float(np.square(weight).sum() - 2.0 * weight.sum() / num_nodes + 1.0)
+    return total / rounds
+
+
+def rounds_to_consensus(graph: Graph, num_rounds: int) -> int | None:
+    """The first of ``num_rounds`` rounds from round 0 after which all nodes hold the same; None if there is none.
+
+    Exact consensus comes at once: the last round leaves nothing of a deviation that was still there. Schedules whose
+    deviation shrinks into rounding error have not got there.
+    """
+    if graph.num_nodes == 1:
+        return 0
+    values = generator(graph.seed, "topology/consensus").standard_normal((graph.num_nodes, 4))
+    weights = np.ones((graph.num_nodes, 1))
+    before = 1.0
+    for step in range(num_rounds):
+        matrix = as_matrix(graph.edges(step), graph.num_nodes)
+        values = matrix @ values
+        if graph.stochasticity == "column":
+            weights = matrix @ weights
+        ratios = values / weights
+        after = float(np.abs(ratios - ratios.mean(axis=0)).max())
+        if after < _EXACT:
+            return step + 1 if after < _SUDDEN * before else None
+        before = after
+    return None
+
+
+def delay(graph: Graph, num_rounds: int) -> int | None:
+    """Rounds from round 0 until every node has heard of every other, over others too; None if more are needed.
+
+    Dense, one byte per pair of nodes.
+    """
+    heard = np.eye(graph.num_nodes, dtype=bool)
+    if graph.num_nodes == 1:
+        return 0
+    for step in range(num_rounds):
+        edges = graph.edges(step)
+        used = (edges.weight != 0) & (edges.source != edges.target)
+        following = heard.copy()
+        # Entries are sorted by target: each target takes in what its sources have heard.
+        targets, starts = np.unique(edges.target[used], return_index=True)
+        if len(targets):
+            following[targets] |= np.logical_or.reduceat(heard[edges.source[used]], starts, axis=0)
+        heard = following
+        if heard.all():
+            return step + 1
+    return None
+
+
+def _deviation(product: FloatArray, graph: Graph) -> float:
+    if graph.stochasticity == "column":
+        product = product / product.sum(axis=1, keepdims=True)
+    return float(np.square(product - 1.0 / graph.num_nodes).sum())
