@@ -21,7 +21,11 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.n
 FILES = [file for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 # What the defaults of a YAML leave open on purpose.
-REQUIRED = {"graph/file": "graph.path=somewhere.txt"}
+REQUIRED = {
+    "graph/file": "graph.path=somewhere.txt",
+    "graph/social_network": "num_nodes=32",
+    "graph/social_network_tree": "num_nodes=32",
+}
 # Arguments that the simulator adds itself.
 ADDED = {"model": {"input_shape", "num_classes"}, "faults": {"graph"}}
 
