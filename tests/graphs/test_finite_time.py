@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 
 from simulator.graphs.base_k import BaseK, base_digits, smooth_part
+from simulator.graphs.hierarchical import Hierarchical
 from simulator.graphs.hyper_hypercube import HyperHypercube, fewest_factors
+from simulator.graphs.local_steps import LocalSteps
 from simulator.graphs.matching_ring import MatchingRing
+from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.one_peer_hypercube import OnePeerHypercube
 from simulator.graphs.p_peer_exponential import PPeerExponential
 
@@ -174,6 +177,28 @@ def test_matching_ring_by_hand():
     np.testing.assert_allclose(graph.edges(6).to_matrix(4), even, atol=1e-15)
 
 
+@pytest.mark.parametrize("every", [1, 2, 5])
+def test_local_steps(every):
+    graph = LocalSteps(num_nodes=6, every=every)
+    assert graph.period == every
+    for step in range(2 * every):
+        expected = np.full((6, 6), 1 / 6) if (step + 1) % every == 0 else np.eye(6)
+        np.testing.assert_allclose(graph.edges(step).to_matrix(6), expected, atol=1e-15)
+
+
+@pytest.mark.parametrize(("num_nodes", "group_size"), [(16, 4), (24, 3), (10, 5), (6, 6), (8, 1), (12, 4), (15, 3)])
+def test_hierarchical(num_nodes, group_size):
+    graph = Hierarchical(num_nodes=num_nodes, group_size=group_size)
+    num_groups = num_nodes // group_size
+    between = OnePeerExponential(num_nodes=num_groups)
+    inside = np.kron(np.eye(num_groups), np.full((group_size, group_size), 1 / group_size))
+    for step in range(graph.period):
+        outside = np.kron(between.edges(step // 2).to_matrix(num_groups), np.eye(group_size))
+        expected = outside if step % 2 else inside
+        np.testing.assert_allclose(graph.edges(step).to_matrix(num_nodes), expected, atol=1e-15)
+    assert (deviation(graph) < 1e-12) == (num_groups & (num_groups - 1) == 0)
+
+
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
@@ -183,6 +208,9 @@ def test_matching_ring_by_hand():
         (HyperHypercube, {"num_nodes": 8, "max_degree": 0}, "graph.max_degree=0"),
         (BaseK, {"num_nodes": 8, "max_degree": 0}, "graph.max_degree=0"),
         (PPeerExponential, {"num_nodes": 8, "num_out": 0}, "graph.num_out=0"),
+        (LocalSteps, {"num_nodes": 8, "every": 0}, "graph.every=0"),
+        (Hierarchical, {"num_nodes": 8, "group_size": 3}, "graph.group_size=3: expected a divisor of num_nodes=8"),
+        (Hierarchical, {"num_nodes": 8, "group_size": 0}, "graph.group_size=0"),
     ],
 )
 def test_bad_arguments_are_refused(kind, arguments, message):

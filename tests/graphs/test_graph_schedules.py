@@ -35,6 +35,8 @@ OVERRIDES = {
         {"generator": "complete_graph", "arguments": {}} if num_nodes < 5 else {}  # 4 neighbours need 5 nodes
     ),
     "file": lambda num_nodes, folder: {"path": str(write_path_graph(num_nodes, folder))},
+    "epidemic": lambda num_nodes, folder: {"num_out": min(4, max(1, num_nodes - 1))},
+    "hierarchical": lambda num_nodes, folder: {"group_size": math.gcd(num_nodes, 4)},
 }
 # Sizes that a schedule refuses.
 UNFIT = {
@@ -57,6 +59,10 @@ VARIANTS = [(name, {}) for name in NAMES] + [
     ("base_k", {"max_degree": 2, "simple": True}),
     ("p_peer_exponential", {"num_out": 1}),
     ("p_peer_exponential", {"num_out": 4}),
+    ("epidemic", {"variant": "local"}),
+    ("epidemic", {"num_out": 1}),
+    ("equi_dyn", {"directed": False}),
+    ("b_connected_directed", {"window": 1, "probability": 0.0}),
     ("binary_tree", {"mirrored": True}),
     ("de_bruijn", {"degree": 3}),
     ("equi_static", {"directed": False, "num_offsets": 3}),
