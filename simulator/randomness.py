@@ -19,6 +19,7 @@ import torch
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
+_BLOCK_WORDS = 2**15
 
 
 def derive_key(seed: int, stream: str, node: int = 0, step: int = 0) -> int:
@@ -68,8 +69,21 @@ def random_bits(
     with np.errstate(over="ignore"):
         node_keys = _mix(base + _GOLDEN_RATIO * (np.asarray(nodes, dtype=np.uint64) + np.uint64(1)))
         keys = _mix(node_keys + _GOLDEN_RATIO * (np.asarray(steps, dtype=np.uint64) + np.uint64(1)))
-        counters = _GOLDEN_RATIO * np.arange(1, count + 1, dtype=np.uint64)
-        return _mix(keys[..., None] + counters)
+        return expand(keys, count)
+
+
+def expand(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.uint64]:
+    """Draws ``count`` 64-bit words from every key: [..., count] for keys of shape [...].
+
+    The words of a key are SplitMix64's sequence from that state, so a key may be sent in place of them.
+    """
+    words = np.empty((*keys.shape, count), dtype=np.uint64)
+    # Blocks stay in the processor's cache from one operation of the hash to the next.
+    width = max(1, _BLOCK_WORDS // max(1, keys.size))
+    for first in range(0, count, width):
+        counters = _GOLDEN_RATIO * np.arange(first + 1, min(first + width, count) + 1, dtype=np.uint64)
+        words[..., first : first + width] = _mix(keys[..., None] + counters)
+    return words
 
 
 def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:

@@ -1,0 +1,41 @@
+"""Signs and one norm: every entry becomes plus or minus the row's mean absolute value.
+
+Q(v) = (||v||_1 / q) sign(v), with sign(0) = +1, so ||v - Q(v)||^2 = ||v||^2 - ||v||_1^2 / q and delta is
+||v||_1^2 / (q ||v||^2), which is 1 / q at least.
+Sends: the mean absolute value as float32, then one bit per column that is 1 for negative entries.
+Source: Karimireddy, Rebjock, Stich and Jaggi, ICML 2019 (arXiv 1901.09847), section 4.
+Departures: none.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from simulator.compressors.base import Coded, Compressor
+from simulator.compressors.bits import pack, packed_bytes, section, unpack_signs
+from simulator.compressors.norms import row_norms
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign(Compressor):
+    """Sends signs and the mean absolute value."""
+
+    def payload_bytes(self, num_columns: int, dtype: torch.dtype) -> int:
+        return 4 + packed_bytes(num_columns, 1)
+
+    def contraction(self, num_columns: int) -> float:
+        return 1.0 / num_columns
+
+    def encode(self, rows: Tensor, keys: npt.NDArray[np.uint64]) -> Coded:
+        rows = rows.detach()
+        size = (row_norms(rows, 1) / rows.shape[1]).float()
+        negative = pack((rows < 0).view(torch.uint8), 1)
+        packed = torch.cat([size[:, None].view(torch.uint8), negative], dim=1)
+        return Coded(packed=packed, values=self.decode(packed, rows.shape[1], rows.dtype))
+
+    def decode(self, packed: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:
+        size = section(packed, 0, 4, torch.float32).to(dtype)
+        return unpack_signs(packed[:, 4:], num_columns, dtype) * size
