@@ -29,13 +29,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from simulator.topology.eigenvalues import spectral_radius
+from simulator.topology.eigenvalues import largest_eigenvalue, spectral_radius
 from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.rounds import Period, congruence
 
 FloatArray = npt.NDArray[np.float64]
 
-_BOUNDED_PRECISION = 1e-6
+_BOUNDED_PRECISION = 1e-5
 
 
 def noise_level(dimension: int, batch_size: int = 1) -> float:
@@ -57,7 +57,10 @@ class MomentRates(Rates):
     def __init__(self, period: Period, zeta: float) -> None:
         self._period = period
         self._zeta = zeta
-        self._start = np.eye(period.num_nodes).ravel()
+        # Inside the cone: some agreement, and some variance of a node's own.
+        self._start = np.ones(period.num_nodes**2) + np.eye(period.num_nodes).ravel()
+        single = period.matrices[0]
+        self._is_symmetric = len(period.matrices) == 1 and abs(single - single.T).max() < 1e-12
 
     def advance(self, moments: FloatArray, lr: float) -> FloatArray:
         """C after one period, [M, M]."""
@@ -70,9 +73,27 @@ class MomentRates(Rates):
         return moments
 
     def rate(self, lr: float) -> float:
+        if self._is_symmetric:
+            return 1.0 - self._symmetric_radius(lr)
         shape = (self._period.num_nodes, self._period.num_nodes)
         radius, self._start = spectral_radius(lambda c: self.advance(c.reshape(shape), lr).ravel(), self._start)
         return 1.0 - radius ** (1.0 / len(self._period.matrices))
+
+
+    def _symmetric_radius(self, lr: float) -> float:
+        """(*) is C <- W (S o C) W with entrywise factors S, and similar to the symmetric S^1/2 o (W (S^1/2 o C) W)."""
+        (matrix,), num_nodes = self._period.matrices, self._period.num_nodes
+        own, other = np.sqrt((1.0 - lr) ** 2 + (self._zeta - 1.0) * lr**2), abs(1.0 - lr)
+
+        def scale(moments: FloatArray) -> FloatArray:
+            scaled = other * moments
+            scaled.flat[:: num_nodes + 1] = own * moments.diagonal()
+            return scaled
+
+        def apply(flat: FloatArray) -> FloatArray:
+            return scale(congruence(matrix, scale(flat.reshape(num_nodes, num_nodes)))).ravel()
+
+        return largest_eigenvalue(apply, self._start)
 
 
 class InvariantRates(Rates):
