@@ -338,6 +338,12 @@ class _Run:
                 logger.log(evaluation.numbers, step)
         return evaluation
 
+    def _iterates(self, state: State) -> dict[str, Any]:
+        """The hyperparameters ``x`` and parameters ``y`` of all nodes, as lists; every process must call it."""
+        algorithm, network = self.components.algorithm, self.network
+        x, y = algorithm.hparams(state, self.components.problem), algorithm.estimate(state)
+        return {name: network.gather(rows.detach()).tolist() for name, rows in (("x", x), ("y", y))}
+
     def _finish(self, state: State, step: int) -> None:
         if step > self.first_step or self.resumed is not None:
             state = self.components.algorithm.finish(state, step - 1, self.components.problem, self.network)
@@ -345,9 +351,11 @@ class _Run:
         report = self.components.algorithm.report(state, step - 1, self.components.problem, self.network)
         self.report_s = time.perf_counter() - started
         evaluation = self._evaluate(state, step, is_last=True)
+        iterates = self._iterates(state) if self.components.problem.reports_iterates else {}
         if not self.is_first:
             return
         summary = build_summary(step, evaluation, self.network.ledger, self.records, self.components.problem, report)
+        summary |= iterates
         write_summary(self.folder, summary, report)
         figures = []
         if self.settings["figures"]:
