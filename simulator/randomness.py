@@ -46,9 +46,12 @@ def torch_seed(seed: int, stream: str, node: int = 0, step: int = 0) -> Iterator
 
 
 def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    bits = (bits ^ (bits >> np.uint64(30))) * _MULTIPLIER_1
-    bits = (bits ^ (bits >> np.uint64(27))) * _MULTIPLIER_2
-    return bits ^ (bits >> np.uint64(31))
+    bits = bits ^ (bits >> np.uint64(30))
+    bits *= _MULTIPLIER_1
+    bits ^= bits >> np.uint64(27)
+    bits *= _MULTIPLIER_2
+    bits ^= bits >> np.uint64(31)
+    return bits
 
 
 def random_bits(

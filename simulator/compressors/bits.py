@@ -25,9 +25,10 @@ def pack(numbers: Tensor, width: int) -> Tensor:
     if width == 8:
         return numbers
     padded = F.pad(numbers, (0, -count % 8)) if count % 8 else numbers.contiguous()
-    words: Tensor = padded.view(torch.int64)  # eight numbers, one in the low bits of each byte
+    words = padded.view(torch.int64)  # eight numbers, one in the low bits of each byte
     if width == 1:
-        return (words * _COLLECT).bitwise_right_shift_(56).to(torch.uint8)
+        collected: Tensor = (words * _COLLECT) >> 56
+        return collected.to(torch.uint8)
     words = words.clone()
     for lane in (8, 16, 32):  # lanes of so many bits hold ``used`` bits each; the upper of two moves next to the lower
         used = lane // 8 * width
@@ -55,8 +56,8 @@ def unpack(packed: Tensor, count: int, width: int) -> Tensor:
 
 
 def unpack_signs(packed: Tensor, count: int, dtype: torch.dtype) -> Tensor:
-    """+1 for every 0 and -1 for every 1 in bytes [N, C] that hold ``count`` numbers of one bit each: [N, count]."""
-    signs = 1 - 2 * _bits_of_bytes(packed.device).to(dtype)
+    """+1 for every 1 and -1 for every 0 in bytes [N, C] that hold ``count`` numbers of one bit each: [N, count]."""
+    signs = 2 * _bits_of_bytes(packed.device).to(dtype) - 1
     return signs.index_select(0, packed.flatten().int()).view(len(packed), 8 * packed.shape[1])[:, :count]
 
 

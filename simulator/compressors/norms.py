@@ -20,9 +20,14 @@ def row_norms(rows: Tensor, order: int) -> Tensor:
     num_pieces = rows.shape[1] // _PIECE
     whole = num_pieces * _PIECE
     parts = (rows[:, :whole].unflatten(1, (num_pieces, _PIECE)), rows[:, None, whole:])
-    pieces = torch.cat([torch.linalg.vector_norm(part, order, dim=2) for part in parts], dim=1)
+    pieces = torch.cat([_piece_norms(part, order) for part in parts], dim=1)
     norms: Tensor = torch.linalg.vector_norm(pieces, order, dim=1, dtype=torch.float64)
     unsafe = ~((norms > _SAFE_NORM[0]) & (norms < _SAFE_NORM[1]))
     if rows.dtype == torch.float32 and unsafe.any():
-        norms[unsafe] = torch.linalg.vector_norm(rows[unsafe], order, dim=1, dtype=torch.float64)
+        norms[unsafe] = row_norms(rows[unsafe].double(), order)
+    return norms
+
+
+def _piece_norms(pieces: Tensor, order: int) -> Tensor:
+    norms: Tensor = pieces.abs().sum(dim=2) if order == 1 else torch.linalg.vector_norm(pieces, order, dim=2)
     return norms

@@ -58,7 +58,7 @@ class QSGD(Compressor):
             rows = torch.where(usable, rows, 0.0)
             norms_used = norms.where(usable, 1.0)
         # An entry of the norm's size can get level s + 1 where float32 rounded the norm down; it has a code as well.
-        codes = torch.addcmul(_noise(keys, q, rows).add_(s), rows, s / norms_used.to(rows.dtype)).to(torch.uint8)
+        codes = _noise(keys, q, rows).add_(s).addcmul_(rows, s / norms_used.to(rows.dtype)).to(torch.uint8)
         packed = torch.cat([norms.view(torch.uint8), pack(codes, self._width)], dim=1)
         return Coded(packed=packed, values=self._values(codes, norms, rows.dtype))
 

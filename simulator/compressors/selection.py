@@ -31,7 +31,7 @@ def positions_of_largest(scores: Tensor, k: int) -> Tensor:
     if k == columns:
         return torch.arange(rows * columns, device=scores.device)
     smallest_kept = _kth_largest(scores, k)
-    chosen = scores >= smallest_kept
+    chosen = at_least(scores, smallest_kept)
     positions = true_positions(chosen)
     if len(positions) > rows * k:  # every row has k at least, so some have several scores equal to the smallest kept
         tied = (chosen.sum(1) > k).nonzero().squeeze(1)
@@ -48,6 +48,13 @@ def _kth_largest(scores: Tensor, k: int) -> Tensor:
     if scores.device.type == "cpu":  # NumPy's selection takes 0.6 ns per score, torch.kthvalue 8
         return torch.from_numpy(np.partition(scores.numpy(), place, axis=1)[:, place : place + 1].copy())
     return scores.kthvalue(place + 1, dim=1, keepdim=True).values
+
+
+def at_least(values: Tensor, bounds: Tensor) -> Tensor:
+    """The mask ``values >= bounds``."""
+    if values.device.type == "cpu":  # three times as fast as torch's comparison
+        return torch.from_numpy(values.numpy() >= bounds.numpy())
+    return values >= bounds
 
 
 def true_positions(mask: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Q(v) = (||v||_1 / q) sign(v), with sign(0) = +1, so ||v - Q(v)||^2 = ||v||^2 - ||v||_1^2 / q and delta is
 ||v||_1^2 / (q ||v||^2), which is 1 / q at least.
-Sends: the mean absolute value as float32, then one bit per column that is 1 for negative entries.
+Sends: the mean absolute value as float32, then one bit per column, 0 for negative entries.
 Source: Karimireddy, Rebjock, Stich and Jaggi, ICML 2019 (arXiv 1901.09847), section 4.
 Departures: none.
 """
@@ -17,6 +17,7 @@ from torch import Tensor
 from simulator.compressors.base import Coded, Compressor
 from simulator.compressors.bits import pack, packed_bytes, section, unpack_signs
 from simulator.compressors.norms import row_norms
+from simulator.compressors.selection import at_least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,8 @@ class Sign(Compressor):
     def encode(self, rows: Tensor, keys: npt.NDArray[np.uint64]) -> Coded:
         rows = rows.detach()
         size = (row_norms(rows, 1) / rows.shape[1]).float()
-        negative = pack((rows < 0).view(torch.uint8), 1)
-        packed = torch.cat([size[:, None].view(torch.uint8), negative], dim=1)
+        positive = pack(at_least(rows, rows.new_zeros(1)).view(torch.uint8), 1)
+        packed = torch.cat([size[:, None].view(torch.uint8), positive], dim=1)
         return Coded(packed=packed, values=self.decode(packed, rows.shape[1], rows.dtype))
 
     def decode(self, packed: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:
