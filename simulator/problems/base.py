@@ -55,11 +55,15 @@ class Problem(ABC):
     ``step`` selects the minibatch of stochastic problems; ``None`` means the full batch.
 
     Attributes:
-        uses_data: whether dataset, partition and model of the configuration are used.
+        uses_data: whether dataset and partition of the configuration are used.
+        uses_model: whether a problem that uses data uses the model of the configuration, too.
+        reports_iterates: whether the parameters and hyperparameters are few and worth reporting by node.
         num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
     """
 
     uses_data: ClassVar[bool]
+    uses_model: ClassVar[bool] = True
+    reports_iterates: ClassVar[bool] = False
     num_params: int
     num_hparams: int = 0
 

@@ -1,0 +1,159 @@
+"""A quadratic bilevel problem without random numbers: every gradient and every solution is known in closed form.
+
+Update equations, for node i = 0, 1, ..., with x shared by all nodes and m = i + 1:
+    g_i(x, y) = 1/2 y' A_i y - y' (B_i x + c_i)
+    f_i(x, y) = 1/2 (y - t_i)' D_i (y - t_i) + outer_regularization / 2 ||x - r_i||^2
+    A_i = I + M_i M_i'/q, M_i = S(0.4) + S(0.7 m);       D_i = I/2 + N_i N_i'/q, N_i = S(2.2) + S(1.9 m + 0.5)
+    B_i = (R(0.3) + R(0.8 m)) / sqrt(p);                 c_i = v(0.2) + v(m)
+    t_i = v(2.0) + v(0.6 m + 0.1);                       r_i = v(0.9) + v(1.4 m)
+    S(s)_ab = sin(1.3 a + 2.1 b + 0.37 a b + s), a and b < q;   R(s)_ak = cos(0.9 a + 1.7 k + 0.23 a k + s), k < p
+    v(s)_j = sin(1.1 j + 0.05 j^2 + s)
+Without ``heterogeneous_curvature`` A_i and B_i lose their second terms. With bars for means, T = mean D_i t_i:
+    y*(x) = A^-1 (B x + c);   grad Phi(x) = outer_regularization (x - r) + B' A^-1 (D y*(x) - T)
+    y_l(x) = (D + l A)^-1 (T + l (B x + c));   grad Psi_l(x) = outer_regularization (x - r) - l B' (y_l - y*)
+Needs: nothing; no dataset.
+Sends: nothing; problems compute.
+Source: an instance of our own, with sines for random numbers so that anybody can build it in any language.
+Departures: none.
+
+Shapes: N local nodes, M all nodes, D = q parameters, H = p hyperparameters, R rows at which something is asked.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simulator.problems.base import Setting
+from simulator.problems.reference_bilevel import ReferenceBilevel, require_penalty
+
+
+class BilevelQuadratic(ReferenceBilevel):
+    """A strongly convex inner and outer quadratic at every node; x is shared.
+
+    Args:
+        dim: q, at least 1.
+        num_hyperparameters: p, at least 1.
+        heterogeneous_curvature: whether A_i and B_i differ between nodes.
+        outer_regularization: curvature of f_i in x, positive.
+        penalty: l of the Psi that is reported.
+    """
+
+    def __init__(
+        self,
+        *,
+        dim: int,
+        num_hyperparameters: int,
+        heterogeneous_curvature: bool,
+        outer_regularization: float,
+        penalty: float,
+    ) -> None:
+        if dim < 1 or num_hyperparameters < 1:
+            raise ValueError(
+                f"problem.dim={dim} and problem.num_hyperparameters={num_hyperparameters}: expected at least 1 of each"
+            )
+        if not outer_regularization > 0:
+            raise ValueError(f"problem.outer_regularization={outer_regularization}: expected a positive number")
+        require_penalty(penalty)
+        self.num_params = dim
+        self.num_hparams = num_hyperparameters
+        self.heterogeneous_curvature = heterogeneous_curvature
+        self.outer_regularization = outer_regularization
+        self.penalty = penalty
+
+    def setup(self, setting: Setting) -> None:
+        every = self._coefficients(setting.num_nodes)
+        mine = slice(setting.nodes.start, setting.nodes.stop)
+        self.curvature, self.coupling, self.linear, self.outer_curvature, self.target, self.center = (
+            part[mine].to(setting.device, setting.dtype) for part in every
+        )
+        A, B, self._c, D, _, self._r = (part.mean(dim=0) for part in every)
+        self._A, self._B, self._D = A, B, D
+        self._target = torch.einsum("iab,ib->ia", every[3], every[4])
+        self._t_square = torch.einsum("ia,ia->", self._target, every[4]) / setting.num_nodes
+        self._r_square = every[5].square().sum(1).mean()
+        self._T = self._target.mean(dim=0)
+
+    def _coefficients(self, num_nodes: int) -> tuple[Tensor, ...]:
+        """A [M, q, q], B [M, q, p], c [M, q], D [M, q, q], t [M, q] and r [M, p] of all nodes, float64."""
+        q, p = self.num_params, self.num_hparams
+        a, k = np.arange(q)[:, None], np.arange(p)
+        m = np.arange(1, num_nodes + 1)[:, None, None]
+        differ = 1.0 if self.heterogeneous_curvature else 0.0
+
+        def square(shift: float | np.ndarray) -> np.ndarray:
+            return np.sin(1.3 * a + 2.1 * a.T + 0.37 * a * a.T + shift)
+
+        def rectangle(shift: float | np.ndarray) -> np.ndarray:
+            return np.cos(0.9 * a + 1.7 * k + 0.23 * a * k + shift)
+
+        def vector(size: int, shift: float | np.ndarray) -> np.ndarray:
+            j = np.arange(size)
+            return np.sin(1.1 * j + 0.05 * j**2 + shift)
+
+        M = square(0.4) + differ * square(0.7 * m)
+        N = square(2.2) + square(1.9 * m + 0.5)
+        n = m[:, :, 0]
+        arrays = (
+            np.eye(q) + M @ M.swapaxes(1, 2) / q,
+            (rectangle(0.3) + differ * rectangle(0.8 * m)) / np.sqrt(p),
+            vector(q, 0.2) + vector(q, n),
+            0.5 * np.eye(q) + N @ N.swapaxes(1, 2) / q,
+            vector(q, 2.0) + vector(q, 0.6 * n + 0.1),
+            vector(p, 0.9) + vector(p, 1.4 * n),
+        )
+        return tuple(torch.from_numpy(array) for array in arrays)
+
+    def init_params(self) -> Tensor:
+        return torch.zeros_like(self.linear)
+
+    def init_hparams(self) -> Tensor:
+        return torch.zeros_like(self.center)
+
+    def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
+        gradient = _times(self.curvature, params) - _times(self.coupling, hparams) - self.linear
+        out.add_(gradient, alpha=alpha)
+
+    def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
+        return self.grad(params, hparams, step), -_times(self.coupling.mT, params)
+
+    def outer_grads(self, params: Tensor, hparams: Tensor, step: int | None = None) -> tuple[Tensor, Tensor]:
+        along_hparams = self.outer_regularization * (hparams - self.center)
+        return _times(self.outer_curvature, params - self.target), along_hparams
+
+    def second_order(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
+        return _times(self.curvature, vector), -_times(self.coupling.mT, vector)
+
+    def inner_optimum(self, x: Tensor) -> Tensor:
+        return torch.linalg.solve(self._A, (x @ self._B.T + self._c).T).T
+
+    def _penalty_optimum(self, x: Tensor) -> Tensor:
+        """y_l(x), [R, D]."""
+        pull = self._T + self.penalty * (x @ self._B.T + self._c)
+        return torch.linalg.solve(self._D + self.penalty * self._A, pull.T).T
+
+    def outer_value(self, x: Tensor) -> Tensor:
+        y = self.inner_optimum(x)
+        fit = (y * (0.5 * y @ self._D - self._T)).sum(1) + 0.5 * self._t_square
+        spread = x.square().sum(1) - 2 * x @ self._r + self._r_square
+        return fit + 0.5 * self.outer_regularization * spread
+
+    def outer_gradient(self, x: Tensor) -> Tensor:
+        residual = self.inner_optimum(x) @ self._D - self._T
+        return self.outer_regularization * (x - self._r) + torch.linalg.solve(self._A, residual.T).T @ self._B
+
+    def penalty_gradient(self, x: Tensor) -> Tensor:
+        pulled = (self._penalty_optimum(x) - self.inner_optimum(x)) @ self._B
+        return self.outer_regularization * (x - self._r) - self.penalty * pulled
+
+    def solve(self) -> tuple[Tensor, Tensor]:
+        # Both gradients are affine in x: what they are at 0 and at the unit vectors says everything.
+        points = torch.cat([torch.zeros(1, self.num_hparams), torch.eye(self.num_hparams)]).double()
+        roots = []
+        for gradient in (self.outer_gradient(points), self.penalty_gradient(points)):
+            roots.append(torch.linalg.solve((gradient[1:] - gradient[0]).T, -gradient[0]))
+        return roots[0], roots[1]
+
+
+def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
+    """Products [N, A] of every node's matrix [N, A, B] and vector [N, B]."""
+    return (matrices.to(vectors.dtype) @ vectors.unsqueeze(2)).squeeze(2)
