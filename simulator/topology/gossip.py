@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from simulator.graphs.base import Graph
+from simulator.graphs.base import Edges, Graph
 from simulator.randomness import generator
 from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.rounds import as_matrix
@@ -90,20 +90,16 @@ def rounds_to_consensus(graph: Graph, num_rounds: int) -> int | None:
 def delay(graph: Graph, num_rounds: int) -> int | None:
     """Rounds from round 0 until every node has heard of every other, over others too; None if more are needed.
 
-    Dense, one byte per pair of nodes.
+    Dense.
     """
-    heard = np.eye(graph.num_nodes, dtype=bool)
     if graph.num_nodes == 1:
         return 0
+    heard = np.eye(graph.num_nodes, dtype=np.float32)
     for step in range(num_rounds):
         edges = graph.edges(step)
-        used = (edges.weight != 0) & (edges.source != edges.target)
-        following = heard.copy()
-        # Entries are sorted by target: each target takes in what its sources have heard.
-        targets, starts = np.unique(edges.target[used], return_index=True)
-        if len(targets):
-            following[targets] |= np.logical_or.reduceat(heard[edges.source[used]], starts, axis=0)
-        heard = following
+        used = Edges(edges.source, edges.target, (edges.weight != 0).astype(np.float64))
+        arrived = as_matrix(used, graph.num_nodes).astype(np.float32) @ heard
+        heard = np.asarray((heard + arrived) > 0, dtype=np.float32)
         if heard.all():
             return step + 1
     return None

@@ -98,16 +98,17 @@ class SymmetricWalk(Walk):
 
     Attributes:
         eigenvalues: ascending, shape [M].
+        squared_vectors: squared entry of every node (row) in every eigenvector, shape [M, M].
     """
 
     def __init__(self, matrix: FloatArray) -> None:
         self.num_nodes = len(matrix)
         self.eigenvalues, vectors = np.linalg.eigh(matrix)
-        self._squares = vectors**2
+        self.squared_vectors = vectors**2
 
     def variances(self, gamma: float) -> FloatArray:
         squares = self.eigenvalues**2
-        found: FloatArray = self._squares @ (squares / (1.0 - gamma * squares))
+        found: FloatArray = self.squared_vectors @ (squares / (1.0 - gamma * squares))
         return found
 
     def distance(self) -> float:

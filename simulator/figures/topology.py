@@ -1,0 +1,129 @@
+"""Pictures of a schedule's analysis: neighbours against decay, rates and times against learning rate, the bound."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.figures.style import BLUE, GREEN, INK, ORANGE, add_legend, dress, new_figure, save
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+FloatArray = npt.NDArray[np.float64]
+Curves = Mapping[str, tuple[FloatArray, FloatArray]]
+
+_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
+_REFERENCE_DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)))
+_REFERENCE_GREY = "#777777"
+_DECAYS = (0.0, 0.9, 0.99, 0.999, 0.9999)
+_FORMS = {"theorem": "theorem", "lazy": "theorem, (I + W) / 2", "older": "older form"}
+
+
+def effective_neighbors_against_decay(found: Curves, references: Curves, path: Path) -> Path | None:
+    """n_W(gamma) against gamma, evenly spaced in -log10(1 - gamma).
+
+    Args:
+        found: name to (gamma, n_W) of the schedules that the picture is about.
+        references: the same of well-known schedules, dashed.
+        path: file to write.
+    """
+    if not found:
+        return None
+    figure = new_figure(7.4, 4.4)
+    axes = figure.subplots()
+
+    def place(gammas: FloatArray) -> FloatArray:
+        return np.asarray(-np.log10(1.0 - gammas))
+
+    _draw(axes, {name: (place(x), y) for name, (x, y) in found.items()},
+          {name: (place(x), y) for name, (x, y) in references.items()})  # fmt: skip
+    axes.set_xticks([float(-np.log10(1.0 - gamma)) for gamma in _DECAYS], [f"{gamma:g}" for gamma in _DECAYS])
+    axes.set_yscale("log", base=2)
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    dress(axes, "Effective number of neighbours", "decay of the walk, gamma", "n_W(gamma)")
+    _legend_beside(axes)
+    return save(figure, path)
+
+
+def rate_against_learning_rate(found: Curves, references: Curves, path: Path) -> Path | None:
+    """Convergence rates on random quadratics; learning rates that diverge are left out."""
+    figure = new_figure(7.4, 4.4)
+    axes = figure.subplots()
+    if not _draw(axes, _positive(found), _positive(references)):
+        return None
+    axes.set_xscale("log")
+    dress(axes, "Random quadratics: rate", "learning rate", "share of E||x||² lost per step")
+    _legend_beside(axes)
+    return save(figure, path)
+
+
+def time_to_target(found: Curves, references: Curves, target: float, path: Path) -> Path | None:
+    """Steps until E||x||^2 is ``target`` times what it was, from the same rates."""
+
+    def times(curves: Curves) -> dict[str, tuple[FloatArray, FloatArray]]:
+        shrinking = {name: (x[y < 1.0], y[y < 1.0]) for name, (x, y) in _positive(curves).items()}
+        return {name: (x, np.log(target) / np.log1p(-y)) for name, (x, y) in shrinking.items()}
+
+    figure = new_figure(7.4, 4.4)
+    axes = figure.subplots()
+    if not _draw(axes, times(found), times(references)):
+        return None
+    fastest = min(float(line.get_ydata().min()) for line in axes.get_lines())
+    slowest = max(float(line.get_ydata().min()) for line in axes.get_lines())
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(max(fastest / 1.5, 0.8), slowest * 10.0)
+    dress(axes, f"Random quadratics: steps to {target:g}", "learning rate", "steps")
+    _legend_beside(axes)
+    return save(figure, path)
+
+
+def learning_rate_bounds(forms: Mapping[str, tuple[FloatArray, FloatArray, FloatArray]], path: Path) -> Path | None:
+    """The learning rate that is allowed against n_W(gamma): the smaller of what noise and what consensus allow.
+
+    Args:
+        forms: form of the bound to (n_W, consensus term, noise term), each [G].
+        path: file to write.
+    """
+    if not forms:
+        return None
+    figure = new_figure(7.4, 4.4)
+    axes = figure.subplots()
+    largest = 0.0
+    for colour, (form, (neighbors, consensus, noise)) in zip(_COLOURS, forms.items(), strict=False):
+        allowed = np.minimum(consensus, noise)
+        axes.plot(neighbors, noise, color=colour, linestyle=":", linewidth=1.0)
+        axes.plot(neighbors, consensus, color=colour, linestyle="--", linewidth=1.0)
+        axes.plot(neighbors, allowed, color=colour, linewidth=2.2, label=_FORMS.get(form, form))
+        largest = max(largest, float(np.nanmax(allowed)))
+    axes.plot([], [], color=_REFERENCE_GREY, linestyle=":", linewidth=1.0, label="allowed by noise")
+    axes.plot([], [], color=_REFERENCE_GREY, linestyle="--", linewidth=1.0, label="allowed by consensus")
+    axes.set_ylim(0.0, 1.3 * largest)
+    dress(axes, "Largest learning rate by the theorem", "n_W(gamma), as gamma grows", "learning rate")
+    _legend_beside(axes)
+    return save(figure, path)
+
+
+def _positive(curves: Curves) -> dict[str, tuple[FloatArray, FloatArray]]:
+    kept = {name: (x[y > 0.0], y[y > 0.0]) for name, (x, y) in curves.items()}
+    return {name: (x, y) for name, (x, y) in kept.items() if len(x)}
+
+
+def _draw(axes: "Axes", found: Curves, references: Curves) -> bool:
+    """Draws references thin and dashed below the rest; returns whether there was anything but references."""
+    for dash, (name, (x, y)) in zip(_REFERENCE_DASHES, references.items(), strict=False):
+        axes.plot(x, y, color=_REFERENCE_GREY, linestyle=dash, linewidth=1.3, label=name)
+    for colour, (name, (x, y)) in zip(_COLOURS, found.items(), strict=False):
+        axes.plot(x, y, color=colour, linewidth=2.2, label=name)
+    return bool(found)
+
+
+def _legend_beside(axes: "Axes") -> None:
+    add_legend(axes)
+    legend = axes.get_legend()
+    assert legend is not None
+    legend.set_loc("upper left")
+    legend.set_bbox_to_anchor((1.01, 1.0))
