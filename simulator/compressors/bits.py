@@ -6,6 +6,8 @@ the stream is bit i % 8 of byte i // 8. Zeros fill up the last byte. Wider eleme
 Shapes: N rows, K numbers, C bytes.
 """
 
+from functools import cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -27,14 +29,13 @@ def pack(numbers: Tensor, width: int) -> Tensor:
     padded = F.pad(numbers, (0, -count % 8)) if count % 8 else numbers.contiguous()
     words = padded.view(torch.int64)  # eight numbers, one in the low bits of each byte
     if width == 1:
-        collected: Tensor = (words * _COLLECT) >> 56
-        return collected.to(torch.uint8)
+        return ((words * _COLLECT) >> 56).to(torch.uint8)
     words = words.clone()
     for lane in (8, 16, 32):  # lanes of so many bits hold ``used`` bits each; the upper of two moves next to the lower
         used = lane // 8 * width
         upper = words & _every_second_lane(lane, used)
         words.bitwise_xor_(upper).bitwise_or_(upper.bitwise_right_shift_(lane - used))
-    packed = words.view(torch.uint8).unflatten(1, (-1, 8))[:, :, :width].flatten(1)
+    packed: Tensor = words.view(torch.uint8).unflatten(1, (-1, 8))[:, :, :width].flatten(1)
     return packed[:, : packed_bytes(count, width)]
 
 
@@ -66,6 +67,7 @@ def section(packed: Tensor, start: int, num_bytes: int, dtype: torch.dtype) -> T
     return packed[:, start : start + num_bytes].clone(memory_format=torch.contiguous_format).view(dtype)
 
 
+@cache
 def _every_second_lane(lane: int, used: int) -> int:
     """The number whose ones are the lowest ``used`` bits of the upper of every two lanes, as a signed 64-bit word.
 
@@ -74,6 +76,7 @@ def _every_second_lane(lane: int, used: int) -> int:
     return sum((2**used - 1) << shift for shift in range(lane, 64, 2 * lane))
 
 
+@cache
 def _bits_of_bytes(device: torch.device) -> Tensor:
     """The bits of all bytes, [256, 8] of 0 and 1."""
     bits = (torch.arange(256, device=device)[:, None] >> torch.arange(8, device=device)) & 1

@@ -17,11 +17,15 @@ def row_norms(rows: Tensor, order: int) -> Tensor:
 
     A row's norm does not depend on the rows beside it nor on the number of threads.
     """
+    norms: Tensor
+    if rows.shape[1] <= _PIECE:
+        norms = torch.linalg.vector_norm(rows, order, dim=1, dtype=torch.float64)
+        return norms
     num_pieces = rows.shape[1] // _PIECE
     whole = num_pieces * _PIECE
     parts = (rows[:, :whole].unflatten(1, (num_pieces, _PIECE)), rows[:, None, whole:])
     pieces = torch.cat([_piece_norms(part, order) for part in parts], dim=1)
-    norms: Tensor = torch.linalg.vector_norm(pieces, order, dim=1, dtype=torch.float64)
+    norms = torch.linalg.vector_norm(pieces, order, dim=1, dtype=torch.float64)
     unsafe = ~((norms > _SAFE_NORM[0]) & (norms < _SAFE_NORM[1]))
     if rows.dtype == torch.float32 and unsafe.any():
         norms[unsafe] = row_norms(rows[unsafe].double(), order)
