@@ -1,8 +1,8 @@
 """A random graph with a few nodes of very many neighbours.
 
-Definition: nodes m, m + 1, ..., M - 1 come one after another, and each is joined to m different nodes that are there
-already, drawn with probabilities proportional to their degrees; node m joins all of 0, ..., m - 1. So there are
-m (M - m) edges, and the graph is connected. Kept, or drawn anew in every round (redraw=true). Metropolis weights.
+Definition: first node 0 is joined to nodes 1, ..., m. Then nodes m + 1, ..., M - 1 come one after another, and each
+is joined to m different nodes that are there already, drawn with probabilities proportional to their degrees. So there
+are m (M - m) edges, and the graph is connected. Kept, or drawn anew in every round (redraw=true). Metropolis weights.
 Doubly stochastic, undirected, static or random.
 Sends: 2m (1 - m/M) messages per node and round on average; of the order m sqrt(M) from the busiest.
 Source: Barabasi and Albert, "Emergence of scaling in random networks", Science 1999, by networkx.
@@ -53,5 +53,5 @@ class BarabasiAlbert(RandomGraph):
 
         num_edges = min(self.num_edges, self.num_nodes - 1)
         graph = networkx.barabasi_albert_graph(self.num_nodes, num_edges, seed=int(rng.integers(2**32)))
-        pairs = np.array(graph.edges(), dtype=np.int64)
-        return undirected_support(pairs[:, 0], pairs[:, 1], self.num_nodes)
+        first, second = np.array(graph.edges(), dtype=np.int64).T
+        return undirected_support(first, second, self.num_nodes)

@@ -60,7 +60,7 @@ class File(PeriodicGraph):
         self.format = format
         self._directed = directed
         self.weights = weights
-        self._rule, self._rule_stochasticity = rule_of(weights, gamma, directed=directed)
+        self._rule, self._rule_stochasticity = rule_of(weights, num_nodes, gamma, directed=directed)
 
     @property
     def directed(self) -> bool:

@@ -63,7 +63,7 @@ class NetworkX(PeriodicGraph):
 
     @cached_property
     def _rule(self) -> tuple[WeightRule, Stochasticity]:
-        return rule_of(self.weights, self.gamma, directed=self.directed)
+        return rule_of(self.weights, self.num_nodes, self.gamma, directed=self.directed)
 
     @cached_property
     def _graph(self) -> Any:

@@ -59,6 +59,14 @@ class RandomRegular(RandomGraph):
         # Imported here: it takes a third of a second.
         import networkx
 
-        graph = networkx.random_regular_graph(self.degree, self.num_nodes, seed=int(rng.integers(2**32)))
-        pairs = np.array(graph.edges(), dtype=np.int64)
-        return undirected_support(pairs[:, 0], pairs[:, 1], self.num_nodes)
+        # Beyond half of all pairs it is quicker to draw the pairs that are not joined.
+        missing = self.num_nodes - 1 - self.degree
+        drawn = min(self.degree, missing)
+        graph = networkx.random_regular_graph(drawn, self.num_nodes, seed=int(rng.integers(2**32)))
+        first, second = np.array(graph.edges(), dtype=np.int64).T
+        if drawn == self.degree:
+            return undirected_support(first, second, self.num_nodes)
+        joined = np.ones((self.num_nodes, self.num_nodes), dtype=bool)
+        joined[first, second] = joined[second, first] = False
+        target, source = np.nonzero(joined)
+        return source, target

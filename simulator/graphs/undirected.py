@@ -26,7 +26,7 @@ class UndirectedGraph(Graph):
         super().__init__(num_nodes=num_nodes, seed=seed)
         self.weights = weights
         self.gamma = gamma
-        self.rule = symmetric_rule(weights, gamma)
+        self.rule = symmetric_rule(weights, num_nodes, gamma)
 
     @abstractmethod
     def support(self) -> Support:

@@ -62,5 +62,5 @@ class WattsStrogatz(RandomGraph):
 
         seed = int(rng.integers(2**32))
         graph = networkx.watts_strogatz_graph(self.num_nodes, self.degree, self.probability, seed=seed)
-        pairs = np.array(graph.edges(), dtype=np.int64)
-        return undirected_support(pairs[:, 0], pairs[:, 1], self.num_nodes)
+        first, second = np.array(graph.edges(), dtype=np.int64).T
+        return undirected_support(first, second, self.num_nodes)

@@ -36,20 +36,28 @@ _DIRECTED: Mapping[str, tuple[WeightRule, Stochasticity]] = MappingProxyType(
     {"out_degree": (out_degree, "column"), "in_degree": (in_degree, "row"), "sinkhorn": (sinkhorn, "double")}
 )
 _NW_OPTIMAL = "nw_optimal"
+_DENSE = ("best_constant", "fastest_mixing", "fmmc", _NW_OPTIMAL)
+_LARGEST_DENSE = 2000
 
 
-def symmetric_rule(name: str, gamma: float) -> WeightRule:
+def symmetric_rule(name: str, num_nodes: int, gamma: float) -> WeightRule:
     """The rule of an undirected graph; W is symmetric and doubly stochastic.
 
     Args:
         name: metropolis, lazy_metropolis (or lazy), max_degree, best_constant, fastest_mixing (or fmmc), nw_optimal.
+        num_nodes: number of nodes M; the last three rules compute with M x M matrices.
         gamma: of nw_optimal, in (0, 1).
 
     Raises:
-        ValueError: when there is no such rule, or ``gamma`` is out of range.
+        ValueError: when there is no such rule, when the graph is too large for it, or ``gamma`` is out of range.
     """
     if not 0 < gamma < 1:
         raise ValueError(f"graph.gamma={gamma}: a decay lies strictly between 0 and 1")
+    if name in _DENSE and num_nodes > _LARGEST_DENSE:
+        raise ValueError(
+            f"graph.weights={name}: computes with dense matrices and takes at most {_LARGEST_DENSE} nodes, "
+            f"not {num_nodes}; use graph.weights=metropolis"
+        )
     if name == _NW_OPTIMAL:
         return partial(nw_optimal, gamma=gamma)
     if name not in _SYMMETRIC:
@@ -57,20 +65,20 @@ def symmetric_rule(name: str, gamma: float) -> WeightRule:
     return _SYMMETRIC[name]
 
 
-def rule_of(name: str, gamma: float, *, directed: bool) -> tuple[WeightRule, Stochasticity]:
+def rule_of(name: str, num_nodes: int, gamma: float, *, directed: bool) -> tuple[WeightRule, Stochasticity]:
     """The rule of a graph that is directed or not, and what then sums to 1.
 
     Args:
         name: "auto", a name of :func:`symmetric_rule` where ``directed`` is false, or out_degree, in_degree or
             sinkhorn where it is true.
-        gamma: as in :func:`symmetric_rule`.
+        num_nodes, gamma: as in :func:`symmetric_rule`.
         directed: whether the graph is directed.
 
     Raises:
-        ValueError: when there is no such rule for such a graph, or ``gamma`` is out of range.
+        ValueError: when there is no such rule for such a graph, and as in :func:`symmetric_rule`.
     """
     if not directed:
-        return symmetric_rule("metropolis" if name == AUTO else name, gamma), "double"
+        return symmetric_rule("metropolis" if name == AUTO else name, num_nodes, gamma), "double"
     if name == AUTO:
         return _DIRECTED["out_degree"]
     if name not in _DIRECTED:
