@@ -14,6 +14,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from simulator.rows import ModelFunction
 
@@ -27,6 +28,7 @@ class Batch:
         weights: what each sample's loss counts in the node's loss, [N, B]; 1/size for a mean.
         index: position of each sample in its node's split, [N, B].
         sizes: samples of every node that are not padding, for executors that go node by node.
+        masks: of the model's dropout layers, [N, B, F]; None without dropout.
     """
 
     inputs: Tensor
@@ -34,6 +36,7 @@ class Batch:
     weights: Tensor
     index: Tensor
     sizes: Sequence[int]
+    masks: Tensor | None = None
 
     def part(self, start: int, stop: int) -> "Batch":
         """The batch of nodes ``start``..``stop``-1."""
@@ -43,6 +46,7 @@ class Batch:
             self.weights[start:stop],
             self.index[start:stop],
             self.sizes[start:stop],
+            None if self.masks is None else self.masks[start:stop],
         )
 
     def node(self, position: int) -> "Batch":
@@ -54,6 +58,7 @@ class Batch:
             self.weights[position, :size],
             self.index[position, :size],
             [size],
+            None if self.masks is None else self.masks[position, :size],
         )
 
 
@@ -91,6 +96,13 @@ class Executor(ABC):
     @abstractmethod
     def add_gradient_(self, out: Tensor, params: Tensor, hparams: Tensor, batch: Batch, alpha: float) -> None:
         """Adds ``alpha`` times the gradient at ``params`` [N, D] to ``out`` [N, D], which may be the same tensor."""
+
+    @abstractmethod
+    def outputs(self, params: Tensor, batch: Batch) -> Tensor:
+        """What every node's model with row ``params`` [N, D] makes of its samples, [N, B, ...], without gradients.
+
+        What stands where a batch is padded means nothing.
+        """
 
     def losses(self, params: Tensor, hparams: Tensor, batch: Batch) -> Tensor:
         """The loss of every node, [N]."""
@@ -165,7 +177,7 @@ class LoopExecutor(Executor):
 
     def _losses(self, views: list[Tensor], hparams: Tensor, batch: Batch) -> Tensor:
         inputs = self.function.arrange(batch.inputs)
-        outputs = [self.function([v[k] for v in views], inputs) for k in range(self.head.num_learners)]
+        outputs = [self.function([v[k] for v in views], inputs, batch.masks) for k in range(self.head.num_learners)]
         return self.head.loss(outputs[0] if len(outputs) == 1 else torch.stack(outputs), hparams, batch)
 
     def add_gradient_(self, out: Tensor, params: Tensor, hparams: Tensor, batch: Batch, alpha: float) -> None:
@@ -176,6 +188,14 @@ class LoopExecutor(Executor):
             gradients = torch.autograd.grad(self._losses(leaves, hparams[i], batch.node(i)), leaves)
             _add(self._views(out, i, i + 1), gradients, alpha)
 
+    @torch.no_grad()
+    def outputs(self, params: Tensor, batch: Batch) -> Tensor:
+        found = []
+        for i in range(len(params)):
+            own, views = batch.node(i), [view[0] for view in self._views(params, i, i + 1)]
+            found.append(self.function(views, self.function.arrange(own.inputs), own.masks))
+        return pad_sequence(found, batch_first=True)
+
 
 class VmapExecutor(Executor):
     """``torch.vmap`` over ``chunk`` nodes at a time; ``chunk=None`` means all of them."""
@@ -183,7 +203,7 @@ class VmapExecutor(Executor):
     def __init__(self, function: ModelFunction, head: Head, chunk: int | None = None) -> None:
         super().__init__(function, head)
         self.chunk = chunk
-        self._batched = torch.vmap(lambda tensors, inputs: function(tensors, inputs))
+        self._batched = torch.vmap(lambda *arguments: function(*arguments))
 
     def _pieces(self, params: Tensor, hparams: Tensor, batch: Batch) -> list[tuple[list[Tensor], Tensor, Batch]]:
         size = self.chunk or len(params)
@@ -191,10 +211,11 @@ class VmapExecutor(Executor):
         return [(self._views(params, a, b), hparams[a:b], batch.part(a, b)) for a, b in bounds]
 
     def _losses(self, views: list[Tensor], hparams: Tensor, batch: Batch) -> Tensor:
-        learners, inputs = self.head.num_learners, batch.inputs
+        learners = self.head.num_learners
+        inputs = [batch.inputs] if batch.masks is None else [batch.inputs, batch.masks]
         if learners > 1:
-            inputs = inputs.repeat_interleave(learners, dim=0)
-        logits = self._batched(views, inputs)
+            inputs = [x.repeat_interleave(learners, dim=0) for x in inputs]
+        logits = self._batched(views, *inputs)
         if learners > 1:
             logits = logits.unflatten(0, (-1, learners))
         return self.head.loss(logits, hparams, batch)
@@ -206,6 +227,14 @@ class VmapExecutor(Executor):
             gradients = torch.autograd.grad(self._losses(leaves, hparams_part, batch_part).sum(), leaves)
             _add(self._views(out, start, start + len(hparams_part)), gradients, alpha)
             start += len(hparams_part)
+
+    @torch.no_grad()
+    def outputs(self, params: Tensor, batch: Batch) -> Tensor:
+        found = []
+        for views, _, part in self._pieces(params, params, batch):
+            inputs = [part.inputs] if part.masks is None else [part.inputs, part.masks]
+            found.append(self._batched(views, *inputs))
+        return torch.cat(found)
 
 
 class BatchedExecutor(VmapExecutor):

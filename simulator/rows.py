@@ -27,12 +27,7 @@ class RowLayout:
         if any(True for _ in module.buffers()):
             raise ValueError(
                 f"model {type(module).__name__} has buffers (running statistics?), which a row of parameters cannot "
-                "carry; use a model without batch normalisation"
-            )
-        if any(isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in module.modules()):
-            raise ValueError(
-                f"model {type(module).__name__} has dropout, whose masks would come from a global generator and change "
-                "with the placement; use a model without dropout"
+                "carry; use a model without batch normalisation, or with the statistics of the batch alone"
             )
         parameters = dict(module.named_parameters())
         self.names = tuple(parameters)
@@ -56,35 +51,73 @@ class RowLayout:
         return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
 
 
-Layer = nn.Flatten | nn.Linear | nn.ReLU | nn.Conv2d | nn.MaxPool2d
+Layer = nn.Flatten | nn.Linear | nn.ReLU | nn.Conv2d | nn.MaxPool2d | nn.Dropout
 
 
 def plain_chain(module: nn.Module) -> list[Layer] | None:
-    """The layers of an ``nn.Sequential`` made of Flatten, Linear, ReLU, Conv2d and MaxPool2d; None for other models.
+    """The layers of an ``nn.Sequential`` of Flatten, Linear, ReLU, Conv2d, MaxPool2d, Dropout; None for other models.
 
-    Subclasses with a forward pass of their own and layers with parameters that stand in two places are other models.
+    Dropout that drops nothing is left out. Subclasses with a forward pass of their own and layers with parameters that
+    stand in two places are other models.
     """
     if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
     layers: list[Any] = list(module)
-    known = (nn.Flatten, nn.Linear, nn.ReLU, nn.Conv2d, nn.MaxPool2d)
+    known = (nn.Flatten, nn.Linear, nn.ReLU, nn.Conv2d, nn.MaxPool2d, nn.Dropout)
     if not all(type(layer) in known for layer in layers):
         return None
     if sum(len(list(layer.parameters())) for layer in layers) != len(list(module.parameters())):
         return None
     if any(isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros" for layer in layers):
         return None
-    return layers
+    return [layer for layer in layers if not (isinstance(layer, nn.Dropout) and layer.p == 0)]
 
 
 class ModelFunction:
-    """A module as a pure function of its parameter tensors; a plain chain skips nn.Module's overhead."""
+    """A module as a pure function of its parameter tensors; a plain chain skips nn.Module's overhead.
+
+    Attributes:
+        layers: of a plain chain, None for other models.
+        mixes_samples: whether a sample's logits depend on the others of its batch (batch normalisation).
+
+    Raises:
+        ValueError: for buffers, and for dropout in what is no plain chain: nobody could hand it its masks.
+    """
 
     def __init__(self, module: nn.Module) -> None:
         self.layout = RowLayout(module)
         self.layers = plain_chain(module)
+        self.mixes_samples = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in module.modules())
+        drops = any(isinstance(part, nn.modules.dropout._DropoutNd) and part.p > 0 for part in module.modules())
+        if drops and self.layers is None:
+            raise ValueError(
+                f"model {type(module).__name__} has dropout and is no nn.Sequential of known layers, so that its masks "
+                "would come from a global generator and change with the placement; use a model without dropout"
+            )
         self._module = module
         self._convolves = any(isinstance(layer, nn.Conv2d) for layer in self.layers or [])
+
+    def split_head(self) -> tuple["ModelFunction", "ModelFunction"]:
+        """All layers but the last, and the last one, a linear one; rows of both side by side are rows of the whole.
+
+        Raises:
+            ValueError: when the model does not end with a linear layer, or nothing before it has parameters.
+        """
+        module = self._module
+        if (
+            isinstance(module, nn.Sequential)
+            and type(module).forward is nn.Sequential.forward
+            and type(module[-1]) is nn.Linear
+        ):
+            *layers, last = module
+            features, head = (ModelFunction(nn.Sequential(*part)) for part in (layers, [last]))
+            num_features, num_head = features.layout.num_params, head.layout.num_params
+            if num_features > 0 and num_features + num_head == self.layout.num_params:
+                return features, head
+        raise ValueError(
+            f"model {type(module).__name__}: a linear head on layers with parameters is needed, that is an "
+            "nn.Sequential that ends with nn.Linear; use for example model=mlp"
+        )
 
     def arrange(self, inputs: Tensor) -> Tensor:
         """The same inputs [B, ...] in the memory layout in which one model after the other is fastest.
@@ -95,14 +128,33 @@ class ModelFunction:
             return inputs.to(memory_format=torch.channels_last)
         return inputs
 
-    def __call__(self, tensors: Sequence[Tensor], inputs: Tensor) -> Tensor:
-        """Logits [B, C] of one model with parameter ``tensors`` on ``inputs`` [B, ...]."""
+    @torch.no_grad()
+    def dropout(self, input_shape: Sequence[int]) -> list[tuple[float, int]]:
+        """The rate of every dropout layer and the number of features that it gets of one sample, in order."""
+        found: list[tuple[float, int]] = []
+        if not any(isinstance(layer, nn.Dropout) for layer in self.layers or []):
+            return found
+        x = torch.zeros(1, *input_shape, dtype=next(self._module.parameters()).dtype)
+        for layer in self.layers or []:
+            if isinstance(layer, nn.Dropout):
+                found.append((layer.p, x.numel()))
+            else:
+                x = layer(x)
+        return found
+
+    def __call__(self, tensors: Sequence[Tensor], inputs: Tensor, masks: Tensor | None = None) -> Tensor:
+        """Logits [B, C] of one model with parameter ``tensors`` on ``inputs`` [B, ...].
+
+        Args:
+            masks: what the features that reach the dropout layers are multiplied with, layer after layer, [B, F];
+                None turns dropout off.
+        """
         if self.layers is None:
             named = dict(zip(self.layout.names, tensors, strict=True))
             result = torch.func.functional_call(self._module, named, (inputs,))
             assert isinstance(result, Tensor)
             return result
-        x = inputs
+        x, num_masked = inputs, 0
         remaining = iter(tensors)
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
@@ -116,6 +168,11 @@ class ModelFunction:
                 x = F.max_pool2d(
                     x, layer.kernel_size, layer.stride, layer.padding, layer.dilation, ceil_mode=layer.ceil_mode
                 )
+            elif isinstance(layer, nn.Dropout):
+                if masks is not None:
+                    size = x[0].numel()
+                    x = x * masks[:, num_masked : num_masked + size].reshape(x.shape)
+                    num_masked += size
             else:
                 x = x.flatten(layer.start_dim, layer.end_dim)
         return x

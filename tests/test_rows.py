@@ -117,10 +117,17 @@ def test_a_row_is_a_copy():
     assert not row.requires_grad
 
 
-def test_models_with_dropout_are_refused():
+@pytest.mark.parametrize("layer", [nn.Dropout2d(0.5), nn.Sequential(nn.Dropout(0.5))])
+def test_dropout_outside_of_a_plain_chain_is_refused(layer):
     with pytest.raises(ValueError, match=r"model Sequential has dropout.*without dropout"):
-        RowLayout(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.5)))
-    RowLayout(nn.Sequential(nn.Linear(2, 2), nn.Dropout(0.0)))
+        ModelFunction(nn.Sequential(nn.Linear(2, 2), layer))
+    ModelFunction(nn.Sequential(nn.Linear(2, 2), nn.Sequential(nn.Dropout(0.0))))
+
+
+def test_batch_normalisation_is_known_by_its_layers():
+    normal = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2, track_running_stats=False))
+    assert ModelFunction(normal).mixes_samples
+    assert not ModelFunction(nn.Sequential(nn.Conv2d(1, 2, 3), nn.InstanceNorm2d(2))).mixes_samples
 
 
 def test_models_with_buffers_are_refused():

@@ -153,6 +153,6 @@ def test_diging_refuses(changes):
 
 def test_trackers_need_the_weights_that_keep_their_sums():
     column = RandomDirected(num_nodes=NUM_NODES, rate_low=0.3, rate_high=0.6, seed=5)
-    with pytest.raises(ValueError, match="algorithm=diging needs double-stochastic .* use algorithm=push_diging"):
+    with pytest.raises(ValueError, match=r"algorithm=diging needs double-stochastic .* use algorithm=push_diging"):
         DIGing(lr=0.1, lr_schedule=Constant(), order="combine_and_adapt").check_graph(column)
     PushDIGing(lr=0.1, lr_schedule=Constant()).check_graph(column)

@@ -6,9 +6,12 @@ from torch import nn
 
 from simulator.models.cnn_emnist import CnnEmnist
 from simulator.models.cnn_mnist import CnnMnist
+from simulator.models.cnn_mnist4 import CnnMnist4
 from simulator.models.linear_binary import LinearBinary
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.models.mlp import MLP
+from simulator.models.resnet20 import ResNet20
+from simulator.models.vgg11 import VGG11
 
 MODELS = [
     (LogisticRegression, (1, 8, 8), 10, {}, 64 * 10 + 10),
@@ -17,6 +20,11 @@ MODELS = [
     (MLP, (7,), 3, {"hidden": []}, 24),
     (CnnMnist, (1, 28, 28), 10, {}, 13_750),
     (CnnEmnist, (1, 28, 28), 62, {}, 2_278_334),
+    (CnnMnist4, (1, 28, 28), 10, {}, 93_322),
+    (CnnMnist4, (1, 9, 11), 10, {}, 93_322),
+    (MLP, (1, 28, 28), 10, {"hidden": [5000]}, 3_975_010),
+    (VGG11, (3, 32, 32), 10, {"dropout": 0.5}, 9_750_922),
+    (VGG11, (3, 64, 32), 10, {"dropout": 0.0}, 9_750_922 + 512 * 512),
     (CnnMnist, (3, 32, 16), 10, {}, (3 * 25 + 1) * 20 + (20 * 25 + 1) * 20 + (20 * 5 * 1 + 1) * 10),
 ]
 
@@ -37,6 +45,53 @@ def test_cnn_mnist_equals_the_network_written_out():
     x = nn.functional.max_pool2d(nn.functional.conv2d(images, conv1, bias1).clamp(min=0), 2)
     x = nn.functional.max_pool2d(nn.functional.conv2d(x, conv2, bias2).clamp(min=0), 2)
     torch.testing.assert_close(net(images).detach(), x.reshape(3, 320) @ weight.T + bias)
+
+
+def test_cnn_mnist4_equals_the_network_written_out():
+    net = CnnMnist4(input_shape=(1, 12, 10), num_classes=10)
+    x = images = torch.rand(3, 1, 12, 10, generator=torch.Generator().manual_seed(0))
+    *convolutions, weight, bias = (param.detach() for param in net.parameters())
+    for kernel, offset in zip(convolutions[::2], convolutions[1::2], strict=True):
+        x = nn.functional.conv2d(x, kernel, offset).clamp(min=0)
+    torch.testing.assert_close(net(images).detach(), x.amax(dim=(2, 3)) @ weight.T + bias)
+
+
+def test_resnet20_has_the_known_size_and_is_deterministic_in_what_it_starts_from():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = ResNet20(input_shape=(3, 32, 32), num_classes=10)
+    assert sum(param.numel() for param in net.parameters()) == 272_474
+    assert not list(net.buffers())
+    assert net(torch.rand(2, 3, 32, 32)).shape == (2, 10)
+    deviations = {
+        tuple(p.shape): p.std() / (2 / (p[0, 0].numel() * len(p))) ** 0.5 for p in net.parameters() if p.dim() == 4
+    }
+    assert len(deviations) == 8
+    assert all(abs(ratio - 1) < 0.1 for shape, ratio in deviations.items() if torch.Size(shape).numel() > 1000)
+
+
+def test_vgg11_starts_as_it_says():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        net = VGG11(input_shape=(3, 32, 32), num_classes=10, dropout=0.5)
+    convolutions = [layer for layer in net if isinstance(layer, nn.Conv2d)]
+    assert [layer.out_channels for layer in convolutions] == [64, 128, 256, 256, 512, 512, 512, 512]
+    for layer in convolutions:
+        assert abs(layer.weight.std() / (2 / (9 * layer.out_channels)) ** 0.5 - 1) < 0.05
+        assert not layer.bias.any()
+    assert [layer.p for layer in net if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
+    with pytest.raises(ValueError, match=r"model\.dropout=1\.0: expected a number in \[0, 1\)"):
+        VGG11(input_shape=(3, 32, 32), num_classes=10, dropout=1.0)
+
+
+@pytest.mark.parametrize(
+    ("model", "shape", "size"),
+    [(CnnMnist4, (1, 8, 28), 9), (CnnMnist4, (64,), 9), (ResNet20, (3, 7, 8), 8), (VGG11, (3, 31, 32), 32)],
+)
+def test_images_that_are_too_small_are_refused(model, shape, size):
+    arguments = {"dropout": 0.0} if model is VGG11 else {}
+    with pytest.raises(ValueError, match=rf"^model \w+: takes images .* at least {size}x{size} .*shape \("):
+        model(input_shape=shape, num_classes=10, **arguments)
 
 
 def test_linear_binary_cross_entropy_is_binary_cross_entropy():

@@ -1,0 +1,63 @@
+"""Minibatches with what else is random in a training step: dropout masks, and shifted and flipped images.
+
+Both are pure functions of (seed, node, step), so that they depend neither on the executor nor on the placement. What
+asks for all samples without a step (``step=None``) gets the samples as they are, and no dropout.
+
+Shapes: N nodes, B batch, F features that reach dropout layers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from simulator import randomness
+from simulator.compute import Batch
+from simulator.data.augmentation import CropAndFlip
+from simulator.data.base import Split
+from simulator.data.sampling import MinibatchSampler
+
+
+class NoisySampler(MinibatchSampler):
+    """A sampler whose batches carry the randomness of their step.
+
+    Args:
+        split, nodes, seed, further: as :class:`simulator.data.sampling.MinibatchSampler`.
+        dropout: rate and number of features of each dropout layer of the model, in order.
+        augmentation: how images are changed; None for not at all.
+    """
+
+    def __init__(
+        self,
+        split: Split,
+        nodes: range | npt.NDArray[np.int64],
+        *,
+        seed: int,
+        dropout: Sequence[tuple[float, int]],
+        augmentation: CropAndFlip | None,
+        **further: Any,
+    ) -> None:
+        super().__init__(split, nodes, seed=seed, **further)
+        self._augmentation = augmentation
+        self._rates = np.concatenate([np.full(features, rate) for rate, features in dropout] or [np.zeros(0)])
+
+    def batches(self, step: int | npt.NDArray[np.int64] | None, dtype: torch.dtype) -> Iterator[Batch]:
+        """As the sampler beneath, changed by the noise of ``step``."""
+        for block, batch in enumerate(super().batches(step, dtype)):
+            yield batch if step is None else self._with_noise(batch, step, block)
+
+    def _with_noise(self, batch: Batch, step: int | npt.NDArray[np.int64], block: int) -> Batch:
+        # A node that rests has step -1, whose numbers nobody uses.
+        step = np.maximum(step, 0)
+        if self._augmentation is not None:
+            batch = replace(batch, inputs=self._augmentation(batch.inputs, self._seed, self._nodes, step, block))
+        if len(self._rates):
+            shape = (*batch.labels.shape, len(self._rates))
+            count = shape[1] * shape[2]
+            drawn = randomness.uniforms(self._seed, f"dropout/{block}", self._nodes, step, count).reshape(shape)
+            masks = torch.from_numpy((drawn >= self._rates) / (1.0 - self._rates))
+            batch = replace(batch, masks=masks.to(batch.weights))
+        return batch
