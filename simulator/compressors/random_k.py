@@ -45,10 +45,11 @@ class RandomK(Compressor):
     def encode(self, rows: Tensor, keys: npt.NDArray[np.uint64]) -> Coded:
         rows = rows.detach().contiguous()
         num_rows, q = rows.shape
-        positions = _draw(keys, q, num_kept(self.fraction, q)).to(rows.device)
+        k = num_kept(self.fraction, q)
+        positions = _draw(keys, q, k).to(rows.device)
         kept = rows.flatten().index_select(0, positions).float()
         seeds = torch.from_numpy(keys.copy().view(np.uint8).reshape(num_rows, _SEED_BYTES)).to(rows.device)
-        packed = torch.cat([seeds, kept.view(torch.uint8).view(num_rows, -1)], dim=1)
+        packed = torch.cat([seeds, kept.view(torch.uint8).view(num_rows, 4 * k)], dim=1)
         return Coded(packed=packed, values=spread(kept.to(rows.dtype), positions, num_rows, q))
 
     def decode(self, packed: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:

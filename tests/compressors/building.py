@@ -1,0 +1,42 @@
+"""Compressors as conf/ has them, with changed settings, and rows and keys to code."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from simulator.compressors.base import Compressor
+from simulator.randomness import random_bits
+
+FOLDER = Path(__file__).parents[2] / "conf" / "compressor"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "none")
+
+# (name, changed settings) of everything that the battery runs on; a compressor without an entry runs as it is in conf/.
+VARIANTS = {
+    "cast": [{"dtype": "float16"}, {"dtype": "bfloat16"}],
+    "qsgd": [{"levels": levels} for levels in (1, 2, 3, 8, 20, 50, 127)],
+    "random_k": [{"fraction": fraction} for fraction in (0.5, 0.03, 1.0)],
+    "top_k": [
+        *({"index_coding": coding} for coding in ("smallest", "int32", "bitmap", "golomb", "auto")),
+        {"fraction": 0.004, "index_coding": "golomb"},
+        {"fraction": 0.7, "index_coding": "golomb"},
+        {"fraction": 1.0},
+    ],
+}
+CASES = [(name, changes) for name in NAMES for changes in VARIANTS.get(name, [{}])]
+CASE_NAMES = ["-".join([name, *map(str, changes.values())]) for name, changes in CASES]
+
+
+def build(name: str, **changes: object) -> Compressor:
+    return instantiate({**OmegaConf.load(FOLDER / f"{name}.yaml"), **changes})
+
+
+def keys_for(num_rows: int, step: int = 0) -> np.ndarray:
+    return random_bits(0, "test", np.arange(num_rows), step, 1)[:, 0]
+
+
+def normal_rows(num_rows: int, num_columns: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
+    draw = torch.Generator().manual_seed(seed)
+    return torch.randn(num_rows, num_columns, generator=draw, dtype=torch.float64).to(dtype)
