@@ -44,11 +44,16 @@ class Algorithm(ABC):
         uses_compressor: whether the configuration's compressor is used.
         needs_bilevel: whether the problem must have an outer objective and hyperparameters.
         personalizes: whether the nodes' parameters or predictions differ on purpose.
+        shares_hparams: whether all nodes agree on the hyperparameters in the limit.
+        keeps_agreement: whether nodes that agree stay as they are while no gradient pulls. Where False, what a node
+            sends is inexact even then, and only means over nodes stay.
     """
 
     uses_compressor: ClassVar[bool] = False
     needs_bilevel: ClassVar[bool] = False
     personalizes: ClassVar[bool] = False
+    shares_hparams: ClassVar[bool] = False
+    keeps_agreement: ClassVar[bool] = True
 
     def check_graph(self, graph: Graph) -> None:
         """Raises ValueError when this algorithm cannot run on ``graph``."""
@@ -103,6 +108,16 @@ def require_stochasticity(algorithm: str, graph: Graph, allowed: tuple[str, ...]
         raise ValueError(
             f"algorithm={algorithm} needs {' or '.join(allowed)}-stochastic weights, and graph "
             f"{graph.description} is {graph.stochasticity}-stochastic; {remedy}"
+        )
+
+
+def require_undirected(algorithm: str, graph: Graph) -> None:
+    """Raises ValueError unless the graph is undirected and its weights are doubly stochastic."""
+    require_stochasticity(algorithm, graph, ("double",), "use metropolis weights, or algorithm=quantized_push_sum")
+    if graph.directed:
+        raise ValueError(
+            f"algorithm={algorithm} needs an undirected graph, and {graph.description} is directed; use for example "
+            "graph=ring, or algorithm=quantized_push_sum"
         )
 
 

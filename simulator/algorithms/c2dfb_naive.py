@@ -1,0 +1,76 @@
+"""C2DFB with naive compression: iterates and trackers are compressed themselves, instead of residuals.
+
+Update equations: penalty_method.py and undirected_penalty.py, where in an inner step for every v of d (y or z) and s
+(its tracker)
+    m_i = Q(v_i + e_i),    e_i <- v_i + e_i - m_i (without error feedback e_i = 0),    A_i = sum_j w_ij (m_j - m_i).
+Means over nodes are kept as with residuals, but Q(d) is not exact where d ends up: with constant steps an error stays
+whose size shrinks with the step sizes.
+Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem.
+Sends: what C2DFB sends, in as many bytes.
+Source: error feedback is that of Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599).
+Departures: Wen et al., arXiv 2410.14115, have a naive variant, of which their public abstract says nothing: this one is
+this project's, with and without error feedback.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from simulator.algorithms.base import State
+from simulator.algorithms.undirected_penalty import UndirectedPenalty, require_share
+from simulator.compressors.base import Compressor
+from simulator.network import Network
+from simulator.problems.base import Problem
+from simulator.randomness import random_bits
+
+
+@dataclass(frozen=True, kw_only=True)
+class C2DFBNaive(UndirectedPenalty):
+    """C2DFB with naive compression.
+
+    Args:
+        inner_consensus_lr: c of the inner solvers; None for what suits the compressor.
+        error_feedback: add to each message what compression cut off the messages before.
+        seed: of the draws of random compressors.
+        compressor: Q.
+    """
+
+    inner_consensus_lr: float | None
+    error_feedback: bool
+    seed: int
+    compressor: Compressor
+
+    uses_compressor: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_share("algorithm.inner_consensus_lr", self.inner_consensus_lr)
+
+    @property
+    def consensus_lr(self) -> float:
+        return self.inner_consensus_lr or self.compressor.consensus_lr
+
+    def init(self, problem: Problem, network: Network) -> State:
+        state = super().init(problem, network)
+        return {**state, "cut_off": torch.zeros_like(state["vectors"])} if self.error_feedback else state
+
+    def disagreement(self, state: State, round_index: int, network: Network) -> Tensor:
+        wanted = state["vectors"]
+        if self.error_feedback:
+            wanted = wanted + state["cut_off"]
+        num_nodes, num_vectors, num_columns = wanted.shape
+        keys = random_bits(self.seed, "solvers", np.asarray(network.nodes), round_index, num_vectors)
+        coded = self.compressor.encode(wanted.flatten(0, 1), keys.reshape(-1))
+        values = coded.values.view(num_nodes, -1)
+        if self.error_feedback:
+            torch.sub(wanted, coded.values.view_as(wanted), out=state["cut_off"])
+
+        def decode(packed: Tensor) -> Tensor:
+            rows = packed.view(len(packed) * num_vectors, -1)
+            return self.compressor.decode(rows, num_columns, wanted.dtype).view(len(packed), -1)
+
+        mixed = network.mix_coded(values, coded.packed.view(num_nodes, -1), decode, round_index)
+        return mixed.sub_(values).view_as(wanted)
