@@ -14,7 +14,7 @@ LAYERS = (
     ("processes", "resume"),
     ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
-    ("data", "mixing", "faults", "figures"),
+    ("data", "mixing", "faults", "figures", "topology"),
     ("transport", "problems"),
     ("network",),
     ("hypergradients", "checkpoint"),

@@ -186,12 +186,10 @@ def _gossip(
         found.put("graph/random_walk_distance", "defined for doubly stochastic schedules only")
     else:
         found.put("graph/random_walk_distance", distance, "the nodes do not come to agree, or not within max_rounds")
-    # A schedule that ends exactly does so within a few periods, and static ones within twice the diameter.
-    limit = 4 * (graph.period or 1) + 2 * graph.num_nodes.bit_length()
     found.put(
         "graph/rounds_to_consensus",
-        gossip.rounds_to_consensus(graph, limit) if graph.period else "random schedules do not end exactly",
-        f"no exact consensus within {limit} rounds",
+        gossip.ends_exactly(graph) if graph.period else "random schedules do not end exactly",
+        f"no exact consensus within {gossip.most_rounds_to_consensus(graph)} rounds",
     )
     if graph.num_nodes <= LARGEST_DENSE:
         limit = 2 * graph.num_nodes * (graph.period or 1)

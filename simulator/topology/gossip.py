@@ -87,6 +87,16 @@ def rounds_to_consensus(graph: Graph, num_rounds: int) -> int | None:
     return None
 
 
+def most_rounds_to_consensus(graph: Graph) -> int:
+    """Rounds within which the schedules that end exactly do: a few periods, or for static ones twice log2 M."""
+    return 4 * (graph.period or 1) + 2 * graph.num_nodes.bit_length()
+
+
+def ends_exactly(graph: Graph) -> int | None:
+    """Rounds to exact consensus of a periodic schedule, or None."""
+    return rounds_to_consensus(graph, most_rounds_to_consensus(graph)) if graph.period else None
+
+
 def delay(graph: Graph, num_rounds: int) -> int | None:
     """Rounds from round 0 until every node has heard of every other, over others too; None if more are needed.
 

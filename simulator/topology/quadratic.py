@@ -140,6 +140,8 @@ class ScalarRates(Rates):
 
         # gamma = (1-lr)^2 / (1-r) is kept / (kept + noise) where nothing is averaged, and nearly 1 where all is.
         low = -math.log1p(-kept / (kept + noise))
+        if excess(low) <= 0.0:  # but for rounding it is 0 there when nothing is averaged
+            return 1.0 - kept - noise
         high = low + 1.0
         while excess(high) > 0.0:
             high += 1.0
