@@ -45,9 +45,9 @@ def positions_of_largest(scores: Tensor, k: int) -> Tensor:
 def _kth_largest(scores: Tensor, k: int) -> Tensor:
     """The k-th largest score of every row, [N, 1]."""
     place = scores.shape[1] - k
-    if scores.device.type == "cpu":  # NumPy's selection takes 0.6 ns per score, torch.kthvalue 8
+    if scores.device.type == "cpu":  # NumPy's selection takes 0.6 ns per score, torch's 8
         return torch.from_numpy(np.partition(scores.numpy(), place, axis=1)[:, place : place + 1].copy())
-    return scores.kthvalue(place + 1, dim=1, keepdim=True).values
+    return scores.topk(k, dim=1, sorted=False).values.amin(1, keepdim=True)
 
 
 def at_least(values: Tensor, bounds: Tensor) -> Tensor:
