@@ -4,7 +4,7 @@ Everything that can be known to be wrong is found here, before the first step, a
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, fields, is_dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
@@ -125,7 +125,7 @@ def build(config: Mapping[str, Any]) -> Components:
         problem=problem,
         dataset=_instantiate(config, "dataset") if uses_data else None,
         partition=_instantiate(config, "partition") if uses_data else None,
-        build_model=_instantiate(config, "model") if uses_data else None,
+        build_model=_instantiate(config, "model") if uses_data and problem.uses_model else None,
         logger=_instantiate(config, "logger") if config["logger"] else None,
     )
 
@@ -159,12 +159,7 @@ def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any
     settings = dict(config[section])
     target = _class_of(config, section)
     try:
-        allowed = set(inspect.signature(target).parameters)
-        unknown = [key for key in settings if key not in allowed and key not in ("_target_", "_partial_")]
-        if unknown:
-            keys = ", ".join(sorted(allowed - set(further) - {"input_shape", "num_classes"}))
-            raise ValueError(f"{section}.{unknown[0]} is no setting of {target.__name__}; it has: {keys}")
-        _check_types(section, target, settings)
+        _check_settings(section, target, settings, {*further, "input_shape", "num_classes"})
         if not further:
             return instantiate(settings)
         # Handed over as they are: instantiate would make a configuration of a dataclass.
@@ -175,6 +170,34 @@ def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any
             cause = cause.__cause__
         text = " ".join(str(cause).split())
         raise ValueError(text if isinstance(cause, ValueError) else f"{section}: {text}") from error
+
+
+def _check_settings(section: str, target: type, settings: Mapping[str, Any], given: Set[str]) -> None:
+    """Checks that a class has these settings and that they are of its types; so for components within it.
+
+    Args:
+        section: where the settings are, such as ``graph`` or ``graph.base``.
+        target: the class.
+        settings: of its constructor.
+        given: arguments that the simulator adds itself.
+    """
+    from hydra.utils import get_class
+
+    allowed = set(inspect.signature(target).parameters)
+    unknown = [key for key in settings if key not in allowed and key not in ("_target_", "_partial_")]
+    if unknown:
+        keys = ", ".join(sorted(allowed - given))
+        raise ValueError(f"{section}.{unknown[0]} is no setting of {target.__name__}; it has: {keys}")
+    _check_types(section, target, settings)
+    inner = [(f"{section}.{key}", value) for key, value in settings.items()]
+    while inner:
+        path, value = inner.pop()
+        if not isinstance(value, Mapping):
+            continue
+        if "_target_" in value:
+            _check_settings(path, get_class(value["_target_"]), value, frozenset())
+        else:
+            inner += [(f"{path}.{key}", entry) for key, entry in value.items()]
 
 
 def _check_types(section: str, target: type, settings: Mapping[str, Any]) -> None:
@@ -206,7 +229,6 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     Raises:
         ValueError: one line that says what, where, and which values are allowed.
     """
-    from simulator.graphs.connectivity import check_mixes, check_stochastic
     from simulator.placement import Placement
     from simulator.problems.base import BilevelProblem
 
@@ -235,9 +257,40 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
     algorithm.check_problem(problem)
-    algorithm.check_graph(graph)
-    check_stochastic(graph)
-    check_mixes(graph)
+    if not graph.needs_label_counts:
+        check_graph(components)
+
+
+def check_graph(components: Components) -> None:
+    """Checks the graph's edges, and that the algorithm can run on it.
+
+    Raises:
+        ValueError: when one of them cannot do its work.
+    """
+    from simulator.graphs.connectivity import check_mixes, check_stochastic
+
+    components.algorithm.check_graph(components.graph)
+    check_stochastic(components.graph)
+    check_mixes(components.graph)
+
+
+def finish_graph(components: Components) -> None:
+    """Tells a graph that depends on the nodes' labels what they are, once the problem is set up, and checks it then.
+
+    Raises:
+        ValueError: when the nodes have no labels, and as :func:`check_graph`.
+    """
+    graph, problem = components.graph, components.problem
+    if not graph.needs_label_counts:
+        return
+    label_counts = problem.facts().label_counts
+    if label_counts is None:
+        raise ValueError(
+            f"graph: {graph.description} depends on the nodes' labels, and problem {type(problem).__name__} has none; "
+            "use another graph, or for example problem=classification"
+        )
+    graph.use_label_counts(label_counts)
+    check_graph(components)
 
 
 def check_hyperparameters(components: Components) -> None:
@@ -263,10 +316,11 @@ def check_choices(choices: Mapping[str, Any], overridden: set[str], components: 
     Raises:
         ValueError: naming the group.
     """
-    if components.problem.uses_data:
-        return
-    for group in ("dataset", "partition", "model"):
-        if group in overridden:
+    problem = components.problem
+    used = {"dataset": problem.uses_data, "partition": problem.uses_data}
+    used["model"] = problem.uses_data and problem.uses_model
+    for group, is_used in used.items():
+        if group in overridden and not is_used:
             raise ValueError(
                 f"{group}={choices[group]}: problem {type(components.problem).__name__} uses no {group}; leave it out"
             )

@@ -7,6 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from simulator.data.augmentation import CropAndFlip
+
 
 @dataclass(frozen=True)
 class NodeIndices:
@@ -23,13 +25,15 @@ class Samples:
 
     Attributes:
         inputs: images [S, channels, height, width], either uint8 in 0..255 or floating point in [0, 1], or
-            floating-point features [S, F].
+            floating-point features [S, F], dense or CSR.
         labels: class of each sample, int64, shape [S].
         num_classes: number of classes.
         num_train: rows 0..num_train-1 are the official training set, the rest is the official test set.
         mean, std: per-channel normalisation of images scaled to [0, 1]; empty for features and for images that
             are used as they are.
         node_indices: what every node holds, for datasets that are made per node; None otherwise.
+        crop_padding: pixels by which training images are padded, cropped back at random and mirrored in every step;
+            0 for images as they are.
     """
 
     inputs: Tensor
@@ -39,6 +43,7 @@ class Samples:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     node_indices: tuple[NodeIndices, ...] | None = None
+    crop_padding: int = 0
 
 
 class Dataset(ABC):
@@ -61,7 +66,7 @@ class Split:
     the partition shifts the features of some nodes).
 
     Attributes:
-        inputs: normalised floating-point inputs, shape [S, ...], on the run's device.
+        inputs: normalised floating-point inputs, shape [S, ...], on the run's device; CSR where asked for.
         labels: int64, shape [S], on the run's device.
         offsets, sizes: int64 arrays of shape [N] on the CPU; a size may be 0.
     """
@@ -86,6 +91,8 @@ class NodeData:
         input_shape: shape of one sample.
         label_counts: training samples of every node (all M of them) by class, int64 [M, C].
         train_sizes: training samples of every node, int64 [M].
+        augmentation: how training images change in every step; None for not at all.
+        replacement: whether minibatches are drawn with replacement instead of in epochs.
     """
 
     train: Split
@@ -95,6 +102,8 @@ class NodeData:
     input_shape: tuple[int, ...]
     label_counts: npt.NDArray[np.int64]
     train_sizes: npt.NDArray[np.int64]
+    augmentation: CropAndFlip | None = None
+    replacement: bool = False
 
     def repeat(self, copies: int) -> "NodeData":
         """Every node ``copies`` times in a row; the samples are shared."""
@@ -109,7 +118,13 @@ class NodeData:
 
 
 class Partition(ABC):
-    """Deals a dataset out to nodes: a pure function of the labels, the number of nodes and the seed."""
+    """Deals a dataset out to nodes: a pure function of the labels, the number of nodes and the seed.
+
+    Attributes:
+        replacement: whether nodes draw their minibatches with replacement instead of in epochs.
+    """
+
+    replacement: bool = False
 
     @abstractmethod
     def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:

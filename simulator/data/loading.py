@@ -10,20 +10,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.data.augmentation import CropAndFlip
 from simulator.data.base import Dataset, NodeData, Partition, Samples, Split
 from simulator.data.partitions.dealing import require_training_samples
+from simulator.data.sparse import is_sparse, take_rows
 
 _Rows = npt.NDArray[np.int64]
 
 
 def load_node_data(
-    dataset: Dataset, partition: Partition, num_nodes: int, nodes: range, dtype: torch.dtype, device: torch.device
+    dataset: Dataset,
+    partition: Partition,
+    num_nodes: int,
+    nodes: range,
+    dtype: torch.dtype,
+    device: torch.device,
+    *,
+    keep_sparse: bool = False,
 ) -> NodeData:
     """Reads a dataset, deals it out and keeps what the local nodes hold.
 
     Images are scaled to [0, 1] and then normalised, by the partition's feature shift of the node where there is one
-    and by the dataset's mean and standard deviation otherwise; features are taken as they are. A test set is stored
-    once when the partition gives the very same array of rows to all nodes.
+    and by the dataset's mean and standard deviation otherwise; features are taken as they are. A split is stored once
+    when the partition gives the very same array of rows to all nodes.
 
     Args:
         dataset: the dataset, already prepared.
@@ -32,6 +41,7 @@ def load_node_data(
         nodes: the nodes that this process hosts.
         dtype: floating-point type of the inputs.
         device: where inputs and labels go.
+        keep_sparse: whether CSR features stay so; otherwise the local nodes' rows are written out.
 
     Returns:
         The data of the local nodes. Their numbers do not depend on which other nodes are local.
@@ -50,35 +60,63 @@ def load_node_data(
         )
     train_sizes = np.array([len(node.train) for node in indices])
     require_training_samples(train_sizes)
-    train_labels = samples.labels.numpy()[np.concatenate([node.train for node in indices])]
-    owners = np.repeat(np.arange(num_nodes), train_sizes)
-    num_classes = samples.num_classes
-    label_counts = np.bincount(owners * num_classes + train_labels, minlength=num_nodes * num_classes)
-
-    local = [indices[node] for node in nodes]
     local_shifts = None if shifts is None else shifts[nodes.start : nodes.stop]
-    loader = _Loader(samples, dtype, device)
-    shared_test = all(node.test is indices[0].test for node in indices)
+    loader = _Loader(samples, dtype, device, keep_sparse)
     return NodeData(
-        train=loader.per_node([node.train for node in local], local_shifts),
-        valid=loader.per_node([node.valid for node in local], local_shifts),
-        test=loader.shared(indices[0].test, len(local), local_shifts)
-        if shared_test
-        else loader.per_node([node.test for node in local], local_shifts),
-        num_classes=num_classes,
+        train=loader.split([node.train for node in indices], nodes, local_shifts),
+        valid=loader.split([node.valid for node in indices], nodes, local_shifts),
+        test=loader.split([node.test for node in indices], nodes, local_shifts),
+        num_classes=samples.num_classes,
         input_shape=tuple(samples.inputs.shape[1:]),
-        label_counts=label_counts.reshape(num_nodes, num_classes),
+        label_counts=_label_counts(samples, [node.train for node in indices]),
         train_sizes=train_sizes,
+        augmentation=_augmentation(samples, shifts is not None),
+        replacement=partition.replacement,
     )
+
+
+def _is_shared(rows: Sequence[_Rows]) -> bool:
+    """Whether all nodes have the very same array."""
+    return all(node_rows is rows[0] for node_rows in rows)
+
+
+def _label_counts(samples: Samples, rows: Sequence[_Rows]) -> npt.NDArray[np.int64]:
+    """How often every class stands in the rows of every node, [M, C]."""
+    labels = samples.labels.numpy()
+    if _is_shared(rows):
+        return np.tile(np.bincount(labels[rows[0]], minlength=samples.num_classes), (len(rows), 1))
+    owners = np.repeat(np.arange(len(rows)), [len(node_rows) for node_rows in rows])
+    cells = owners * samples.num_classes + labels[np.concatenate(rows)]
+    return np.bincount(cells, minlength=len(rows) * samples.num_classes).reshape(len(rows), -1)
+
+
+def _augmentation(samples: Samples, is_shifted: bool) -> CropAndFlip | None:
+    if not samples.crop_padding:
+        return None
+    if is_shifted:
+        raise ValueError(
+            "dataset.augment=true pads images with black, which partition.feature_shift=true makes another colour at "
+            "every node; switch one of them off"
+        )
+    channels = samples.inputs.shape[1]
+    mean, std = samples.mean or (0.0,) * channels, samples.std or (1.0,) * channels
+    return CropAndFlip(samples.crop_padding, tuple(-m / s for m, s in zip(mean, std, strict=True)))
 
 
 class _Loader:
     """Turns rows of a dataset into splits."""
 
-    def __init__(self, samples: Samples, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(self, samples: Samples, dtype: torch.dtype, device: torch.device, keep_sparse: bool) -> None:
         self.samples = samples
         self.dtype = dtype
         self.device = device
+        self.keep_sparse = keep_sparse
+
+    def split(self, rows: Sequence[_Rows], nodes: range, shifts: npt.NDArray[np.float64] | None) -> Split:
+        """One split of the local ``nodes`` of all nodes with ``rows``; stored once where all have the same rows."""
+        if _is_shared(rows):
+            return self.shared(rows[0], len(nodes), shifts)
+        return self.per_node([rows[node] for node in nodes], shifts)
 
     def per_node(self, rows: Sequence[_Rows], shifts: npt.NDArray[np.float64] | None) -> Split:
         """Every node's own rows, one node after the other; ``shifts`` has shape [N, 2]."""
@@ -102,6 +140,9 @@ class _Loader:
 
     def _inputs(self, rows: _Rows, row_shifts: npt.NDArray[np.float64] | None) -> Tensor:
         """The rows' inputs; ``row_shifts`` holds a mean and a standard deviation per row."""
+        if is_sparse(self.samples.inputs):
+            rows_only = take_rows(self.samples.inputs, rows).to(self.device, self.dtype)
+            return rows_only if self.keep_sparse else rows_only.to_dense()
         stored = self.samples.inputs[torch.from_numpy(rows)].contiguous()
         # Pixels are moved as bytes and converted where they are used.
         inputs = stored.to(self.device).to(self.dtype)

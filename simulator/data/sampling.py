@@ -1,7 +1,7 @@
 """Minibatches of the local nodes as a pure function of the step: the step alone says which samples a node uses.
 
-Every node passes through its samples in epochs, each in a fresh order keyed by (seed, node, epoch). Shapes: N nodes,
-B batch.
+Every node passes through its samples in epochs, each in a fresh order keyed by (seed, node, epoch), or draws every
+minibatch anew with replacement. Shapes: N nodes, B batch.
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,8 @@ class MinibatchSampler:
         drop_last: leave out the smaller last batch of an epoch, for nodes that have more than one batch.
         seed: of the run.
         stream: of the orders; two samplers of different streams draw independently.
+        replacement: draw the samples of every minibatch with replacement, and not in epochs; batches are then never
+            smaller than ``batch_size``.
         block_size: samples per node that a pass over everything handles at once.
     """
 
@@ -37,12 +39,14 @@ class MinibatchSampler:
         drop_last: bool,
         seed: int,
         stream: str = "minibatch",
+        replacement: bool = False,
         block_size: int = 512,
     ) -> None:
         self._split = split
         self._nodes = np.asarray(nodes, dtype=np.int64)
         self._seed = seed
         self._stream = stream
+        self._replacement = replacement
         self._block_size = block_size
         self._sizes = split.sizes
         self._largest = int(self._sizes.max(initial=0))
@@ -54,10 +58,11 @@ class MinibatchSampler:
             whole, rest = np.divmod(self._sizes, batch_size)
             short = (rest > 0) & ~(drop_last & (whole > 0))
             self._batches_per_epoch = np.maximum(whole + short, 1)
-            self._epochs = np.full(len(nodes), -1, dtype=np.int64)
-            # The order of every node's present epoch by batch, padded with 0: [N, batches, B].
-            self._orders = np.zeros((len(nodes), -(-self._largest // batch_size), batch_size), dtype=np.int64)
             self._locals = np.arange(len(nodes))
+            if not replacement:
+                self._epochs = np.full(len(nodes), -1, dtype=np.int64)
+                # The order of every node's present epoch by batch, padded with 0: [N, batches, B].
+                self._orders = np.zeros((len(nodes), -(-self._largest // batch_size), batch_size), dtype=np.int64)
             self._full_weights: dict[torch.dtype, torch.Tensor] = {}
 
     @property
@@ -79,7 +84,19 @@ class MinibatchSampler:
         else:
             yield self._minibatch(step, dtype)
 
-    def _minibatch(self, step: int | npt.NDArray[np.int64], dtype: torch.dtype) -> Batch:
+    def positions(self, step: int | npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        """The samples of ``step`` as positions in each node's split."""
+        if self.is_full_batch:
+            return [np.arange(size) for size in self._sizes]
+        index, sizes = self._draw(step)
+        return [node_index[:size] for node_index, size in zip(index, sizes, strict=True)]
+
+    def _draw(self, step: int | npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Positions of every node's samples, padded, [N, B], and how many of them are no padding, [N]."""
+        if self._replacement:
+            drawn = randomness.uniforms(self._seed, self._stream, self._nodes, np.maximum(step, 0), self._batch_size)
+            index = np.floor(drawn * self._sizes[:, None]).astype(np.int64)
+            return index, np.where((self._sizes > 0) & (np.asarray(step) >= 0), self._batch_size, 0)
         epochs, position = np.divmod(step, self._batches_per_epoch)
         rests = np.asarray(step) < 0
         if rests.any():
@@ -88,7 +105,10 @@ class MinibatchSampler:
         if stale.size:
             self._shuffle(stale, epochs[stale])
         index = self._orders[self._locals, position]
-        sizes = np.minimum(self._sizes - position * self._batch_size, self._batch_size) * ~rests
+        return index, np.minimum(self._sizes - position * self._batch_size, self._batch_size) * ~rests
+
+    def _minibatch(self, step: int | npt.NDArray[np.int64], dtype: torch.dtype) -> Batch:
+        index, sizes = self._draw(step)
         if sizes.min() < self._batch_size:
             return self._batch(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes)
         if dtype not in self._full_weights:

@@ -24,6 +24,7 @@ from simulator import randomness
 from simulator.compute import BatchedExecutor, Executor, Head, LoopExecutor, VmapExecutor
 from simulator.data.base import NodeData, Split
 from simulator.data.loading import load_node_data
+from simulator.data.noisy_sampling import NoisySampler
 from simulator.data.sampling import MinibatchSampler
 from simulator.problems.base import BilevelProblem, Facts, Setting
 from simulator.problems.heads import CrossEntropy
@@ -94,15 +95,19 @@ class Classification(BilevelProblem):
     def add_l2_cross_(self, out: Tensor, params: Tensor, vector: Tensor) -> None:
         """Adds d(coefficient)/dhparams <x_i, v_i> to ``out`` [N, H] where the coefficient depends on hparams."""
 
-    def setup(self, setting: Setting) -> None:
+    def load_data(self, setting: Setting) -> NodeData:
+        """What the local nodes hold."""
         assert setting.dataset is not None
         assert setting.partition is not None
+        return load_node_data(
+            setting.dataset, setting.partition, setting.num_nodes, setting.nodes, setting.dtype, setting.device
+        )
+
+    def setup(self, setting: Setting) -> None:
         assert setting.build_model is not None
         self._setting = setting
         self._keys = np.asarray(setting.nodes, dtype=np.int64)
-        self.data = load_node_data(
-            setting.dataset, setting.partition, setting.num_nodes, setting.nodes, setting.dtype, setting.device
-        )
+        self.data = self.load_data(setting)
         with randomness.torch_seed(setting.seed, "init"):
             module = setting.build_model(input_shape=self.data.input_shape, num_classes=self.data.num_classes)
         self.function = ModelFunction(module)
@@ -113,21 +118,28 @@ class Classification(BilevelProblem):
 
     def _prepare(self) -> None:
         """What depends on which nodes are local."""
-        self._train = self._sampler(self.data.train, "minibatch")
-        outer = self.data.train if self.outer_split == "train" else self.data.valid
-        self._outer = self._sampler(outer, "minibatch/outer")
-        self.compute_choices: dict[str, str] = {}
-        self._executors: dict[str, Executor] = {}
-
-    def _sampler(self, split: Split, stream: str) -> MinibatchSampler:
-        return MinibatchSampler(
-            split,
+        self._train = NoisySampler(
+            self.data.train,
             self._keys,
             batch_size=self.batch_size,
             drop_last=self.drop_last,
             seed=self._setting.seed,
-            stream=stream,
+            replacement=self.data.replacement,
+            dropout=self.function.dropout(self.data.input_shape),
+            augmentation=self.data.augmentation,
         )
+        outer = self.data.train if self.outer_split == "train" else self.data.valid
+        self._outer = MinibatchSampler(
+            outer,
+            self._keys,
+            batch_size=self.batch_size,
+            drop_last=self.drop_last,
+            seed=self._setting.seed,
+            stream="minibatch/outer",
+            replacement=self.data.replacement,
+        )
+        self.compute_choices: dict[str, str] = {}
+        self._executors: dict[str, Executor] = {}
 
     def replicate(self, streams: Sequence[int]) -> Self:
         replicas = copy.copy(self)
@@ -161,15 +173,23 @@ class Classification(BilevelProblem):
         usable = dict(EXECUTORS)
         if not BatchedExecutor.applies_to(self.function):
             del usable["batched"]
+        if self.function.mixes_samples:
+            # The others compute the padding of smaller batches as well, and it would enter the statistics.
+            usable = {"loop": LoopExecutor}
         candidates = {name: kind(self.function, self.head) for name, kind in usable.items()}
         requested = self._setting.compute
         if requested != "auto":
             if requested not in EXECUTORS:
                 raise ValueError(f"compute={requested!r}: expected auto, {', '.join(EXECUTORS)}")
             if requested not in candidates:
-                raise ValueError("compute=batched: only models that chain Flatten, Linear and ReLU can be written out")
+                reason = "only models that chain Flatten, Linear and ReLU can be written out"
+                if self.function.mixes_samples:
+                    reason = "models with batch normalisation are computed node by node; use compute=loop or auto"
+                raise ValueError(f"compute={requested}: {reason}")
             return requested
-        params, hparams = self.init_params(), self.init_hparams()
+        if len(candidates) == 1:
+            return next(iter(candidates))
+        params, hparams = self.initial_rows(), self.init_hparams()
         batch = next(iter(self._train.batches(0, self._setting.dtype)))
         out = torch.zeros_like(params)
 
@@ -193,6 +213,10 @@ class Classification(BilevelProblem):
         return remembered_choice(key, runs, params.device)
 
     def init_params(self) -> Tensor:
+        return self.initial_rows()
+
+    def initial_rows(self) -> Tensor:
+        """All parameters of the model as it starts, the same row at every node."""
         setting = self._setting
         rows = []
         for learner in range(self.head.num_learners):
@@ -292,11 +316,19 @@ class Classification(BilevelProblem):
         return metrics
 
     def _score(self, split: Split, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy of every node on its own samples, [N]; NaN for a node without any."""
+        """Mean loss and accuracy of every node on its own samples, [N]; NaN for a node without any.
+
+        Nodes that share their samples and agree in everything are scored once.
+        """
         executor = LoopExecutor(self.function, self.head)
         scores = params.new_full((2, len(params)), float("nan"))
+        first_with: dict[tuple[int, int], int] = {}
         for i, (offset, size) in enumerate(zip(split.offsets.tolist(), split.sizes.tolist(), strict=True)):
             if size == 0:
+                continue
+            first = first_with.setdefault((offset, size), i)
+            if first != i and torch.equal(params[first], params[i]) and torch.equal(hparams[first], hparams[i]):
+                scores[:, i] = scores[:, first]
                 continue
             totals = params.new_zeros(2)
             for start in range(offset, offset + size, EVALUATION_BLOCK):

@@ -93,3 +93,10 @@ class MaskedSamples(Head):
 
     def predict(self, logits: Tensor, hparams: Tensor) -> Tensor:
         return logits.log_softmax(-1)
+
+
+class WeighedSamples(MaskedSamples):
+    """Cross-entropy in which sigmoid(hparams[j]) multiplies the loss of training sample j of a batch mean."""
+
+    def loss(self, logits: Tensor, hparams: Tensor, batch: Batch) -> Tensor:
+        return super().loss(logits, hparams.sigmoid(), batch)

@@ -8,6 +8,7 @@ import torch
 
 from simulator.data.base import NodeIndices, Samples
 from simulator.data.partitions.as_given import AsGiven
+from simulator.data.partitions.class_skew import ClassSkew
 from simulator.data.partitions.dirichlet import Dirichlet
 from simulator.data.partitions.dirichlet_shift import DirichletShift
 from simulator.data.partitions.iid import Iid
@@ -27,6 +28,7 @@ SHIFT = {
 MAKERS = {
     "iid": lambda **changes: Iid(**{**COMMON, **changes}),
     "dirichlet": lambda **changes: Dirichlet(**{**COMMON, "alpha": 0.5, "min_samples": 5, **changes}),
+    "class_skew": lambda **changes: ClassSkew(**{**COMMON, "heterogeneity": 0.8, **changes}),
     "shards": lambda **changes: Shards(**{**COMMON, "shards_per_node": 2, **changes}),
     "dirichlet_shift": lambda **changes: DirichletShift(**{**COMMON, **SHIFT, **changes}),
 }
@@ -227,3 +229,35 @@ def test_as_given_hands_on_what_the_dataset_says():
         AsGiven().split(Samples(**base), 2)
     with pytest.raises(ValueError, match="first node 1, get no training sample"):
         AsGiven().split(Samples(**base, node_indices=(given[0], NodeIndices(empty, empty, empty))), 2)
+
+
+@pytest.mark.parametrize("heterogeneity", [0.0, 0.29, 0.8, 1.0])
+@pytest.mark.parametrize("num_nodes", [4, 10, 23])
+def test_class_skew_gives_every_node_its_share_of_its_class_and_the_rest_evenly(heterogeneity, num_nodes):
+    samples = make_samples(3000)
+    labels = samples.labels.numpy()
+    whole = {"valid_fraction": 0.0, "test_fraction": 0.0}
+    nodes = MAKERS["class_skew"](heterogeneity=heterogeneity, **whole).split(samples, num_nodes)
+    counts = np.array([np.bincount(labels[node.train], minlength=NUM_CLASSES) for node in nodes])
+    sizes = np.bincount(labels, minlength=NUM_CLASSES)
+    given = np.floor(heterogeneity * sizes + 1e-9)
+    given[num_nodes:] = 0  # classes that no node favours
+    favouring = np.bincount(np.arange(num_nodes) % NUM_CLASSES, minlength=NUM_CLASSES)
+    own_class = np.arange(num_nodes) % NUM_CLASSES
+    own = given[own_class] / favouring[own_class]
+    assert (counts[np.arange(num_nodes), own_class] >= np.floor(own)).all()
+    rest = len(labels) - given.sum()
+    # Both parts of a node are even to within one sample.
+    assert np.abs(counts.sum(1) - own - rest / num_nodes).max() < 2
+    # What is left of every class is dealt out at random: at most five standard deviations from an even share.
+    left = (sizes - given) / num_nodes
+    counts[np.arange(num_nodes), own_class] -= own.astype(int)
+    assert (np.abs(counts - left) <= 5 * np.sqrt(left) + 1).all()
+    if heterogeneity == 1.0 and num_nodes >= NUM_CLASSES:
+        assert (counts.sum(1) <= 1).all()
+
+
+@pytest.mark.parametrize("heterogeneity", [-0.1, 1.1])
+def test_impossible_class_skew_is_refused(heterogeneity):
+    with pytest.raises(ValueError, match=r"partition.heterogeneity=.*: must be in \[0, 1\]"):
+        MAKERS["class_skew"](heterogeneity=heterogeneity)

@@ -1,12 +1,12 @@
-"""A small data set that is dealt out by hand, and problems on it."""
+"""Problems on a small data set that is dealt out by hand."""
 
 from functools import partial
 
 import numpy as np
 import pytest
 import torch
+from dealt_data import NUM_CLASSES, SIZES, Dealt, Fixed
 
-from simulator.data.base import Dataset, NodeIndices, Partition, Samples
 from simulator.models.mlp import MLP
 from simulator.problems.base import Setting
 from simulator.problems.classification import Classification
@@ -15,7 +15,6 @@ from simulator.problems.logit_scaling import LogitScaling
 from simulator.problems.mixture_weights import MixtureWeights
 from simulator.problems.sample_masks import SampleMasks
 
-NUM_FEATURES, NUM_CLASSES = 4, 3
 KINDS = {
     "classification": Classification,
     "l2_decay": L2Decay,
@@ -23,40 +22,6 @@ KINDS = {
     "mixture_weights": partial(MixtureWeights, num_learners=3),
     "sample_masks": SampleMasks,
 }
-
-
-class Fixed(Dataset):
-    def __init__(self, num_samples):
-        rng = np.random.default_rng(0)
-        self.samples = Samples(
-            inputs=torch.from_numpy(rng.standard_normal((num_samples, NUM_FEATURES))),
-            labels=torch.from_numpy(rng.integers(0, NUM_CLASSES, num_samples)),
-            num_classes=NUM_CLASSES,
-            num_train=num_samples,
-        )
-
-    def load(self):
-        return self.samples
-
-
-class Dealt(Partition):
-    """Consecutive rows for every node's training, validation and test set."""
-
-    def __init__(self, sizes):
-        self.nodes, start = [], 0
-        for counts in sizes:
-            parts = []
-            for count in counts:
-                parts.append(np.arange(start, start + count))
-                start += count
-            self.nodes.append(NodeIndices(*parts))
-        self.num_samples = start
-
-    def split(self, samples, num_nodes):
-        return tuple(self.nodes)
-
-
-SIZES = ((7, 5, 4), (12, 0, 2), (3, 4, 0), (20, 6, 3), (1, 1, 1))
 
 
 def build(kind, *, sizes=SIZES, nodes=None, compute="vmap", hidden=(5,), dtype=torch.float64, seed=0, **changes):

@@ -73,7 +73,10 @@ class DealtPartition(Partition):
     def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
         """Deals out the pool and splits every node's samples; raises ValueError when a node has none to train on."""
         labels = samples.labels.numpy()
-        pool, shared_test = self._pool_and_test(labels, samples.num_train)
+        if self.test == "node":
+            pool, shared_test = np.arange(len(labels)), None
+        else:
+            pool, shared_test = hold_out(labels, samples.num_train, self.test_fraction, self.seed)
         owners = self.deal(labels[pool], samples.num_classes, num_nodes)
         assert owners.shape == pool.shape
 
@@ -100,26 +103,46 @@ class DealtPartition(Partition):
             for node in range(num_nodes)
         )
 
-    def _pool_and_test(
-        self, labels: npt.NDArray[np.int64], num_train: int
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64] | None]:
-        """Rows to be dealt out, and the rows of the shared test set (None when every node has its own)."""
-        rows = np.arange(len(labels))
-        if self.test == "node":
-            return rows, None
-        if num_train < len(labels):
-            return rows[:num_train], rows[num_train:]
-        # Taking evenly spaced places of the samples sorted by label gives every class its share, to within one.
-        order = generator(self.seed, "partition/held_out").permutation(len(labels))
-        order = order[np.argsort(labels[order], kind="stable")]
-        places = np.floor(np.arange(len(labels) + 1) * self.test_fraction + 1e-9)
-        held_out = np.diff(places) > 0
-        if not held_out.any():
-            raise ValueError(
-                f"partition.test_fraction={self.test_fraction}: the dataset has no official test set, so "
-                "partition.test=shared needs a fraction that holds out at least one sample"
-            )
-        return np.sort(order[~held_out]), np.sort(order[held_out])
+
+def hold_out(
+    labels: npt.NDArray[np.int64], num_train: int, test_fraction: float, seed: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows to train on and the rows of a test set for all nodes: the official one, or a share of every class.
+
+    Args:
+        labels: of all samples, [S]; the first ``num_train`` rows are the official training set.
+
+    Raises:
+        ValueError: when there is no official test set and the share is too small to hold out a sample.
+    """
+    rows = np.arange(len(labels))
+    if num_train < len(labels):
+        return rows[:num_train], rows[num_train:]
+    # Taking evenly spaced places of the samples sorted by label gives every class its share, to within one.
+    order = generator(seed, "partition/held_out").permutation(len(labels))
+    order = order[np.argsort(labels[order], kind="stable")]
+    places = np.floor(np.arange(len(labels) + 1) * test_fraction + 1e-9)
+    held_out = np.diff(places) > 0
+    if not held_out.any():
+        raise ValueError(
+            f"partition.test_fraction={test_fraction}: the dataset has no official test set, so a test set that all "
+            "nodes share needs a fraction that holds out at least one sample"
+        )
+    return np.sort(order[~held_out]), np.sort(order[held_out])
+
+
+def require_validation_samples(sizes: npt.NDArray[np.int64], nodes: range) -> None:
+    """Checks the number of validation samples of some nodes, shape [N], for problems whose outer objective needs them.
+
+    Raises:
+        ValueError: when a node has none.
+    """
+    empty = np.flatnonzero(sizes == 0)
+    if len(empty):
+        raise ValueError(
+            f"partition: node {nodes[empty[0]]} gets no validation sample, on which the outer objective is defined; "
+            "use a larger partition.valid_fraction or fewer nodes"
+        )
 
 
 def require_training_samples(sizes: npt.NDArray[np.int64]) -> None:

@@ -1,0 +1,47 @@
+"""Sparse features as torch CSR tensors [S, F], and their rows; scipy does what torch has no operation for."""
+
+import warnings
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
+
+
+def is_sparse(features: Tensor) -> bool:
+    """Whether ``features`` is a CSR tensor."""
+    return features.layout == torch.sparse_csr
+
+
+def to_torch(matrix: "csr_matrix", dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """A scipy CSR matrix as a CSR tensor."""
+    matrix.sort_indices()
+    with warnings.catch_warnings():
+        # torch says once per process that CSR tensors are in beta; products with them are all that is used here.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
+        return torch.sparse_csr_tensor(
+            torch.from_numpy(matrix.indptr.astype(np.int64)),
+            torch.from_numpy(matrix.indices.astype(np.int64)),
+            torch.from_numpy(matrix.data),
+            size=matrix.shape,
+            dtype=dtype,
+            device=device,
+            check_invariants=False,
+        )
+
+
+def to_scipy(features: Tensor) -> "csr_matrix":
+    """A CSR tensor as a scipy CSR matrix on the CPU."""
+    from scipy.sparse import csr_matrix
+
+    parts = (features.values(), features.col_indices(), features.crow_indices())
+    return csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(features.shape))
+
+
+def take_rows(features: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+    """Rows of a CSR tensor as another one, of the same dtype and on the same device."""
+    return to_torch(to_scipy(features)[rows], features.dtype, features.device)
