@@ -166,7 +166,7 @@ class LinkPlan:
         links: all edges of the round between different nodes of the whole graph.
         out_source, out_target: the edges that leave local nodes, sorted by (source, target), global indices.
         in_source, in_target: the edges that enter local nodes, sorted by (target, source), global indices.
-        in_weight: W_t[target, source] of the edges that enter.
+        out_weight, in_weight: W_t[target, source] of the edges that leave and that enter.
         sends, receives: messages by peer, peers ascending, each part sorted by (source, target).
         kept: rows among the leaving messages whose target is local.
         arrival: where the message of each entering edge stands in [kept messages; received messages].
@@ -177,6 +177,7 @@ class LinkPlan:
     out_target: npt.NDArray[np.int64]
     in_source: npt.NDArray[np.int64]
     in_target: npt.NDArray[np.int64]
+    out_weight: npt.NDArray[np.float64]
     in_weight: npt.NDArray[np.float64]
     sends: tuple[PeerRows, ...]
     receives: tuple[PeerRows, ...]
@@ -214,6 +215,7 @@ class LinkPlan:
             out_target,
             in_source,
             in_target,
+            weight[leaving],
             weight[target_is_local],
             sends,
             receives,

@@ -70,6 +70,8 @@ def solves(name: str, problem: str) -> bool:
     """Whether an algorithm runs on a problem; asked of both as their YAMLs define them."""
     files = {group: CONF / group / f"{stem}.yaml" for group, stem in (("algorithm", name), ("problem", problem))}
     root = OmegaConf.create({"seed": 0, **{group: OmegaConf.load(file) for group, file in files.items()}})
+    if algorithm_class(name).uses_compressor:
+        root.algorithm.compressor = OmegaConf.load(CONF / "compressor" / "identity.yaml")
     try:
         instantiate(root.algorithm).check_problem(instantiate(root.problem))
     except ValueError:
@@ -83,13 +85,12 @@ def _settings_of(name: str) -> dict:
     return settings
 
 
-def overrides_for(name: str, **changes: object) -> list[str]:
+def overrides_for(name: str, compressor: str = "top_k", **changes: object) -> list[str]:
     """Command-line overrides that choose an algorithm with small settings, or ``changes`` where it has them."""
     values = {key: value for key, value in {**SMALL, **changes}.items() if key in _settings_of(name)}
     overrides = [f"algorithm={name}", *(f"algorithm.{key}={value}" for key, value in values.items())]
     if algorithm_class(name).uses_compressor:
-        others = sorted(path.stem for path in (CONF / "compressor").glob("*.yaml") if path.stem != "none")
-        overrides.append(f"compressor={others[0]}")
+        overrides.append(f"compressor={compressor}")
     return [*overrides, "num_threads=1", "device=cpu", "dtype=float64", "compute=vmap"]
 
 

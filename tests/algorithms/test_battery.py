@@ -31,14 +31,21 @@ from tests.algorithms.simulation import (
     solves,
     with_graph,
 )
+from tests.graphs.loading import build, load
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 10
+# For 8 nodes; as GRAPHS, with an undirected schedule that mixes as fast as the directed ones.
+FAST_GRAPHS = ("random_directed", "one_peer_exponential", "one_peer_hypercube", "ring", "hub")
+# How fast compressed messages get somewhere, if at all, is tested with each algorithm that sends them.
+NOT_COMPRESSED = {"compressor": "identity", "consensus_lr": 1.0}
 # What trains as SGP does and studies the end of it tunes nothing, whatever problem its study needs.
-BILEVEL = [
+TUNING = [
     name for name in ALGORITHMS if algorithm_class(name).needs_bilevel and not issubclass(algorithm_class(name), SGP)
 ]
-SINGLE_LEVEL = [name for name in ALGORITHMS if name not in BILEVEL and solves(name, "quadratic")]
+# Those whose nodes agree on the hyperparameters have another stationary point, and tests of their own.
+BILEVEL = [name for name in TUNING if not algorithm_class(name).shares_hparams]
+SINGLE_LEVEL = [name for name in ALGORITHMS if name not in TUNING and solves(name, "quadratic")]
 SHARED_MODEL = [name for name in SINGLE_LEVEL if not algorithm_class(name).personalizes]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -58,9 +65,13 @@ def name(request):
 @pytest.mark.parametrize("name", SINGLE_LEVEL)
 def test_reaches_the_common_minimiser_of_quadratics(name, composed):
     """Curvatures in [1, 4] and lr 0.1: the slowest direction shrinks by 0.9 a step; 1e-10 allows for mixing."""
-    overrides = [*overrides_for(name, lr=0.1, momentum=0.0), "problem=quadratic", "problem.num_hyperparameters=0"]
+    overrides = [
+        *overrides_for(name, lr=0.1, momentum=0.0, **NOT_COMPRESSED),
+        "problem=quadratic",
+        "problem.num_hyperparameters=0",
+    ]
     overrides += ["problem.heterogeneity=0", "problem.condition=4", "num_nodes=8"]
-    simulation = Simulation(with_graph(composed, name, overrides))
+    simulation = Simulation(with_graph(composed, name, overrides, FAST_GRAPHS))
     state = simulation.run(simulation.init(), 0, 400)
     problem = simulation.problem
     optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
@@ -71,11 +82,15 @@ def test_reaches_the_common_minimiser_of_quadratics(name, composed):
 @pytest.mark.parametrize("name", SHARED_MODEL)
 def test_decaying_rate_reaches_the_minimiser_of_unlike_quadratics(name, composed):
     """The bias of a constant rate is proportional to it and goes when the rate goes."""
-    overrides = [*overrides_for(name, lr=0.2, momentum=0.0), "problem=quadratic", "problem.num_hyperparameters=0"]
+    overrides = [
+        *overrides_for(name, lr=0.2, momentum=0.0, **NOT_COMPRESSED),
+        "problem=quadratic",
+        "problem.num_hyperparameters=0",
+    ]
     overrides += ["problem.heterogeneity=1", "problem.condition=2", "num_nodes=8"]
     if "lr_schedule" in composed(*overrides)["algorithm"]:
         overrides += ["algorithm.lr_schedule._target_=simulator.schedules.InverseRoot"]
-    simulation = Simulation(with_graph(composed, name, overrides))
+    simulation = Simulation(with_graph(composed, name, overrides, FAST_GRAPHS))
     state = simulation.run(simulation.init(), 0, 4000)
     problem = simulation.problem
     optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
@@ -227,12 +242,12 @@ class Flat(BilevelProblem):
 def schedules(folder):
     """Every schedule in conf/graph for 6 nodes, plain and under every fault."""
     for file in sorted((CONF / "graph").glob("*.yaml")):
-        root = OmegaConf.create({"num_nodes": 6, "seed": 1, "graph": OmegaConf.load(file)})
+        root = OmegaConf.create({"num_nodes": 6, "seed": 1, "graph": load(file.stem)})
         if file.stem == "file":
             root.graph.path = str(folder / "path.txt")
             (folder / "path.txt").write_text("".join(f"{i} {i + 1}\n" for i in range(5)))
         try:
-            plain = instantiate(root.graph)
+            plain = build(root.graph)
         except InstantiationException as error:
             if "graph.num_nodes=6: " not in str(error):
                 raise
@@ -263,7 +278,11 @@ def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, tmp_pa
         state = algorithm.init(problem, network)
         for step in range(NUM_STEPS):
             state = algorithm.step(state, step, problem, network)
-        torch.testing.assert_close(algorithm.estimate(state), problem.init_params(), rtol=0, atol=1e-12)
+        if algorithm.keeps_agreement:
+            torch.testing.assert_close(algorithm.estimate(state), problem.init_params(), rtol=0, atol=1e-12)
+        else:  # its own tests show that estimates come back
+            mean = state["params"].mean(dim=0)
+            torch.testing.assert_close(mean, problem.init_params()[0], rtol=0, atol=1e-12)
         torch.testing.assert_close(algorithm.hparams(state, problem), problem.init_hparams(), rtol=0, atol=1e-12)
     only_hubs, only_trees = all("Hub" in graph for graph in tried), name == "relay_sum"
     assert len(tried) >= (3 if only_hubs else 6 if only_trees else 10)
