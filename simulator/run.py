@@ -145,6 +145,7 @@ def _set_up(
         )
     )
     config.check_hyperparameters(components)
+    config.finish_graph(components)
     operations = ["first_order"] + ["second_order"] * components.algorithm.needs_bilevel
     choices: object = None
     if resumed is not None and resumed.meta["compute"] == settings["compute"]:

@@ -40,6 +40,7 @@ class FaultyGraph(Graph):
         if not 0 <= probability < 1:
             raise ValueError(f"faults.probability={probability}: expected a number in [0, 1)")
         self.graph = graph
+        self.parts = (graph,)
         self.probability = probability
         self.mixes = graph.mixes
 

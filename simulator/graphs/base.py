@@ -68,9 +68,11 @@ class Graph(ABC):
 
     Attributes:
         mixes: False only for schedules that never connect all nodes on purpose (isolated nodes).
+        parts: the schedules that this one is made of.
     """
 
     mixes: bool = True
+    parts: "tuple[Graph, ...]" = ()
 
     def __init__(self, *, num_nodes: int, seed: int = 0) -> None:
         if num_nodes < 1:
@@ -97,6 +99,20 @@ class Graph(ABC):
     def period(self) -> int | None:
         """Number of rounds after which the schedule repeats: 1 for a static graph, None for a random one."""
         return 1
+
+    @property
+    def needs_label_counts(self) -> bool:
+        """Whether the edges depend on the nodes' data: :meth:`use_label_counts` comes before anything else then."""
+        return any(part.needs_label_counts for part in self.parts)
+
+    def use_label_counts(self, label_counts: npt.NDArray[np.int64]) -> None:
+        """Tells what data the nodes have, the same on every process.
+
+        Args:
+            label_counts: training samples of every node by class, shape [M, C].
+        """
+        for part in self.parts:
+            part.use_label_counts(label_counts)
 
     @abstractmethod
     def edges(self, step: int) -> Edges:

@@ -23,6 +23,8 @@ from simulator.graphs.ring import Ring
 from simulator.network import Network
 from simulator.placement import Placement
 from simulator.schedules import Constant
+from tests.graphs.loading import build as build_graph
+from tests.graphs.loading import load
 
 CONF = Path(__file__).parents[2] / "conf"
 FAULTS = sorted(path.stem for path in (CONF / "faults").glob("*.yaml") if path.stem != "none")
@@ -55,13 +57,13 @@ class Matrix(PeriodicGraph):
 
 def make(graph: str, folder: Path, fault: str | None = None, num_nodes: int = NUM_NODES, **changes):
     """A schedule from conf/graph with a fault from conf/faults."""
-    root = {"num_nodes": num_nodes, "seed": 3, "graph": OmegaConf.load(CONF / "graph" / f"{graph}.yaml")}
+    root = {"num_nodes": num_nodes, "seed": 3, "graph": load(graph).copy()}
     if graph == "file":
         path = folder / "path.txt"
         path.write_text("".join(f"{i} {i + 1}\n" for i in range(num_nodes - 1)))
         root["graph"].path = str(path)
     config = OmegaConf.create(root)
-    built = instantiate(config.graph)
+    built = build_graph(config.graph)
     if fault is None:
         return built
     config.faults = OmegaConf.load(CONF / "faults" / f"{fault}.yaml")

@@ -4,27 +4,27 @@ import inspect
 import math
 import time
 import tracemalloc
-from functools import cache
 from pathlib import Path
 
 import networkx as nx
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from simulator.graphs.base import Graph
 from simulator.graphs.connectivity import check_mixes, check_stochastic
 from simulator.graphs.de_bruijn import DeBruijn
 from simulator.graphs.erdos_renyi import ErdosRenyi
 from simulator.graphs.k_hop_ring import KHopRing
+from simulator.graphs.matcha import Matcha
 from simulator.graphs.networkx import NetworkX
 from simulator.graphs.nice import Nice
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.ring import Ring
+from tests.graphs.loading import build, load
 
 CONF = Path(__file__).parents[2] / "conf" / "graph"
 NAMES = sorted(path.stem for path in CONF.glob("*.yaml"))
@@ -44,11 +44,19 @@ UNFIT = {
     "hyper_hypercube": (5,),
     "matching_ring": (1, 3, 5),
     "one_peer_hypercube": (3, 5),
+    "random_chords": (1, 2, 3),
     "social_network": SIZES,
     "social_network_tree": SIZES,
 }
 # A YAML that is a class of another YAML's module.
 MODULES = {"two_hop_ring": "k_hop_ring", "solo": "self_loop", "social_network_tree": "social_network"}
+
+
+def load_part(name: str) -> dict:
+    """A YAML as a setting of another graph."""
+    return OmegaConf.to_container(load(name))
+
+
 VARIANTS = [(name, {}) for name in NAMES] + [
     ("random_undirected", {"weights": "metropolis"}),
     ("random_undirected", {"base_probability": 0.7}),
@@ -63,6 +71,15 @@ VARIANTS = [(name, {}) for name in NAMES] + [
     ("epidemic", {"num_out": 1}),
     ("equi_dyn", {"directed": False}),
     ("b_connected_directed", {"window": 1, "probability": 0.0}),
+    *[("d_cliques", {"max_clique_size": 3, "connection": each}) for each in ("ring", "fractal", "complete")],
+    ("matcha", {"base": load_part("star")}),
+    ("gossip_pga", {"base": load_part("random_directed")}),
+    ("gossip_pga", {"base": load_part("self_loop")}),
+    ("gossip_pga", {"base": load_part("one_peer_exponential"), "every": 1}),
+    (
+        "cyclic",
+        {"graphs": {"one": load_part("hub"), "other": load_part("epidemic") | {"num_out": 1, "variant": "local"}}},
+    ),
     ("binary_tree", {"mirrored": True}),
     ("de_bruijn", {"degree": 3}),
     ("equi_static", {"directed": False, "num_offsets": 3}),
@@ -79,23 +96,21 @@ def write_path_graph(num_nodes: int, folder: Path) -> Path:
     return path
 
 
-@cache
-def load(name: str) -> DictConfig:
-    """A YAML of conf/graph, with the graphs that it is made of where it names some."""
-    with initialize_config_dir(str(CONF.parent), version_base="1.3"):
-        return compose(f"graph/{name}").graph
-
-
 def make(name: str, num_nodes: int, folder: Path, seed: int = 3, **changes) -> Graph:
     values = {**OVERRIDES.get(name, lambda *_: {})(num_nodes, folder), **changes}
     config = OmegaConf.create({"num_nodes": num_nodes, "seed": seed, "graph": load(name)})
     for key, value in values.items():
         assert key in config.graph.keys()  # noqa: SIM118 - `in` alone overlooks a mandatory value that is missing
         OmegaConf.update(config, f"graph.{key}", value, merge=False)
-    return instantiate(config.graph)
+    return build(config.graph)
 
 
-@pytest.fixture(params=CASES, ids=lambda case: f"{case[0]}-{'-'.join(map(str, case[1].values()))}-{case[2]}")
+def name_of(case: tuple) -> str:
+    name, changes, num_nodes = case
+    return "-".join([name, *(str(value) for value in changes.values() if not isinstance(value, dict)), str(num_nodes)])
+
+
+@pytest.fixture(params=CASES, ids=name_of)
 def new(request, tmp_path):
     name, changes, num_nodes = request.param
     return lambda **more: make(name, num_nodes, tmp_path, **{**changes, **more})
@@ -110,8 +125,8 @@ def test_sums_are_as_declared_and_directedness_is_true(new):
     asymmetric = False
     for step in range(rounds_of(graph)):
         matrix = graph.edges(step).to_matrix(graph.num_nodes)
-        assert (matrix >= 0).all() or isinstance(graph, Nice)
-        assert (np.diag(matrix) > 0).all() or isinstance(graph, DeBruijn)
+        assert (matrix >= 0).all() or isinstance(graph, Nice | Matcha)
+        assert (np.diag(matrix) > 0).all() or isinstance(graph, DeBruijn | Matcha)
         if graph.stochasticity in ("double", "row"):
             np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=0, atol=1e-12)
         if graph.stochasticity in ("double", "column"):
