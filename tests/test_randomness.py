@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 
-from simulator.randomness import derive_key, generator, random_bits, torch_seed, uniforms
+from simulator.randomness import derive_key, expand, generator, random_bits, torch_seed, uniforms
 
 KEYS = [(0, "a", 0, 0), (1, "a", 0, 0), (0, "b", 0, 0), (0, "a", 1, 0), (0, "a", 0, 1), (1, "a", 1, 1)]
 
@@ -36,6 +36,24 @@ def test_drawing_for_many_nodes_is_drawing_for_each():
         # Fewer words are the first ones of many, so that padding does not change what a node draws.
         np.testing.assert_array_equal(random_bits(3, "minibatch", [node], step, 2)[0], row[:2])
     assert len(set(together.reshape(-1).tolist())) == 24
+
+
+def test_a_key_expands_to_the_words_of_splitmix64():
+    def word(key, number):  # Steele, Lea and Flood's, in whole numbers
+        z = (key + (number + 1) * 0x9E3779B97F4A7C15) % 2**64
+        z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        z = (z ^ (z >> 27)) * 0x94D049BB133111EB % 2**64
+        return z ^ (z >> 31)
+
+    keys = np.array([0, 2**64 - 1, 12345], dtype=np.uint64)
+    words = expand(keys, 30_000)  # several blocks
+    assert words.shape == (3, 30_000)
+    assert int(words[0, 0]) == 0xE220A8397B1DCDAF  # the generator's known first output for seed 0
+    for number in (0, 1, 9_999, 10_921, 10_922, 10_923, 21_845, 29_999):
+        assert words[:, number].tolist() == [word(key, number) for key in keys.tolist()]
+    np.testing.assert_array_equal(expand(keys[1:], 7), words[1:, :7])
+    assert expand(keys[:0], 5).shape == (0, 5)
+    assert keys.tolist() == [0, 2**64 - 1, 12345]
 
 
 @pytest.mark.parametrize("change", [{"seed": 1}, {"stream": "x"}, {"nodes": [1]}, {"steps": 1}])
