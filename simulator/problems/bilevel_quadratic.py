@@ -19,12 +19,17 @@ Departures: none.
 Shapes: N local nodes, M all nodes, D = q parameters, H = p hyperparameters, R rows at which something is asked.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator.problems.base import Setting
 from simulator.problems.reference_bilevel import ReferenceBilevel, require_penalty
+
+_Array = npt.NDArray[Any]
 
 
 class BilevelQuadratic(ReferenceBilevel):
@@ -66,12 +71,12 @@ class BilevelQuadratic(ReferenceBilevel):
         self.curvature, self.coupling, self.linear, self.outer_curvature, self.target, self.center = (
             part[mine].to(setting.device, setting.dtype) for part in every
         )
-        A, B, self._c, D, _, self._r = (part.mean(dim=0) for part in every)
-        self._A, self._B, self._D = A, B, D
-        self._target = torch.einsum("iab,ib->ia", every[3], every[4])
-        self._t_square = torch.einsum("ia,ia->", self._target, every[4]) / setting.num_nodes
-        self._r_square = every[5].square().sum(1).mean()
-        self._T = self._target.mean(dim=0)
+        _, _, _, D, t, r = every
+        self._A, self._B, self._c, self._D, _, self._r = (part.mean(dim=0) for part in every)
+        pulls = _times(D, t)
+        self._T = pulls.mean(dim=0)
+        # The parts of f that depend on neither variable.
+        self._t_square, self._r_square = (pulls * t).sum(1).mean(), r.square().sum(1).mean()
 
     def _coefficients(self, num_nodes: int) -> tuple[Tensor, ...]:
         """A [M, q, q], B [M, q, p], c [M, q], D [M, q, q], t [M, q] and r [M, p] of all nodes, float64."""
@@ -80,15 +85,15 @@ class BilevelQuadratic(ReferenceBilevel):
         m = np.arange(1, num_nodes + 1)[:, None, None]
         differ = 1.0 if self.heterogeneous_curvature else 0.0
 
-        def square(shift: float | np.ndarray) -> np.ndarray:
-            return np.sin(1.3 * a + 2.1 * a.T + 0.37 * a * a.T + shift)
+        def square(shift: float | _Array) -> _Array:
+            return np.asarray(np.sin(1.3 * a + 2.1 * a.T + 0.37 * a * a.T + shift))
 
-        def rectangle(shift: float | np.ndarray) -> np.ndarray:
-            return np.cos(0.9 * a + 1.7 * k + 0.23 * a * k + shift)
+        def rectangle(shift: float | _Array) -> _Array:
+            return np.asarray(np.cos(0.9 * a + 1.7 * k + 0.23 * a * k + shift))
 
-        def vector(size: int, shift: float | np.ndarray) -> np.ndarray:
+        def vector(size: int, shift: float | _Array) -> _Array:
             j = np.arange(size)
-            return np.sin(1.1 * j + 0.05 * j**2 + shift)
+            return np.asarray(np.sin(1.1 * j + 0.05 * j**2 + shift))
 
         M = square(0.4) + differ * square(0.7 * m)
         N = square(2.2) + square(1.9 * m + 0.5)
@@ -124,12 +129,12 @@ class BilevelQuadratic(ReferenceBilevel):
         return _times(self.curvature, vector), -_times(self.coupling.mT, vector)
 
     def inner_optimum(self, x: Tensor) -> Tensor:
-        return torch.linalg.solve(self._A, (x @ self._B.T + self._c).T).T
+        return _solve(self._A, x @ self._B.T + self._c)
 
     def _penalty_optimum(self, x: Tensor) -> Tensor:
         """y_l(x), [R, D]."""
         pull = self._T + self.penalty * (x @ self._B.T + self._c)
-        return torch.linalg.solve(self._D + self.penalty * self._A, pull.T).T
+        return _solve(self._D + self.penalty * self._A, pull)
 
     def outer_value(self, x: Tensor) -> Tensor:
         y = self.inner_optimum(x)
@@ -139,7 +144,7 @@ class BilevelQuadratic(ReferenceBilevel):
 
     def outer_gradient(self, x: Tensor) -> Tensor:
         residual = self.inner_optimum(x) @ self._D - self._T
-        return self.outer_regularization * (x - self._r) + torch.linalg.solve(self._A, residual.T).T @ self._B
+        return self.outer_regularization * (x - self._r) + _solve(self._A, residual) @ self._B
 
     def penalty_gradient(self, x: Tensor) -> Tensor:
         pulled = (self._penalty_optimum(x) - self.inner_optimum(x)) @ self._B
@@ -150,10 +155,16 @@ class BilevelQuadratic(ReferenceBilevel):
         points = torch.cat([torch.zeros(1, self.num_hparams), torch.eye(self.num_hparams)]).double()
         roots = []
         for gradient in (self.outer_gradient(points), self.penalty_gradient(points)):
-            roots.append(torch.linalg.solve((gradient[1:] - gradient[0]).T, -gradient[0]))
+            roots.append(_solve((gradient[1:] - gradient[0]).T, -gradient[:1])[0])
         return roots[0], roots[1]
 
 
 def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
     """Products [N, A] of every node's matrix [N, A, B] and vector [N, B]."""
     return (matrices.to(vectors.dtype) @ vectors.unsqueeze(2)).squeeze(2)
+
+
+def _solve(matrix: Tensor, rows: Tensor) -> Tensor:
+    """The solutions of matrix @ solution = row, for ``rows`` [R, A]: [R, A]."""
+    solutions: Tensor = torch.linalg.solve(matrix, rows.T).T
+    return solutions

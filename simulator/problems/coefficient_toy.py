@@ -14,7 +14,10 @@ Departures: none.
 Shapes: N local nodes, S samples of all nodes, F features, C classes, R rows x [R, F] at which something is asked.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -165,8 +168,8 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
         """
         from scipy.optimize import minimize, root
 
-        def at(function, point):  # type: ignore[no-untyped-def]
-            return function(torch.from_numpy(point)[None])[0].numpy()
+        def at(function: Callable[[Tensor], Tensor], point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+            return np.asarray(function(torch.from_numpy(point)[None])[0].numpy())
 
         start = minimize(
             lambda point: float(at(self.outer_value, point)),

@@ -38,4 +38,5 @@ class ExponentialRidge:
     def _dots(first: Tensor, second: Tensor, hparams: Tensor) -> Tensor:
         """Inner products over the classes, [N, F]."""
         shape = (*hparams.shape, -1)
-        return torch.linalg.vecdot(first.view(shape), second.view(shape))
+        dots: Tensor = torch.linalg.vecdot(first.view(shape), second.view(shape))
+        return dots

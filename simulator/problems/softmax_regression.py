@@ -122,5 +122,5 @@ class SoftmaxRegression:
         assert self._sparse is not None
         matrix, like = self._sparse[rows], self._split.inputs
         # Products with a CSR matrix are several times faster than with its transposed view.
-        parts = (to_torch(part, like.dtype, like.device) for part in (matrix, matrix.T.tocsr()))
-        return _Block(*parts, labels)
+        features, transposed = (to_torch(part, like.dtype, like.device) for part in (matrix, matrix.T.tocsr()))
+        return _Block(features, transposed, labels)

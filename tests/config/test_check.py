@@ -145,6 +145,15 @@ def test_groups_that_nothing_uses_are_refused_when_they_were_chosen(quadratic):
             config.check_choices(choices, {group, "graph"}, components)
 
 
+def test_a_linear_problem_uses_data_but_no_model(composed):
+    components = config.build(composed("problem=coefficient_tuning"))
+    assert components.dataset is not None
+    assert components.build_model is None
+    config.check_choices({"dataset": "digits"}, {"dataset", "partition"}, components)
+    with pytest.raises(ValueError, match="model=mlp: problem CoefficientTuning uses no model; leave it out"):
+        config.check_choices({"model": "mlp"}, {"model"}, components)
+
+
 def test_a_problem_that_uses_data_may_choose_them(composed):
     components = config.build(composed())
     config.check_choices({"dataset": "mnist"}, {"dataset"}, components)
