@@ -51,9 +51,7 @@ class TopologyAnalysis(SGP, AnalysisSettings):
         if network.placement.rank > 0:
             return Report()
         analysis = analyse(network.graph, self)
-        return Report(
-            numbers=analysis.numbers, arrays=analysis.curves, figures=self._figures(network.graph, analysis)
-        )
+        return Report(numbers=analysis.numbers, arrays=analysis.curves, figures=self._figures(network.graph, analysis))
 
     def _figures(self, graph: Graph, analysis: Analysis) -> dict[str, Any]:
         curves, name = analysis.curves, f"{graph.description}, {graph.num_nodes} nodes"
@@ -68,7 +66,9 @@ class TopologyAnalysis(SGP, AnalysisSettings):
         if "lrs" in curves:
             found = {name: (curves["lrs"], curves["rates"])}
             figures["rate_against_learning_rate"] = partial(
-                rate_against_learning_rate, found, rate_references(("ring", "complete"), graph.num_nodes, lrs, self.zeta)
+                rate_against_learning_rate,
+                found,
+                rate_references(("ring", "complete"), graph.num_nodes, lrs, self.zeta),
             )
             references = ("alone", "ring 2", "ring 4", "ring 8", "infinite ring", "complete")
             figures["time_to_target"] = partial(

@@ -91,7 +91,11 @@ def make_walk(
         return InvariantWalk(invariant), f"exact, invariant under {group}"
     if graph.period is not None:
         single = as_matrix(graph.edges(0), graph.num_nodes)
-        if graph.period == 1 and graph.num_nodes <= _LARGEST_EIGENDECOMPOSITION and abs(single - single.T).max() < 1e-12:
+        if (
+            graph.period == 1
+            and graph.num_nodes <= _LARGEST_EIGENDECOMPOSITION
+            and abs(single - single.T).max() < 1e-12
+        ):
             return SymmetricWalk(graph.edges(0).to_matrix(graph.num_nodes)), "exact, eigenvalues"
         if graph.num_nodes <= LARGEST_DENSE:
             return PeriodicWalk(period_of(graph)), "exact, doubling"
@@ -152,9 +156,7 @@ def _neighbors(found: Analysis, graph: Graph, walk: Walk, settings: AnalysisSett
             last = neighbors.effective_num_neighbors_last_phase(walk, gamma)
             found.put(f"graph/effective_num_neighbors_last_phase{at}", last)
         if symmetric and gap is not None:
-            found.put(
-                f"graph/effective_num_neighbors_bound{at}", neighbors.bound_by_gap(graph.num_nodes, gamma, gap)
-            )
+            found.put(f"graph/effective_num_neighbors_bound{at}", neighbors.bound_by_gap(graph.num_nodes, gamma, gap))
     if walk.knows_nodes and len(settings.gammas):
         found.curves["by_node_gammas"] = np.array(list(settings.gammas), dtype=np.float64)
         found.curves["num_neighbors_by_node"] = np.stack(

@@ -104,9 +104,7 @@ def _older_beta(rest: FloatArray, gamma: float) -> float:
     return float((1.0 - gamma * rest[-1] ** 2) / ((1.0 + rest[-1]) * (1.0 - rest[0])))
 
 
-def high_dimension_bound(
-    dimension: float, constant: float, *, smoothness: float, zeta: float
-) -> tuple[float, float]:
+def high_dimension_bound(dimension: float, constant: float, *, smoothness: float, zeta: float) -> tuple[float, float]:
     """The largest rate on graphs of spectral dimension d_s > 2 with zeta much larger than L, and the n_W it needs.
 
     Args:

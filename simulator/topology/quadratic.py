@@ -79,7 +79,6 @@ class MomentRates(Rates):
         radius, self._start = spectral_radius(lambda c: self.advance(c.reshape(shape), lr).ravel(), self._start)
         return 1.0 - radius ** (1.0 / len(self._period.matrices))
 
-
     def _symmetric_radius(self, lr: float) -> float:
         """(*) is C <- W (S o C) W with entrywise factors S, and similar to the symmetric S^1/2 o (W (S^1/2 o C) W)."""
         (matrix,), num_nodes = self._period.matrices, self._period.num_nodes
@@ -97,21 +96,50 @@ class MomentRates(Rates):
 
 
 class InvariantRates(Rates):
-    """From the Fourier transform of (*) on an invariant schedule: exact, M numbers instead of M x M."""
+    """From the Fourier transform of (*) on an invariant schedule: exact, at any size.
+
+    Every character obeys c <- p_t ((1 - lr)^2 c + (zeta - 1) lr^2 m_t), p_t its squared eigenvalue and m_t the mean of c
+    over characters before round t. Where a period multiplies all by rho, the T means obey m = B(rho) m with a positive
+    matrix B, whose spectral radius falls with rho: the rho at which it is 1 is the spectral radius of (*).
+    """
 
     def __init__(self, spectra: InvariantSpectra, zeta: float) -> None:
-        self._powers = np.abs(spectra.eigenvalues) ** 2
         self._zeta = zeta
-        self._start = np.ones(spectra.num_nodes)
+        powers = np.abs(spectra.eigenvalues) ** 2
+        period = len(powers)
+        # passed[t, j]: what the characters keep of an injection in round t after it and j further rounds.
+        passed = [np.cumprod(np.roll(powers, -start, axis=0), axis=0) for start in range(period)]
+        self._passed = np.stack(passed)
+        self._whole = powers.prod(axis=0)
 
     def rate(self, lr: float) -> float:
-        def advance(modes: FloatArray) -> FloatArray:
-            for power in self._powers:
-                modes = power * ((1.0 - lr) ** 2 * modes + (self._zeta - 1.0) * lr**2 * modes.mean())
-            return modes
+        from scipy.optimize import brentq
 
-        radius, self._start = spectral_radius(advance, self._start)
-        return 1.0 - radius ** (1.0 / len(self._powers))
+        period = len(self._passed)
+        kept, noise = (1.0 - lr) ** 2, (self._zeta - 1.0) * lr**2
+        least, most = kept**period, (kept + noise) ** period
+
+        def excess(log_above: float) -> float:
+            radius = least + math.exp(log_above)
+            share = 1.0 / (1.0 - self._whole * (kept**period / radius))
+            means = np.empty((period, period))
+            for start in range(period):
+                for further in range(period):
+                    phase = start + further + 1
+                    arriving = noise * kept**further * float((self._passed[start, further] * share).mean())
+                    means[phase % period, start] = arriving / (radius if phase >= period else 1.0)
+            return float(np.abs(np.linalg.eigvals(means)).max()) - 1.0
+
+        high = math.log(most - least)
+        if excess(high) >= 0.0:  # but for rounding it is 0 there when nothing is averaged
+            return 1.0 - most ** (1.0 / period)
+        low = high - 1.0
+        while excess(low) < 0.0:
+            low -= 1.0
+            if low < high - 80.0:  # noise does not matter
+                return lr * (2.0 - lr)
+        above = math.exp(brentq(excess, low, high, xtol=1e-13, rtol=1e-13))
+        return 1.0 - (least + above) ** (1.0 / period)
 
 
 class ScalarRates(Rates):

@@ -72,7 +72,9 @@ def test_one_decay_explains_the_losses(walks):
     assert rank_correlation(losses, [TABLE[name][2] for name in SPARSE]) == pytest.approx(-0.33, abs=0.01)
 
     def squared(gamma):
-        at = [np.interp(np.log2(f(gamma)), np.log2(list(COMPLETE)), list(COMPLETE.values())) for f in functions.values()]
+        at = [
+            np.interp(np.log2(f(gamma)), np.log2(list(COMPLETE)), list(COMPLETE.values())) for f in functions.values()
+        ]
         return sum((a - b) ** 2 for a, b in zip(at, losses, strict=True))
 
     assert all(squared(fit.gamma) <= squared(gamma) + 1e-12 for gamma in np.linspace(0.93, 0.98, 51))
