@@ -112,23 +112,23 @@ def test_push_sum_mixes_weights_beside(graph, changes, coder):
     assert_bytes(network, NUM_ROUNDS, references.compressor.payload_bytes(DIM, torch.float64) + 8)
 
 
-@each(STATIC, CHANGING)
+@each(STATIC, {"random_undirected": CHANGING["random_undirected"]})
 @pytest.mark.parametrize("name", COMPRESSORS)
 def test_gossip_reaches_the_exact_average_linearly(name, graph, changes):
     compressor = load("compressor", name, **COMPRESSORS[name])
     network = network_of(load("graph", graph, **changes))
     references, x = References(compressor, 0, "test"), random_rows()[:, None]
     state, mean, seen = references.init(x, network), x.mean(dim=0), []
-    for step in range(600):
+    for step in range(400):
         references.send_(state, x, network, step)
         x = x + compressor.consensus_lr * references.disagreement(state)
         seen.append(float((x - mean).norm()))
-    windows = [seen[at] for at in (149, 299, 449, 599)]
+    windows = [seen[at] for at in (99, 199, 299, 399)]
     assert all(later < max(0.5 * earlier, 1e-11) for earlier, later in pairwise(windows)), windows
     assert windows[-1] < 1e-2
 
 
-@each(DIRECTED, CHANGING_DIRECTED)
+@each({"directed_ring": {}, "random_directed": CHANGING_DIRECTED["random_directed"]})
 @pytest.mark.parametrize("name", [name for name in COMPRESSORS if name != "sign"])
 def test_push_sum_reaches_the_exact_average_linearly(name, graph, changes):
     compressor = load("compressor", name, **COMPRESSORS[name])
@@ -136,12 +136,12 @@ def test_push_sum_reaches_the_exact_average_linearly(name, graph, changes):
     references, x = References(compressor, 0, "test"), random_rows()[:, None]
     w = torch.ones(NUM_NODES, dtype=torch.float64)
     state, mean, seen = references.init(x, network), x.mean(dim=0), []
-    for step in range(600):
+    for step in range(400):
         pushed = references.push_(state, x, w, network, step)
         x = x + compressor.consensus_lr * references.disagreement(state)
         w = w + compressor.consensus_lr * (pushed - w)
         seen.append(float((x / w[:, None, None] - mean).norm()))
-    windows = [seen[at] for at in (149, 299, 449, 599)]
+    windows = [seen[at] for at in (99, 199, 299, 399)]
     assert all(later < max(0.5 * earlier, 1e-11) for earlier, later in pairwise(windows)), windows
     assert windows[-1] < 1e-2
 
