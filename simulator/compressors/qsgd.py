@@ -57,8 +57,8 @@ class QSGD(Compressor):
         if not usable.all():  # levels of zero; times a norm that is infinite or NaN they decode to NaN
             rows = torch.where(usable, rows, 0.0)
             norms_used = norms.where(usable, 1.0)
-        # An entry of the norm's size can get level s + 1 where float32 rounded the norm down; it has a code as well.
         codes = _noise(keys, q, rows).add_(s).addcmul_(rows, s / norms_used.to(rows.dtype)).to(torch.uint8)
+        codes.clamp_(max=2 * s)  # rounding errors can raise an entry of the norm's size to level s + 1
         packed = torch.cat([norms.view(torch.uint8), pack(codes, self._width)], dim=1)
         return Coded(packed=packed, values=self._values(codes, norms, rows.dtype))
 

@@ -209,6 +209,16 @@ def test_qsgd_of_one_entry_is_exact_up_to_scaling():
         np.testing.assert_allclose(values * (1 + omega), rows, rtol=1e-6)
 
 
+@pytest.mark.parametrize("s", [1, 8, 127])
+def test_qsgd_never_rounds_beyond_the_norm(s):
+    rows = normal_rows(1_000_000, 1)  # rounding errors and noise close to 1 meet in a few of so many
+    coded = build("qsgd", levels=s).encode(rows, keys_for(len(rows)))
+    levels = levels_in(coded.packed.numpy(), 1, s)[0][:, 0] * np.sign(rows[:, 0].numpy())
+    assert levels.max() == s
+    assert np.count_nonzero(levels != s) < 10
+    assert torch.equal(coded.values.sign(), rows.sign())
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("q", [1, 8, 21, 5000])
 def test_sign(q, dtype):
