@@ -5,12 +5,12 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.problems.base import Setting
 from simulator.problems.classification import EXECUTORS
 from simulator.problems.hyper_cleaning import HyperCleaning
+from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 
 assert_equal = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3))

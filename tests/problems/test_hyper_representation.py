@@ -5,7 +5,6 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 from sklearn.metrics import log_loss
 from torch import nn
 
@@ -16,6 +15,7 @@ from simulator.problems.base import Setting
 from simulator.problems.classification import EXECUTORS
 from simulator.problems.hyper_representation import HyperRepresentation
 from simulator.rows import ModelFunction
+from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 
 assert_equal = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3))
