@@ -25,8 +25,8 @@ from scipy.sparse.csgraph import breadth_first_order
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.dsgd import DSGD
-from simulator.faults.base import FaultyGraph
+from simulator.algorithms.dsgd import CombinedDescent
+from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network import Network
 from simulator.problems.base import Problem
@@ -35,13 +35,13 @@ ROOT = 0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RelaySum(DSGD):
+class RelaySum(CombinedDescent):
     """RelaySum in place of mixing.
 
     Args:
         normalize: ``count``, by the number of values that have arrived, or ``nodes``, by all of them, the missing ones
             being replaced by the starting point.
-        lr, lr_schedule, momentum, order, local_steps, ema: as :class:`simulator.algorithms.dsgd.DSGD`.
+        lr, lr_schedule, momentum, order, local_steps, ema: as :class:`simulator.algorithms.dsgd.CombinedDescent`.
     """
 
     normalize: Literal["count", "nodes"]
@@ -112,11 +112,6 @@ def relay(values: Tensor, state: State, step: int, network: Network) -> Tensor:
 
 def _index(positions: npt.NDArray[np.int64], like: Tensor) -> Tensor:
     return torch.from_numpy(positions).to(like.device)
-
-
-def beneath_faults(graph: Graph) -> Graph:
-    """The schedule when nothing fails."""
-    return beneath_faults(graph.graph) if isinstance(graph, FaultyGraph) else graph
 
 
 def parents(tree: Graph) -> npt.NDArray[np.int64]:

@@ -23,6 +23,11 @@ from simulator.graphs.weights import SUM_TOLERANCE
 _NUM_ROUNDS_LOOKED_AT = 3
 
 
+def beneath_faults(graph: Graph) -> Graph:
+    """The schedule when nothing fails."""
+    return beneath_faults(graph.graph) if isinstance(graph, FaultyGraph) else graph
+
+
 class FaultyGraph(Graph):
     """A schedule on top of another one, minus the edges that are down.
 

@@ -46,6 +46,7 @@ class Simulation:
                 compute=settings["compute"],
             )
         )
+        config.finish_graph(self.components)
 
     def init(self) -> State:
         return self.algorithm.init(self.problem, self.network)

@@ -24,6 +24,7 @@ from tests.algorithms.simulation import (
     CONF,
     GRAPHS,
     NUM_NODES,
+    TINY_DATA,
     Simulation,
     algorithm_class,
     on_data,
@@ -288,11 +289,29 @@ def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, tmp_pa
     assert len(tried) >= (3 if only_hubs else 6 if only_trees else 10)
 
 
+# Further cases for several processes: an algorithm, and what it is run with.
+VARIANTS = {
+    "dsgd_in_cliques": (
+        *("dsgd", "graph=d_cliques", "graph.max_clique_size=2", "algorithm.clique_averaging=true"),
+        *("algorithm.local_steps=2", "algorithm.momentum=0.5", "algorithm.ema=0.9"),
+    ),
+    "relay_sum_on_a_tree": ("relay_sum", "graph=binary_tree", "algorithm.normalize=nodes"),
+    "diging_in_two_messages": ("diging", "algorithm.order=adapt_then_combine", "partition=shared", "dataset=digits"),
+}
+
+
+def on_variant(composed, name, *further):
+    overrides = [*overrides_for(name), "problem.batch_size=8", "model=logistic_regression", "num_nodes=5"]
+    data = [] if "dataset=digits" in further else [*TINY_DATA, "partition=as_given"]
+    return composed(*overrides, "graph=ring", *data, *further)
+
+
 @pytest.fixture(scope="session")
 def on_processes(composed, tmp_path_factory):
     """All algorithms on 1, 2 and 3 processes, started once."""
     folder = tmp_path_factory.mktemp("processes")
     cases = {name: on_data(composed, name, "faults=message_loss") for name in ALGORITHMS}
+    cases |= {name: on_variant(composed, *variant) for name, variant in VARIANTS.items()}
     order = {"cases": cases, "num_steps": NUM_STEPS, "world_sizes": [1, 2, 3], "folder": str(folder)}
     (folder / "order.json").write_text(json.dumps(order))
     command = [sys.executable, "-W", "error", "-m", "tests.algorithms.on_processes", str(folder / "order.json")]
@@ -302,6 +321,7 @@ def on_processes(composed, tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", [*ALGORITHMS, *VARIANTS])
 def test_any_number_of_processes_gives_the_same(name, on_processes):
     """Up to the rounding of differently ordered sums in float64; counts are equal."""
     reports = {size: json.loads((on_processes / f"{name}_{size}.json").read_text()) for size in (1, 2, 3)}

@@ -5,9 +5,13 @@ import pytest
 import torch
 
 from simulator.algorithms.dsgd import DSGD
+from simulator.faults.message_loss import MessageLoss
+from simulator.graphs.d_cliques import DCliques
 from simulator.graphs.ring import Ring
 from simulator.network import Network
 from simulator.placement import Placement
+from simulator.problems.base import Setting
+from simulator.problems.quadratic import Quadratic
 from simulator.schedules import Constant, Inverse
 from tests.algorithms.node_data import NUM_NODES, Regression, make_problem
 
@@ -67,6 +71,49 @@ def test_the_moving_average_is_evaluated_and_changes_nothing_else():
         np.testing.assert_allclose(state["average"], average, rtol=0, atol=1e-13)
         np.testing.assert_array_equal(estimate, state["average"])
     assert np.abs(average - params).max() > 1e-3
+
+
+@pytest.mark.parametrize("order", ["adapt_then_combine", "combine_and_adapt"])
+@pytest.mark.parametrize("probability", [0.0, 0.4])
+def test_clique_averaging(order, probability):
+    """Momentum is of the cliques' mean gradients; a node averages over those of its clique that it hears."""
+    graph = DCliques(num_nodes=8, max_clique_size=3, connection="ring", seed=1)
+    graph.use_label_counts(np.eye(4, dtype=np.int64)[np.arange(8) % 4])
+    faulty = MessageLoss(graph=graph, probability=probability, seed=2)
+    problem = Quadratic(
+        dim=3, num_hyperparameters=0, condition=3.0, heterogeneity=1.0, noise=0.0, outer_regularization=0.0
+    )
+    problem.setup(Setting(nodes=range(8), num_nodes=8, seed=2, dtype=torch.float64, device=torch.device("cpu")))
+    settings = {"lr": 0.1, "lr_schedule": Constant(), "momentum": 0.5, "order": order, "local_steps": 2}
+    algorithm = DSGD(**settings, clique_averaging=True)
+    algorithm.check_graph(faulty)
+    network = Network(faulty, Placement(8), torch.device("cpu"))
+    state = algorithm.init(problem, network)
+    hessian, linear = problem.hessian.numpy(), problem.linear.numpy()
+    x, m = np.zeros((8, 3)), np.zeros((8, 3))
+    together = np.zeros((8, 8), dtype=bool)
+    for clique in graph.cliques:
+        together[np.ix_(clique, clique)] = True
+    assert (together.sum(1) >= 2).all()
+    for step in range(10):
+        state = algorithm.step(state, step, problem, network)
+        W = faulty.edges(step).to_matrix(8)
+        mean = (W > 0) & together
+        mean = mean / mean.sum(1, keepdims=True)
+        u = x.copy()
+        for _ in range(2):
+            m = 0.5 * m + mean @ (np.einsum("nij,nj->ni", hessian, u) - linear)
+            u = u - 0.1 * m
+        x = W @ u if order == "adapt_then_combine" else W @ x + (u - x)
+        np.testing.assert_allclose(state["params"].numpy(), x, rtol=0, atol=1e-12)
+
+
+def test_clique_averaging_needs_cliques():
+    settings = {"lr": 0.1, "lr_schedule": Constant(), "momentum": 0.0, "order": "adapt_then_combine"}
+    with pytest.raises(
+        ValueError, match=r"algorithm\.clique_averaging=true: graph Ring has no cliques; use graph=d_cl"
+    ):
+        DSGD(**settings, clique_averaging=True).check_graph(GRAPH)
 
 
 @pytest.mark.parametrize("changes", [{"local_steps": 0}, {"ema": 1.0}, {"ema": -0.1}])
