@@ -71,6 +71,18 @@ def test_gradient_by_finite_differences_inside_and_beyond_the_continuation():
             assert gradient[edge] == pytest.approx((upper - lower) / (2 * step), rel=1e-5, abs=1e-7)
 
 
+def test_continuation_is_of_second_order():
+    """The eigenvalues of W - J of two nodes are 0 and 1 - 2w."""
+    gamma, nodes = 0.6, (np.array([0]), np.array([1]))
+    end = np.sqrt((1 + gamma) / (2 * gamma))
+    for sign in (1, -1):
+        for distance in (-0.05, -0.001, 0.001, 0.003):
+            eigenvalue = sign * (end + distance)
+            value, _ = mean_variance(np.array([(1 - eigenvalue) / 2]), *nodes, 2, gamma)
+            exact = (1 + 1 / (1 - gamma * eigenvalue**2)) / 2
+            assert value == pytest.approx(exact, abs=1e-13 if distance < 0 else 1500 * distance**3)
+
+
 def test_value_is_the_trace_of_the_inverse():
     graph = GRAPHS["random"]
     support = support_of(graph)

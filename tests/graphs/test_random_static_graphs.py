@@ -13,6 +13,7 @@ from simulator.graphs.k_hop_ring import KHopRing
 from simulator.graphs.random_geometric import RandomGeometric
 from simulator.graphs.random_regular import RandomRegular
 from simulator.graphs.watts_strogatz import WattsStrogatz
+from simulator.randomness import generator
 
 KINDS = {
     "barabasi_albert": (BarabasiAlbert, {}),
@@ -123,6 +124,13 @@ def test_density_of_random_places():
     ]
     assert abs(np.mean(shares) - expected) < 5 * np.std(shares) / np.sqrt(num_seeds)
     assert joined(RandomGeometric(num_nodes=9, radius=1.5)).number_of_edges() == 36
+
+
+def test_who_is_near_whom():
+    places = generator(3, "graph/random_geometric").random((40, 2))
+    near = np.linalg.norm(places[:, None] - places, axis=2) <= 0.4
+    graph = RandomGeometric(num_nodes=40, radius=0.4, seed=3)  # the first draw is connected
+    np.testing.assert_array_equal(graph.edges(0).to_matrix(40) != 0, near)
 
 
 def test_nearness_is_a_matter_of_the_radius_only():
