@@ -132,11 +132,11 @@ def build(config: Mapping[str, Any]) -> Components:
 
 def _algorithm(config: Mapping[str, Any]) -> "Algorithm":
     """The algorithm, with the compressor where it uses one; without one its messages go as they are."""
-    if not _class_of(config, "algorithm").uses_compressor:
-        return cast("Algorithm", _instantiate(config, "algorithm"))
     from simulator.compressors.identity import Identity
 
-    compressor = _instantiate(config, "compressor") if config["compressor"] else Identity()
+    compressor = _instantiate(config, "compressor") if config["compressor"] else Identity(consensus_lr=0.5)
+    if not _class_of(config, "algorithm").uses_compressor:
+        return cast("Algorithm", _instantiate(config, "algorithm"))
     return cast("Algorithm", _instantiate(config, "algorithm", compressor=compressor))
 
 
@@ -250,8 +250,6 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
 
     algorithm, graph, problem = components.algorithm, components.graph, components.problem
     name = type(algorithm).__name__
-    if config["compressor"] and not algorithm.uses_compressor:
-        raise ValueError(f"compressor: algorithm {name} sends its messages uncompressed; use compressor=none")
     if algorithm.needs_bilevel and not isinstance(problem, BilevelProblem):
         raise ValueError(f"problem: algorithm {name} needs a bilevel problem, and {type(problem).__name__} is none")
     if graph.num_nodes != config["num_nodes"]:

@@ -101,6 +101,9 @@ def run(job: Job, world: World, store: "Store | None") -> None:
         if world.rank == 0:
             counts = f"{placement.num_nodes} nodes on {world.world_size} process(es), {threads} thread(s) each"
             log.info("%s: %s", counts, compute.note)
+            if settings["compressor"] and not components.algorithm.uses_compressor:
+                name = type(components.algorithm).__name__
+                log.warning("compressor: algorithm %s sends its messages as they are, the compressor is not used", name)
         resumed = _find_checkpoint(job)
         choices = _set_up(settings, components, network, compute.device, resumed)
         environment = _environment(job, world, compute.note, threads, choices)

@@ -27,6 +27,8 @@ KEY_METRICS = {
     "test/accuracy": "accuracy",
     "consensus_distance": "consensus",
     "hypergradient/error": "hypergradient error",
+    "outer/grad_norm": "outer gradient",
+    "penalty/grad_norm": "penalty gradient",
     "comm/bytes": "sent",
 }
 _SECONDS_BETWEEN_UPDATES = 0.1

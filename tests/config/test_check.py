@@ -53,7 +53,6 @@ def test_a_good_configuration_passes(quadratic):
         ("dtype", "float16", r"dtype='float16': expected float32 or float64"),
         ("num_threads", 0, r"num_threads=0: expected at least 1, or null"),
         ("num_nodes", 7, r"graph\.num_nodes=6: expected num_nodes=7"),
-        ("compressor", {"_target_": "builtins.dict"}, r"compressor: algorithm SGP sends its messages uncompressed"),
     ],
 )
 def test_each_rule_of_the_root(quadratic, path, value, message):

@@ -42,7 +42,7 @@ CASES = {
         "5 nodes and edge probability 0.01: none of 1000 draws is connected",
     ),
     "no dataset": (["dataset=mnist", "data_root=/nowhere", "dataset.download=false"], "/nowhere"),
-    "idle compressor": (["+compressor._target_=x"], "compressor: algorithm HGP sends its messages uncompressed"),
+    "idle compressor": (["compressor=top_k", "compressor.fraction=0"], "compressor.fraction=0: expected"),
     "idle dataset": (
         ["problem=quadratic", "algorithm=sgp", "dataset=digits"],
         "dataset=digits: problem Quadratic uses no dataset",
