@@ -1,8 +1,8 @@
 """Topology analysis: what is known of a graph schedule before training, beside a short training on it.
 
 Update equations: SGP (see sgp.py). After the last step the schedule itself is analysed: gaps, effective number of
-neighbours, gossip, traffic, convergence rates on random quadratics and the theorem's largest learning rate, each defined
-in its module of simulator/topology/. Training decides none of these numbers.
+neighbours, gossip, traffic, convergence rates on random quadratics and the theorem's largest learning rate, each
+defined in its module of simulator/topology/. Training decides none of these numbers.
 Needs: any graph. On row-stochastic schedules the training agrees on a weighted mean of the nodes.
 Sends: D + 1 numbers per edge and step; the analysis sends nothing and runs on one process.
 Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022 and arXiv 2301.02151.

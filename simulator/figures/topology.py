@@ -71,11 +71,10 @@ def time_to_target(found: Curves, references: Curves, target: float, path: Path)
     axes = figure.subplots()
     if not _draw(axes, times(found), times(references)):
         return None
-    fastest = min(float(line.get_ydata().min()) for line in axes.get_lines())
-    slowest = max(float(line.get_ydata().min()) for line in axes.get_lines())
+    best = [float(y.min()) for curves in (found, references) for _, y in times(curves).values()]
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.set_ylim(max(fastest / 1.5, 0.8), slowest * 10.0)
+    axes.set_ylim(max(min(best) / 1.5, 0.8), max(best) * 10.0)
     dress(axes, f"Random quadratics: steps to {target:g}", "learning rate", "steps")
     _legend_beside(axes)
     return save(figure, path)

@@ -11,7 +11,7 @@ What is not computed, or is not defined for a schedule, is None, with the reason
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,11 +67,9 @@ class Analysis:
 
     def put(self, name: str, value: float | str | None, reason: str = "not finite") -> None:
         """Notes a number; a text in its place is the reason why there is none."""
-        if isinstance(value, str):
-            value, reason = None, value
-        if value is None or not math.isfinite(value):
+        if value is None or isinstance(value, str) or not math.isfinite(value):
             self.numbers[name] = None
-            self.undefined[name] = reason
+            self.undefined[name] = value if isinstance(value, str) else reason
         else:
             self.numbers[name] = value
 
@@ -173,7 +171,7 @@ def _gossip(
 ) -> None:
     counts = sorted(settings.gossip_rounds)
     large = f"more than {LARGEST_DENSE} nodes"
-    errors: list[float] | list[str]
+    errors: Sequence[float | str]
     if invariant is not None:
         errors = gossip.invariant_gossip_errors(invariant, counts)
     elif graph.num_nodes <= LARGEST_DENSE:
@@ -272,7 +270,7 @@ def _bounds(found: Analysis, invariant: InvariantSpectra | None, walk: Walk, set
         for name in names.values():
             found.put(name, "needs a static symmetric mixing matrix whose eigenvalues are known")
         return
-    arguments = {"smoothness": settings.smoothness, "zeta": settings.theorem_zeta}
+    smoothness, zeta = settings.smoothness, settings.theorem_zeta
     grid = decay_grid(161, 5.0)
     lazy_values = (1.0 + values) / 2.0
 
@@ -283,9 +281,9 @@ def _bounds(found: Analysis, invariant: InvariantSpectra | None, walk: Walk, set
         return _num_neighbors_worst(walk, lazy_values, gamma)
 
     found.bounds = {
-        "theorem": learning_rate_bound(values, worst, grid, **arguments),
-        "lazy": learning_rate_bound(lazy_values, lazy_worst, grid, **arguments),
-        "older": learning_rate_bound(values, worst, grid, form="older", **arguments),
+        "theorem": learning_rate_bound(values, worst, grid, smoothness=smoothness, zeta=zeta),
+        "lazy": learning_rate_bound(lazy_values, lazy_worst, grid, smoothness=smoothness, zeta=zeta),
+        "older": learning_rate_bound(values, worst, grid, form="older", smoothness=smoothness, zeta=zeta),
     }
     for form, name in names.items():
         bound = found.bounds[form]

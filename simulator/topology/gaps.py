@@ -1,7 +1,7 @@
 """The three gaps (simulator/graphs/spectra.py) of any schedule, by the way that its kind and size allow.
 
-Invariant schedules: from the Fourier transform, at any size. Up to 1024 nodes: dense. Larger doubly stochastic schedules
-with a period: ARPACK on the product of the rounds, where it converges; other large schedules: not at all.
+Invariant schedules: from the Fourier transform, at any size. Up to 1024 nodes: dense. Larger doubly stochastic
+schedules with a period: ARPACK on the product of the rounds, where it converges; other large schedules: not at all.
 
 Random schedules have no product over a period. Their spectral gap is 1 - exp(l), l the largest Lyapunov exponent off
 agreement: the growth rate of a vector, brought back to length 1 in every round, over ``num_rounds`` rounds. Their
@@ -125,11 +125,11 @@ def _largest(matrices: list[Matrix], graph: Graph, *, squared: bool) -> float | 
     def product(values: FloatArray) -> FloatArray:
         for matrix in matrices:
             values = matrix @ values
-        return values - values.mean()
+        return np.asarray(values - values.mean())
 
     def mean_square(values: FloatArray) -> FloatArray:
         total: FloatArray = sum(matrix.T @ (matrix @ values) for matrix in matrices) / len(matrices)
-        return total - total.mean()
+        return np.asarray(total - total.mean())
 
     shape = (graph.num_nodes, graph.num_nodes)
     start = generator(graph.seed, "topology/arpack").standard_normal(graph.num_nodes)

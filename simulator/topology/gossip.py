@@ -1,7 +1,7 @@
 """How well a schedule averages what the nodes hold at the start, round after round.
 
-    error after k rounds    ||W_{k-1} ... W_0 - J||_F^2, the expected squared distance from the mean, summed over nodes, of
-                            values that are independent with variance 1; with column-stochastic W of x / w after push-sum
+    error after k rounds    ||W_{k-1} ... W_0 - J||_F^2, the expected squared distance from the mean, summed over nodes,
+                            of independent values of variance 1; with column-stochastic W of x / w after push-sum
     one-step reduction      ||W_t - J||_F^2, mean over the rounds of a period; with column-stochastic W again of x / w
     exact consensus         the first k at which the error is zero; only schedules that end exactly have one
     delay                   the first k after which every node has heard of every other, starting with round 0

@@ -92,7 +92,7 @@ def _first_row(edges: Edges, num_nodes: int, factors: tuple[int, ...]) -> FloatA
 def _differences(
     source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], factors: tuple[int, ...]
 ) -> npt.NDArray[np.int64]:
-    """source - target in the group, as node numbers."""
+    """What takes target to source in the group, as node numbers."""
     if len(factors) == 1:
         return (source - target) % factors[0]
     ends = zip(np.unravel_index(source, factors), np.unravel_index(target, factors), factors, strict=True)

@@ -55,7 +55,7 @@ def standard_error(walk: Walk, gamma: float) -> float:
 
 
 def doubling_num_neighbors(num_nodes: int, gamma: float) -> float:
-    """Of schedules whose k consecutive rounds average min(2^k, M) nodes: one-peer exponential and hypercube, M = 2^D."""
+    """Of schedules whose k rounds in a row average min(2^k, M) nodes: one-peer exponential and hypercube, M = 2^D."""
     check_decay(gamma)
     rounds = num_nodes.bit_length() - 1
     if num_nodes != 2**rounds:

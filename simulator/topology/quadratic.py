@@ -1,11 +1,12 @@
 """D-SGD on isotropic random quadratics: exact convergence rates, best learning rates, times to a target.
 
-The objective is ||x||^2 / 2 with stochastic gradients a a' x, a ~ N(0, I_d): linear regression without label noise. Noise
-level zeta = sup E||g(x)||^2 / ||x||^2 = (1 + b + d) / b for minibatches of b. The second moments C_ij = E<x_i, x_j> obey
+The objective is ||x||^2 / 2 with stochastic gradients a a' x, a ~ N(0, I_d): linear regression without label noise. The
+noise level is zeta = sup E||g(x)||^2 / ||x||^2 = (1 + b + d) / b for minibatches of b. The second moments
+C_ij = E<x_i, x_j> obey
 
     C <- W ((1 - lr)^2 C + (zeta - 1) lr^2 Diag(diag C)) W'                                                        (*)
 
-for every W; the rate r is what E||x_i||^2 loses per round in the long run, (1 - r)^T the spectral radius of (*) over one
+for every W; the rate r is what E||x_i||^2 loses per round in the long run, (1 - r)^T the spectral radius of (*) over a
 period. r <= 0 means divergence. With column-stochastic W the gradient is taken at x_i / w_i as push-sum does, where lr
 becomes lr / w_i. On vertex-transitive schedules, where every variance of the walk is the same at all nodes and phases,
 r also solves the scalar equation
@@ -39,8 +40,13 @@ _BOUNDED_PRECISION = 1e-5
 
 
 def noise_level(dimension: int, batch_size: int = 1) -> float:
-    """zeta of minibatches of ``batch_size`` samples in ``dimension`` dimensions."""
+    """The zeta of minibatches of ``batch_size`` samples in ``dimension`` dimensions."""
     return (1.0 + batch_size + dimension) / batch_size
+
+
+def _per_round(radius: float, num_rounds: int) -> float:
+    """r, when (*) over ``num_rounds`` rounds has this spectral radius."""
+    return 1.0 - float(radius ** (1.0 / num_rounds))
 
 
 class Rates(ABC):
@@ -77,7 +83,7 @@ class MomentRates(Rates):
             return 1.0 - self._symmetric_radius(lr)
         shape = (self._period.num_nodes, self._period.num_nodes)
         radius, self._start = spectral_radius(lambda c: self.advance(c.reshape(shape), lr).ravel(), self._start)
-        return 1.0 - radius ** (1.0 / len(self._period.matrices))
+        return _per_round(radius, len(self._period.matrices))
 
     def _symmetric_radius(self, lr: float) -> float:
         """(*) is C <- W (S o C) W with entrywise factors S, and similar to the symmetric S^1/2 o (W (S^1/2 o C) W)."""
@@ -98,7 +104,7 @@ class MomentRates(Rates):
 class InvariantRates(Rates):
     """From the Fourier transform of (*) on an invariant schedule: exact, at any size.
 
-    Every character obeys c <- p_t ((1 - lr)^2 c + (zeta - 1) lr^2 m_t), p_t its squared eigenvalue and m_t the mean of c
+    A character obeys c <- p_t ((1 - lr)^2 c + (zeta - 1) lr^2 m_t), p_t its squared eigenvalue and m_t the mean of c
     over characters before round t. Where a period multiplies all by rho, the T means obey m = B(rho) m with a positive
     matrix B, whose spectral radius falls with rho: the rho at which it is 1 is the spectral radius of (*).
     """
@@ -132,14 +138,14 @@ class InvariantRates(Rates):
 
         high = math.log(most - least)
         if excess(high) >= 0.0:  # but for rounding it is 0 there when nothing is averaged
-            return 1.0 - most ** (1.0 / period)
+            return _per_round(most, period)
         low = high - 1.0
         while excess(low) < 0.0:
             low -= 1.0
             if low < high - 80.0:  # noise does not matter
                 return lr * (2.0 - lr)
         above = math.exp(brentq(excess, low, high, xtol=1e-13, rtol=1e-13))
-        return 1.0 - (least + above) ** (1.0 / period)
+        return _per_round(least + above, period)
 
 
 class ScalarRates(Rates):
@@ -225,17 +231,17 @@ def steps_to_target(rate: float, target: float) -> float:
 
 
 def rate_alone(lr: float, zeta: float) -> float:
-    """r of a single node; best at lr = 1 / zeta, where it is 1 / zeta."""
+    """The rate of a single node; best at lr = 1 / zeta, where it is 1 / zeta."""
     return 1.0 - (1.0 - lr) ** 2 - (zeta - 1.0) * lr**2
 
 
 def rate_complete(lr: float, zeta: float, num_nodes: int) -> float:
-    """r of exact averaging in every round; best at lr = M / (M + zeta - 1), where it is the same."""
+    """The rate of exact averaging in every round; best at lr = M / (M + zeta - 1), where it is the same."""
     return 1.0 - (1.0 - lr) ** 2 - (zeta - 1.0) * lr**2 / num_nodes
 
 
 def anisotropic_rate(period: Period, lr: float, variances: Sequence[float], batch_size: int = 1) -> float:
-    """r for a ~ N(0, diag(s)) and minibatches of ``batch_size``; equal s of 1 give (*) with zeta - 1 = (d + 1) / b.
+    """The rate for a ~ N(0, diag(s)) and minibatches of b; equal s of 1 give (*) with zeta - 1 = (d + 1) / b.
 
     Args:
         period: a schedule that is not column-stochastic.
@@ -265,4 +271,4 @@ def anisotropic_rate(period: Period, lr: float, variances: Sequence[float], batc
         return moments.ravel()
 
     start = np.tile(np.eye(num_nodes).ravel(), len(s))
-    return 1.0 - spectral_radius(advance, start)[0] ** (1.0 / len(period.matrices))
+    return _per_round(spectral_radius(advance, start)[0], len(period.matrices))

@@ -5,11 +5,11 @@ k matrices; only the rounds are drawn, never the noise. Independent stretches of
 the squared row norms of P_k, and one set of them serves every gamma.
 
 A stretch is as long as the schedule needs to bring everything within 1e-7 of agreement; from there on P_k is J, and the
-rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is carried on). Where
-the stretch reaches its longest before that, gammas whose remainder matters are NaN.
+rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is carried on).
+Where the stretch reaches its longest before that, gammas whose remainder matters are NaN.
 
-Small schedules take whole matrices (P_k for every node). For large ones P_k is multiplied with random signs, which gives
-the mean over nodes only; this also serves large static graphs.
+Small schedules take whole matrices (P_k for every node). For large ones P_k is multiplied with random signs, which
+gives the mean over nodes only; this also serves large static graphs.
 
 Shapes: M nodes, K rounds of a stretch, R stretches, B columns.
 """
@@ -88,7 +88,7 @@ class SampledWalk(Walk):
         remainder = gamma**length / (1.0 - gamma) * limit
         if not self.agrees and np.max(remainder) > _LARGEST_REMAINDER * np.mean(total):
             return np.full_like(total, math.nan)
-        return total + remainder
+        return np.asarray(total + remainder)
 
     def _row_squares(self, first: int, length: int, stretch: int) -> FloatArray:
         """Squared row norms of P_1 .. P_K for the rounds ``first`` .. first + K - 1, shape [K, M].

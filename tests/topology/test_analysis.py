@@ -1,4 +1,4 @@
-"""The analysis as a whole: on every graph of conf/, at several sizes and numbers of processes, and what it leaves out."""
+"""The analysis as a whole: on every graph of conf/, on several processes, and what it leaves out."""
 
 import json
 from dataclasses import replace

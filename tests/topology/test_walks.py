@@ -1,4 +1,4 @@
-"""Variances of the walk: every way of computing them against the linear system of the recursion, noise and closed forms."""
+"""Variances of the walk by every way, against the linear system of the recursion, noise and closed forms."""
 
 import networkx as nx
 import numpy as np
