@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import pickle
 import struct
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 from hydra.utils import get_class, instantiate
 
 from simulator import config
+from simulator.data.cifar10 import Cifar10
 from simulator.data.emnist_byclass import EmnistByClass
 from simulator.data.emnist_digits import EmnistDigits
+from simulator.data.fashion_mnist import FashionMnist
 from simulator.data.mnist import Mnist
 from simulator.processes import World
 from simulator.run import Job, run
@@ -27,7 +30,7 @@ REQUIRED = {
     "graph/social_network_tree": "num_nodes=32",
 }
 # Arguments that the simulator adds itself.
-ADDED = {"model": {"input_shape", "num_classes"}, "faults": {"graph"}}
+ADDED = {"model": {"input_shape", "num_classes"}, "faults": {"graph"}, "algorithm": {"compressor"}}
 
 
 def name_of(file: Path) -> str:
@@ -64,7 +67,10 @@ def test_component_composes_fits_its_class_and_is_commented(file, composed):
     assert {key for key in settings if key not in ("_target_", "_partial_")} == arguments
     assert settings.get("_partial_", False) is (group == "model")
     graph = instantiate(composed("graph=ring")["graph"])
-    built = instantiate(settings, **({"graph": graph} if group == "faults" else {}))
+    added = {"graph": graph} if group == "faults" else {}
+    if group == "algorithm" and target.uses_compressor:
+        added["compressor"] = composed("compressor=identity")["compressor"]
+    built = instantiate(settings, **added)
     assert (built.func if group == "model" else type(built)) is target
 
 
@@ -78,13 +84,17 @@ def image_files(tmp_path_factory):
     """Random images in the files of every dataset that would have to be downloaded."""
     root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
-    for dataset in (Mnist, EmnistDigits, EmnistByClass):
+    for dataset in (Mnist, FashionMnist, EmnistDigits, EmnistByClass):
         folder = root / dataset.folder
         folder.mkdir(parents=True, exist_ok=True)
         for name, shape in zip(dataset.files, ((800, 28, 28), (800,), (100, 28, 28), (100,)), strict=True):
             values = rng.integers(0, 256 if len(shape) == 3 else dataset.num_classes, shape, dtype=np.uint8)
             header = struct.pack(f">4B{len(shape)}i", 0, 0, 8, len(shape), *shape)
             (folder / name).write_bytes(header + values.tobytes())
+    (root / Cifar10.folder).mkdir()
+    for name in Cifar10.files:
+        content = {b"data": rng.integers(0, 256, (4, 3072), dtype=np.uint8), b"labels": [0, 1, 2, 3]}
+        (root / Cifar10.folder / name).write_bytes(pickle.dumps(content))
     return root
 
 
@@ -96,6 +106,8 @@ def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp
     config.check(raw, config.build(raw), 1)
     overrides += ["num_steps=2", "num_threads=1", "figures=false", "compute=vmap", "device=cpu", "logger=none"]
     overrides += ["num_nodes=3"]
+    if raw["model"]["_target_"].rsplit(".", 1)[-1] in ("ResNet20", "VGG11", "CnnMnist4"):
+        overrides += ["compute=loop", "checkpoint.every=0"]
     small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3}
     overrides += [f"algorithm.{key}={value}" for key, value in small.items() if key in raw["algorithm"]]
     small = {"problem.batch_size": 4, "partition.sample_fraction": 0.2}
