@@ -4,9 +4,13 @@ from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
 
+import numpy as np
+
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.nw_optimal import nw_optimal
+from simulator.graphs.support import IntArray
 from simulator.graphs.weights import (
+    FloatArray,
     WeightRule,
     best_constant,
     fastest_mixing,
@@ -18,12 +22,20 @@ from simulator.graphs.weights import (
     sinkhorn,
 )
 
+
 AUTO = "auto"
 """The rule of graphs that may turn out directed: metropolis if undirected, out_degree if directed."""
 
+
+def metropolis_or_equal(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
+    """Metropolis weights; all equal to the last bit, without remainders, where all nodes have one degree."""
+    regular = np.ptp(np.bincount(target, minlength=num_nodes)) == 0
+    return (in_degree if regular else metropolis)(source, target, num_nodes)
+
+
 _SYMMETRIC: Mapping[str, WeightRule] = MappingProxyType(
     {
-        "metropolis": metropolis,
+        "metropolis": metropolis_or_equal,
         "lazy_metropolis": lazy_metropolis,
         "lazy": lazy_metropolis,
         "max_degree": max_degree,

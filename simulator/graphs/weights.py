@@ -38,12 +38,7 @@ _SMALLEST_FASTEST_MIXING_WEIGHT = 1e-2
 def metropolis(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
     """1 / (1 + max(d_i, d_j)) on edges; the node keeps the remainder, which is at least 1 / (1 + d_i)."""
     degree = np.bincount(target, minlength=num_nodes) - 1
-    weight = with_remainders(source, target, 1.0 / (1 + np.maximum(degree[source], degree[target])), num_nodes)
-    # Among nodes of one degree all weights are equal, to the last bit.
-    alike = np.bincount(target, degree[source] != degree[target], num_nodes) == 0
-    exact = (source == target) & alike[target]
-    weight[exact] = 1.0 / (1 + degree[target[exact]])
-    return weight
+    return with_remainders(source, target, 1.0 / (1 + np.maximum(degree[source], degree[target])), num_nodes)
 
 
 def lazy_metropolis(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:

@@ -26,7 +26,6 @@ from simulator.graphs.star import Star
 from simulator.graphs.twisted_torus import TwistedTorus
 from simulator.graphs.undirected import UndirectedGraph
 from simulator.graphs.weights import fastest_mixing
-from simulator.graphs.weights import metropolis as metropolis_rule
 
 CONF = Path(__file__).parents[2] / "conf" / "graph"
 NAMES = [
@@ -105,12 +104,6 @@ def test_metropolis_weights_of_a_regular_graph_are_equal_to_the_last_bit(name):
         weight = make(name, num_nodes).edges(0).weight
         degree = len(weight) // num_nodes
         np.testing.assert_array_equal(weight, 1 / degree)
-
-
-def test_metropolis_weights_of_other_nodes_are_remainders():
-    source, target = np.array([0, 1, 0, 1, 2, 1, 2]), np.array([0, 0, 1, 1, 1, 2, 2])
-    weight = metropolis_rule(source, target, 3)
-    np.testing.assert_array_equal(weight[source == target], [1 - 1 / 3, 1 - (1 / 3 + 1 / 3), 1 - 1 / 3])
 
 
 def test_fastest_mixing_by_either_name():
