@@ -22,7 +22,6 @@ from simulator.graphs.weights import (
     sinkhorn,
 )
 
-
 AUTO = "auto"
 """The rule of graphs that may turn out directed: metropolis if undirected, out_degree if directed."""
 
