@@ -120,7 +120,7 @@ def draw_gnp(rng: np.random.Generator, num_nodes: int, probability: float) -> Su
         pairs = np.arange(num_pairs, dtype=np.int64)
     else:
         pairs = rng.choice(num_pairs, size=count, replace=False, shuffle=False)
-    return undirected_support(*_unrank_pairs(pairs), num_nodes)
+    return undirected_support(*unrank_pairs(pairs), num_nodes)
 
 
 def advice_on_gnp(num_nodes: int, probability: float) -> str:
@@ -130,7 +130,7 @@ def advice_on_gnp(num_nodes: int, probability: float) -> str:
     )
 
 
-def _unrank_pairs(ranks: IntArray) -> tuple[IntArray, IntArray]:
+def unrank_pairs(ranks: IntArray) -> tuple[IntArray, IntArray]:
     """The pairs (low, high), low < high, at positions ``ranks`` of the list (0,1), (0,2), (1,2), (0,3), ..."""
     high = ((1.0 + np.sqrt(1.0 + 8.0 * ranks)) / 2.0).astype(np.int64)
     high -= high * (high - 1) // 2 > ranks  # the square root may round up to the next integer

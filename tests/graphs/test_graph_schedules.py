@@ -45,6 +45,7 @@ UNFIT = {
     "matching_ring": (1, 3, 5),
     "one_peer_hypercube": (3, 5),
     "random_chords": (1, 2, 3),
+    "slowly_changing": (1, 2, 3),
     "social_network": SIZES,
     "social_network_tree": SIZES,
 }

@@ -8,6 +8,7 @@ from simulator.graphs.b_connected_directed import BConnectedDirected
 from simulator.graphs.epidemic import Epidemic, draw_regular, draw_subsets
 from simulator.graphs.equi_dyn import EquiDyn
 from simulator.graphs.random_matching import RandomMatching
+from simulator.graphs.slowly_changing import SlowlyChanging
 from simulator.randomness import generator
 
 
@@ -131,6 +132,49 @@ def test_subsets_are_uniform():
     assert np.abs(np.array(list(counts.values())) / 3000 - 1 / 6).max() < 5 * np.sqrt(5 / 36 / 3000)
 
 
+def joined_pairs(graph, step):
+    edges = graph.edges(step)
+    return {(i, j) for i, j in zip(edges.source.tolist(), edges.target.tolist(), strict=True) if i < j}
+
+
+@pytest.mark.parametrize("num_changes", [1, 3])
+def test_slowly_changing(num_changes):
+    graph = SlowlyChanging(num_nodes=8, num_changes=num_changes, seed=1)
+    counts = np.zeros(28)
+    before = joined_pairs(graph, 0)
+    number = {pair: place for place, pair in enumerate((i, j) for i in range(8) for j in range(i + 1, 8))}
+    for step in range(1, 1000):
+        after = joined_pairs(graph, step)
+        assert len(before ^ after) == num_changes
+        assert nx.is_connected(nx.Graph(list(after)))
+        assert {node for pair in after for node in pair} == set(range(8))
+        counts[[number[pair] for pair in before ^ after]] += 1
+        before = after
+    chance = num_changes / 28  # but for changes that would disconnect the graph
+    assert np.abs(counts / 999 - chance).max() < 6 * np.sqrt(chance / 999)
+    degree = np.bincount(graph.edges(9).source) - 1
+    weights = {1 / (1 + max(degree[i], degree[j])) for i, j in joined_pairs(graph, 9)}
+    matrix = graph.edges(9).to_matrix(8)
+    assert set(matrix[np.triu_indices(8, 1)]) - {0} == weights
+
+
+def test_slowly_changing_is_the_same_from_wherever_it_is_walked_to():
+    steps = [430, 5, 250, 249, 251, 99, 100, 430, 0, 300]
+    walked = SlowlyChanging(num_nodes=6, num_changes=2, seed=2)
+    seen = {step: joined_pairs(walked, step) for step in range(431)}
+    jumping = SlowlyChanging(num_nodes=6, num_changes=2, seed=2)
+    assert [joined_pairs(jumping, step) for step in steps] == [seen[step] for step in steps]
+
+
+def test_a_graph_that_cannot_change_says_so():
+    graph = SlowlyChanging(num_nodes=2, num_changes=1)
+    assert joined_pairs(graph, 0) == {(0, 1)}
+    with pytest.raises(
+        ValueError, match=r"none of 1000 draws is connected; toggle fewer pairs than graph.num_changes=1"
+    ):
+        graph.edges(1)
+
+
 def union(graph, steps):
     digraph = nx.DiGraph()
     digraph.add_nodes_from(range(graph.num_nodes))
@@ -175,6 +219,8 @@ def test_b_connected_weights_and_density():
         (Epidemic, {"num_nodes": 4, "num_out": 0}, "graph.num_out=0"),
         (Epidemic, {"num_nodes": 4, "num_out": 1, "variant": "push"}, "graph.variant='push': .* are oracle, local"),
         (BConnectedDirected, {"num_nodes": 4, "window": 0}, "graph.window=0"),
+        (SlowlyChanging, {"num_nodes": 4, "num_changes": 7}, "graph.num_changes=7: expected 1 to 6"),
+        (SlowlyChanging, {"num_nodes": 4, "num_changes": 2, "probability": 0.0}, "graph.probability=0.0"),
         (BConnectedDirected, {"num_nodes": 4, "window": 2, "probability": 1.0}, "graph.probability=1.0"),
     ],
 )
