@@ -20,7 +20,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State, require_undirected
 from simulator.algorithms.consensus_lr import ConsensusLr, check_consensus_lr, check_theory_applies, consensus_lr
-from simulator.algorithms.dsgd import DSGD
+from simulator.algorithms.dsgd import CombinedDescent
 from simulator.algorithms.references import References
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
@@ -29,14 +29,14 @@ from simulator.problems.base import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class ChocoSGD(DSGD):
+class ChocoSGD(CombinedDescent):
     """CHOCO-SGD.
 
     Args:
         compressor: Q.
         seed: of the draws of random compressors.
         consensus_lr: gamma in (0, 1]; None for the compressor's, or ``theory`` (see consensus_lr.py).
-        lr, lr_schedule, momentum, order, local_steps, ema: as :class:`simulator.algorithms.dsgd.DSGD`.
+        lr, lr_schedule, momentum, order, local_steps, ema: as :class:`simulator.algorithms.dsgd.CombinedDescent`.
     """
 
     uses_compressor = True

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State, require_stochasticity
 from simulator.algorithms.consensus_lr import ConsensusLr, check_consensus_lr, check_theory_applies, consensus_lr
-from simulator.algorithms.dsgd import DSGD
+from simulator.algorithms.dsgd import CombinedDescent
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network import Network
@@ -31,7 +31,7 @@ from simulator.randomness import random_bits
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressedGossip(DSGD):
+class CompressedGossip(CombinedDescent):
     """D-SGD with compressed parameters as messages.
 
     Args:
@@ -39,7 +39,7 @@ class CompressedGossip(DSGD):
         seed: of the draws of random compressors.
         consensus_lr: gamma in (0, 1]; None for the compressor's, or ``theory`` (see consensus_lr.py).
         error_feedback: whether what compression has left out is added to the next message.
-        lr, lr_schedule, momentum, order, local_steps, ema: as :class:`simulator.algorithms.dsgd.DSGD`.
+        lr, lr_schedule, momentum, order, local_steps, ema: as :class:`simulator.algorithms.dsgd.CombinedDescent`.
     """
 
     uses_compressor = True

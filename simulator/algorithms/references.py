@@ -32,7 +32,7 @@ from torch import Tensor
 
 from simulator.compressors.base import Compressor
 from simulator.compressors.bits import section
-from simulator.faults.base import FaultyGraph
+from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network import Network
 from simulator.randomness import random_bits
@@ -190,8 +190,7 @@ class Slots:
 @lru_cache(maxsize=8)
 def slots_of(graph: Graph) -> Slots:
     """The links of ``graph`` over its period; all pairs where it never repeats."""
-    while isinstance(graph, FaultyGraph):  # it only takes links away
-        graph = graph.graph
+    graph = beneath_faults(graph)  # which only take links away
     if graph.period is None:
         return Slots(graph.num_nodes, None, graph.num_nodes - 1)
     rounds = [graph.edges(step) for step in range(graph.period)]
