@@ -39,6 +39,8 @@ def test_every_image_is_a_crop_of_its_padded_self_and_all_crops_are_as_frequent(
     # 50 outcomes, 20 expected of each: chi-square with 49 degrees of freedom is above 98 once in 40,000.
     assert len(seen) == 50
     assert sum((count - 20) ** 2 / 20 for count in seen.values()) < 98
+    # Half of 1000 are mirrored, give or take four standard deviations.
+    assert abs(sum(count for (_, _, mirrored), count in seen.items() if mirrored) - 500) < 64
 
 
 def sampler(nodes=range(4), batch_size=6, seed=5, dropout=((0.5, 7), (0.2, 3)), augmentation=CROP):
