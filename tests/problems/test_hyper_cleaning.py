@@ -112,7 +112,7 @@ def test_the_outer_objective_is_the_plain_loss_of_clean_samples():
 
 @pytest.mark.parametrize("corruption", [0.0, 0.29, 0.4, 1.0])
 def test_a_share_of_every_nodes_labels_is_wrong(corruption):
-    sizes = ((100, 2, 1), (50, 2, 1), (7, 2, 1))
+    sizes = ((100, 2, 1), (50, 2, 1), (50, 2, 1), (7, 2, 1))
     problem = make(sizes=sizes, corruption=corruption)
     truth = Fixed(Dealt(sizes).num_samples).samples.labels
     split = problem.data.train
@@ -122,6 +122,8 @@ def test_a_share_of_every_nodes_labels_is_wrong(corruption):
         assert wrong.sum() == int(corruption * size + 1e-9)
         np.testing.assert_array_equal(wrong, problem.is_corrupted[offset : offset + size])
     assert set(split.labels.tolist()) <= set(range(NUM_CLASSES))
+    if 0 < corruption < 1:
+        assert (problem.is_corrupted[100:150] != problem.is_corrupted[150:200]).any()
     rows = np.concatenate([indices.valid for indices in Dealt(sizes).nodes])
     assert torch.equal(problem.data.valid.labels, truth[rows])
 
