@@ -54,6 +54,8 @@ class SampledWalk(Walk):
         period = graph.period or 1
         self.rounds_to_agreement = length
         stretches = int(np.clip(max_rounds // length, _FEWEST_STRETCHES, num_samples))
+        if stretches > period:
+            stretches -= stretches % period  # every phase as often
         stride = math.ceil(length / period) * period
         sums, self._means = np.zeros((length, self.num_nodes)), np.empty((stretches, length))
         for stretch in range(stretches):

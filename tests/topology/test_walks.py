@@ -80,13 +80,13 @@ def test_periodic_walk_solves_the_recursion(case, gamma):
 @pytest.mark.parametrize("gamma", GAMMAS)
 def test_column_stochastic_walks_are_debiased(gamma):
     """Against the recursion of x itself, divided by push-sum weights that a thousand rounds have brought about."""
-    matrices = [column_stochastic(5, seed) for seed in (3, 4)]
+    matrices = [column_stochastic(5, seed) for seed in (3, 4, 5)]
     weights = np.ones(5)
-    for step in range(1000):
-        weights = matrices[step % 2] @ weights
-    after = [matrices[0] @ weights, weights]
+    for step in range(999):
+        weights = matrices[step % 3] @ weights
+    after = [matrices[0] @ weights, matrices[1] @ matrices[0] @ weights, weights]
     covariances = solved(matrices, gamma)
-    variances = [covariances[t].diagonal() / after[t] ** 2 for t in range(2)]
+    variances = [covariances[t].diagonal() / after[t] ** 2 for t in range(3)]
     graph = Matrices(*matrices, stochasticity="column")
     np.testing.assert_allclose(PeriodicWalk(period_of(graph)).phase_variances(gamma), variances, rtol=1e-9)
     sampled = SampledWalk(graph, num_samples=4, max_rounds=4000, by_node=True)
