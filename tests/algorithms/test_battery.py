@@ -37,7 +37,7 @@ from tests.graphs.loading import build, load
 ROOT = Path(__file__).parents[2]
 NUM_STEPS = 10
 # For 8 nodes; as GRAPHS, with an undirected schedule that mixes as fast as the directed ones.
-FAST_GRAPHS = ("random_directed", "one_peer_exponential", "one_peer_hypercube", "ring", "hub")
+FAST_GRAPHS = ("random_directed", "one_peer_exponential", "one_peer_hypercube", "ring", "hub", "star")
 # How fast compressed messages get somewhere, if at all, is tested with each algorithm that sends them.
 NOT_COMPRESSED = {"compressor": "identity", "consensus_lr": 1.0}
 # What trains as SGP does and studies the end of it tunes nothing, whatever problem its study needs.
