@@ -57,8 +57,12 @@ def loss(records: Records, path: Path) -> Path | None:
 
 
 def consensus_distance(records: Records, path: Path) -> Path | None:
-    """How far the nodes' parameters are from their mean, logarithmic, against the step."""
-    lines = _collect(records, "step", {"consensus_distance": "consensus distance"}, positive=True)
+    """How far the nodes' parameters are from their mean, logarithmic, against the step.
+
+    Without the start, where they agree, and are apart by rounding if at all.
+    """
+    later = [record for record in records if record["step"] != 0]
+    lines = _collect(later, "step", {"consensus_distance": "consensus distance"}, positive=True)
     return _draw(lines, path, "Disagreement of the nodes", "step", "consensus distance", log_y=True)
 
 
