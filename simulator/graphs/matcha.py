@@ -144,7 +144,6 @@ def best_probabilities(pairs: list[tuple[IntArray, IntArray]], laplacians: Float
         assert program.status == 0, program.message
         upper = min(upper, -program.fun * unit)
         current = np.clip(program.x[:-1], 0.0, 1.0)
-        current *= min(1.0, budget * count / current.sum())
         slack_for = np.where(program.ineqlin.residual[:-1] < _RELATIVE_GAP, 0, slack_for + 1)
         bounds, slack_for = bounds[slack_for < _ROUNDS_KEPT], slack_for[slack_for < _ROUNDS_KEPT]
     return best

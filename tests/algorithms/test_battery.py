@@ -262,14 +262,19 @@ def schedules(folder):
             yield instantiate(root.faults, graph=plain)
 
 
-def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, tmp_path):
+@pytest.fixture(scope="module")
+def every_schedule(tmp_path_factory):
+    return list(schedules(tmp_path_factory.mktemp("graphs")))
+
+
+def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, every_schedule):
     if not solves(name, "quadratic"):
         pytest.skip("it needs a problem with data")
     algorithm = Simulation(
         with_graph(composed, name, [*overrides_for(name), "problem=quadratic", "num_nodes=4"], GRAPHS)
     ).algorithm
     problem, tried = Flat(), set()
-    for graph in schedules(tmp_path):
+    for graph in every_schedule:
         try:
             algorithm.check_graph(graph)
         except ValueError:
