@@ -30,6 +30,7 @@ def evaluate(
     algorithm: Algorithm, state: State, step: int, problem: Problem, network: Network, *, is_last: bool = False
 ) -> Evaluation:
     """Evaluates the state after ``step`` completed steps; every process must call it. Does not change the state."""
+    state = algorithm.prepare_evaluation(state, problem, network)
     params = algorithm.estimate(state)
     local = problem.evaluate(params, algorithm.hparams(state, problem))
     numbers: dict[str, float] = {}
@@ -43,9 +44,12 @@ def evaluate(
     columns = torch.stack([local[name].detach().double() for name in names], dim=1)
     table = network.gather(columns).cpu()
     per_node = {name: table[:, i] for i, name in enumerate(names)}
+    sizes = problem.split_sizes()
     for name, values in per_node.items():
         numbers[name] = float(values.nanmean())
         if name.endswith("/accuracy"):
+            split = sizes.get(name.removesuffix("/accuracy"))
+            numbers |= spread(name, values, None if split is None else torch.from_numpy(split).to(values))
             numbers[f"{name}_p10"] = float(values.nanquantile(0.1))
             numbers[f"{name}_bottom_decile"] = bottom_decile(values)
         if name.endswith(("/loss", "/distance", "/grad_norm")):
@@ -53,6 +57,24 @@ def evaluate(
     numbers["consensus_distance"] = consensus_distance(params, network)
     numbers |= traffic(network)
     return Evaluation(numbers, per_node)
+
+
+def spread(name: str, values: Tensor, sizes: Tensor | None) -> dict[str, float]:
+    """How the values of nodes differ, those that are not NaN: smallest, largest, population standard deviation.
+
+    Args:
+        name: of the metric.
+        values: of the nodes, [M].
+        sizes: how many samples they come from, [M]; then also the mean over samples, as ``..._weighted``.
+    """
+    known = ~values.isnan()
+    if not known.any():
+        return {}
+    some = values[known]
+    numbers = {"min": float(some.min()), "max": float(some.max()), "std": float(some.std(correction=0))}
+    if sizes is not None:
+        numbers["weighted"] = float((some * sizes[known]).sum() / sizes[known].sum())
+    return {f"{name}_{key}": value for key, value in numbers.items()}
 
 
 def bottom_decile(values: Tensor) -> float:

@@ -277,6 +277,28 @@ class Network:
         self._guard(lambda: dist.all_gather(blocks, block), "the metrics of all processes")
         return torch.cat([b[:size] for b, size in zip(blocks, sizes, strict=True)]).to(rows.device)
 
+    def scatter(self, rows: Tensor) -> Tensor:
+        """Hands every node its row of what node 0's process has; for evaluations, counted apart, whatever the graph.
+
+        Args:
+            rows: [M, ...] on the process of node 0, [0, ...] on others.
+
+        Returns:
+            The rows of the local nodes, [N, ...].
+        """
+        if self.placement.world_size == 1:
+            return rows
+        sizes = np.diff(self.placement.starts)
+        own = self._to_collective(torch.empty((int(sizes.max()), *rows.shape[1:]), dtype=rows.dtype))
+        parts = None
+        if self.placement.rank == 0:
+            parts = [torch.zeros_like(own) for _ in sizes]
+            for part, block in zip(parts, rows.detach().split(sizes.tolist()), strict=True):
+                part[: len(block)] = block
+            self.ledger.evaluation_bytes += own.nbytes * (len(sizes) - 1)
+        self._guard(lambda: dist.scatter(own, parts, src=0), "the rows that node 0 hands out")
+        return own[: len(self.nodes)].to(self.device)
+
     def sum(self, rows: Tensor) -> Tensor:
         """Returns the sum over all nodes of ``rows`` [N, ...], on every process; for metrics, counted apart."""
         total = rows.sum(dim=0)

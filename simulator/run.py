@@ -358,7 +358,9 @@ class _Run:
         iterates = self._iterates(state) if self.components.problem.reports_iterates else {}
         if not self.is_first:
             return
-        summary = build_summary(step, evaluation, self.network.ledger, self.records, self.components.problem, report)
+        algorithm, problem = self.components.algorithm, self.components.problem
+        ledger, records = self.network.ledger, self.records
+        summary = build_summary(step, evaluation, ledger, records, problem, report, algorithm.selection)
         summary |= iterates
         write_summary(self.folder, summary, report)
         figures = []

@@ -25,6 +25,7 @@ def build_summary(
     records: Sequence[dict[str, float]],
     problem: Problem,
     report: Report,
+    selection: str,
 ) -> dict[str, Any]:
     """One flat object: the last evaluation, values by node, traffic by node, the best evaluation, the report.
 
@@ -32,12 +33,13 @@ def build_summary(
         step: completed steps.
         evaluation: of the last step.
         records: of all evaluations, as in metrics.jsonl.
+        selection: the metric at whose best value ``best/...`` is taken.
     """
     summary: dict[str, Any] = {"step": step, **evaluation.numbers}
     summary |= {f"{name}_per_node": values.tolist() for name, values in evaluation.per_node.items()}
     summary["comm/bytes_sent_per_node"] = ledger.node_sent.tolist()
     summary["comm/bytes_received_per_node"] = ledger.node_received.tolist()
-    summary |= _best(records)
+    summary |= _best(records, selection)
     summary |= problem.facts().numbers
     return summary | dict(report.numbers)
 
@@ -71,18 +73,19 @@ def draw_figures(
     return written + [path for path in further if path is not None]
 
 
-def _best(records: Sequence[dict[str, float]]) -> dict[str, float]:
-    """The evaluation with the best mean validation accuracy, under ``best/...``.
+def _best(records: Sequence[dict[str, float]], selection: str) -> dict[str, float]:
+    """The first evaluation with the best ``selection``, under ``best/...``.
 
     Where a run has outer steps, only the ends of outer steps are candidates.
     """
-    candidates = [record for record in records if record["step"] and "valid/accuracy" in record]
+    candidates = [record for record in records if record["step"] and selection in record]
     ends = [record for record in candidates if "outer_step" in record]
     candidates = ends or candidates
     if not candidates:
         return {}
-    best = max(candidates, key=lambda record: record["valid/accuracy"])
-    accuracies = ("valid/accuracy", "test/accuracy", "test/accuracy_p10", "test/accuracy_bottom_decile")
+    best = max(candidates, key=lambda record: record[selection])
+    over_nodes = [f"test/accuracy_{name}" for name in ("p10", "bottom_decile", "weighted", "min", "max", "std")]
+    accuracies = ("valid/accuracy", "valid/accuracy_weighted", "test/accuracy", *over_nodes)
     kept = ("step", "outer_step", *accuracies, "test/loss", "comm/bytes")
     return {f"best/{name}": best[name] for name in kept if name in best}
 

@@ -44,6 +44,7 @@ class Algorithm(ABC):
         uses_compressor: whether the configuration's compressor is used.
         needs_bilevel: whether the problem must have an outer objective and hyperparameters.
         personalizes: whether the nodes' parameters or predictions differ on purpose.
+        selection: the metric at whose best value ``best/...`` of the summary is taken.
         shares_hparams: whether all nodes agree on the hyperparameters in the limit.
         keeps_agreement: whether nodes that agree stay as they are while no gradient pulls. Where False, what a node
             sends is inexact even then, and only means over nodes stay.
@@ -52,6 +53,7 @@ class Algorithm(ABC):
     uses_compressor: ClassVar[bool] = False
     needs_bilevel: ClassVar[bool] = False
     personalizes: ClassVar[bool] = False
+    selection: ClassVar[str] = "valid/accuracy"
     shares_hparams: ClassVar[bool] = False
     keeps_agreement: ClassVar[bool] = True
 
@@ -68,6 +70,14 @@ class Algorithm(ABC):
     @abstractmethod
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         """The state after ``step``."""
+
+    def prepare_evaluation(self, state: State, problem: Problem, network: Network) -> State:
+        """The state that :meth:`estimate` and the rest of an evaluation are given, on every process.
+
+        For what nodes have to be told before they can be evaluated; it must leave the state and the ledger as they
+        are, that is send by collectives for metrics alone.
+        """
+        return state
 
     @abstractmethod
     def estimate(self, state: State) -> Tensor:

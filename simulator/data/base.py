@@ -80,6 +80,10 @@ class Split:
         """Every node ``copies`` times in a row; the samples are shared."""
         return replace(self, offsets=np.repeat(self.offsets, copies), sizes=np.repeat(self.sizes, copies))
 
+    def part(self, positions: npt.NDArray[np.int64]) -> "Split":
+        """The nodes at ``positions``; the samples are shared."""
+        return replace(self, offsets=self.offsets[positions], sizes=self.sizes[positions])
+
 
 @dataclass(frozen=True)
 class NodeData:
@@ -90,7 +94,7 @@ class NodeData:
         num_classes: number of classes.
         input_shape: shape of one sample.
         label_counts: training samples of every node (all M of them) by class, int64 [M, C].
-        train_sizes: training samples of every node, int64 [M].
+        train_sizes, valid_sizes, test_sizes: samples of every node, int64 [M].
         augmentation: how training images change in every step; None for not at all.
         replacement: whether minibatches are drawn with replacement instead of in epochs.
     """
@@ -102,6 +106,8 @@ class NodeData:
     input_shape: tuple[int, ...]
     label_counts: npt.NDArray[np.int64]
     train_sizes: npt.NDArray[np.int64]
+    valid_sizes: npt.NDArray[np.int64]
+    test_sizes: npt.NDArray[np.int64]
     augmentation: CropAndFlip | None = None
     replacement: bool = False
 
@@ -114,7 +120,14 @@ class NodeData:
             test=self.test.repeat(copies),
             label_counts=np.repeat(self.label_counts, copies, axis=0),
             train_sizes=np.repeat(self.train_sizes, copies),
+            valid_sizes=np.repeat(self.valid_sizes, copies),
+            test_sizes=np.repeat(self.test_sizes, copies),
         )
+
+    def part(self, positions: npt.NDArray[np.int64]) -> "NodeData":
+        """The local nodes at ``positions``; the samples are shared."""
+        splits = {name: getattr(self, name).part(positions) for name in ("train", "valid", "test")}
+        return replace(self, **splits)
 
 
 class Partition(ABC):
@@ -122,9 +135,11 @@ class Partition(ABC):
 
     Attributes:
         replacement: whether nodes draw their minibatches with replacement instead of in epochs.
+        skip_hub: whether node 0, a hub, gets no sample on purpose.
     """
 
     replacement: bool = False
+    skip_hub: bool = False
 
     @abstractmethod
     def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:

@@ -59,7 +59,7 @@ def load_node_data(
             "set partition.feature_shift=false or choose a dataset of images"
         )
     train_sizes = np.array([len(node.train) for node in indices])
-    require_training_samples(train_sizes)
+    require_training_samples(train_sizes, skip_hub=partition.skip_hub)
     local_shifts = None if shifts is None else shifts[nodes.start : nodes.stop]
     loader = _Loader(samples, dtype, device, keep_sparse)
     return NodeData(
@@ -70,6 +70,8 @@ def load_node_data(
         input_shape=tuple(samples.inputs.shape[1:]),
         label_counts=_label_counts(samples, [node.train for node in indices]),
         train_sizes=train_sizes,
+        valid_sizes=np.array([len(node.valid) for node in indices]),
+        test_sizes=np.array([len(node.test) for node in indices]),
         augmentation=_augmentation(samples, shifts is not None),
         replacement=partition.replacement,
     )

@@ -1,7 +1,7 @@
 """Minibatches of the local nodes as a pure function of the step: the step alone says which samples a node uses.
 
 Every node passes through its samples in epochs, each in a fresh order keyed by (seed, node, epoch), or draws every
-minibatch anew with replacement. Shapes: N nodes, B batch.
+minibatch anew, with or without replacement. Shapes: N nodes, B batch.
 """
 
 from collections.abc import Iterator
@@ -27,6 +27,8 @@ class MinibatchSampler:
         stream: of the orders; two samplers of different streams draw independently.
         replacement: draw the samples of every minibatch with replacement, and not in epochs; batches are then never
             smaller than ``batch_size``.
+        uniform: draw every minibatch from all samples of its node, each at most once, whatever earlier ones were;
+            no epochs.
         block_size: samples per node that a pass over everything handles at once.
     """
 
@@ -40,6 +42,7 @@ class MinibatchSampler:
         seed: int,
         stream: str = "minibatch",
         replacement: bool = False,
+        uniform: bool = False,
         block_size: int = 512,
     ) -> None:
         self._split = split
@@ -47,6 +50,7 @@ class MinibatchSampler:
         self._seed = seed
         self._stream = stream
         self._replacement = replacement
+        self._uniform = uniform
         self._block_size = block_size
         self._sizes = split.sizes
         self._largest = int(self._sizes.max(initial=0))
@@ -59,7 +63,7 @@ class MinibatchSampler:
             short = (rest > 0) & ~(drop_last & (whole > 0))
             self._batches_per_epoch = np.maximum(whole + short, 1)
             self._locals = np.arange(len(nodes))
-            if not replacement:
+            if not replacement and not uniform:
                 self._epochs = np.full(len(nodes), -1, dtype=np.int64)
                 # The order of every node's present epoch by batch, padded with 0: [N, batches, B].
                 self._orders = np.zeros((len(nodes), -(-self._largest // batch_size), batch_size), dtype=np.int64)
@@ -97,6 +101,8 @@ class MinibatchSampler:
             drawn = randomness.uniforms(self._seed, self._stream, self._nodes, np.maximum(step, 0), self._batch_size)
             index = np.floor(drawn * self._sizes[:, None]).astype(np.int64)
             return index, np.where((self._sizes > 0) & (np.asarray(step) >= 0), self._batch_size, 0)
+        if self._uniform:
+            return self._draw_uniformly(step)
         epochs, position = np.divmod(step, self._batches_per_epoch)
         rests = np.asarray(step) < 0
         if rests.any():
@@ -106,6 +112,14 @@ class MinibatchSampler:
             self._shuffle(stale, epochs[stale])
         index = self._orders[self._locals, position]
         return index, np.minimum(self._sizes - position * self._batch_size, self._batch_size) * ~rests
+
+    def _draw_uniformly(self, step: int | npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """As :meth:`_draw`, each sample of a node as likely as the others, ascending."""
+        keys = randomness.uniforms(self._seed, self._stream, self._nodes, np.maximum(step, 0), self._largest)
+        keys[np.arange(self._largest) >= self._sizes[:, None]] = 2.0
+        chosen = np.sort(np.argpartition(keys, self._batch_size, axis=1)[:, : self._batch_size], axis=1)
+        sizes = np.minimum(self._sizes, self._batch_size) * (np.asarray(step) >= 0)
+        return np.where(np.arange(self._batch_size) < sizes[:, None], chosen, 0), sizes
 
     def _minibatch(self, step: int | npt.NDArray[np.int64], dtype: torch.dtype) -> Batch:
         index, sizes = self._draw(step)

@@ -107,6 +107,10 @@ class Problem(ABC):
         """Training samples of every node, which all nodes know, [M]; None where all nodes count alike."""
         return None
 
+    def split_sizes(self) -> Mapping[str, npt.NDArray[np.int64]]:
+        """Samples of every node, which all nodes know, [M], of the splits ``train``, ``valid`` and ``test``, if any."""
+        return {}
+
     @abstractmethod
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         """Metrics by name, each with one value per local node, [N]."""
@@ -121,6 +125,14 @@ class Problem(ABC):
             ValueError: when the problem cannot.
         """
         raise ValueError(f"problem: {type(self).__name__} cannot be computed for several runs at once")
+
+    def part(self, positions: npt.NDArray[np.int64]) -> Self:
+        """This problem for the local nodes at ``positions`` alone, [n]; shares the data and costs next to nothing.
+
+        Raises:
+            ValueError: when the problem cannot.
+        """
+        raise ValueError(f"problem: {type(self).__name__} cannot be computed for some of its nodes")
 
     def choose_compute(self, operations: Sequence[str]) -> dict[str, str]:
         """Settles how ``first_order`` and ``second_order`` operations are computed; empty where there is no choice."""

@@ -49,6 +49,8 @@ class Classification(BilevelProblem):
         weight_decay: coefficient of ||x||^2 / 2 in f_i.
         outer_split: ``train`` or ``valid``, the samples of F_i.
         outer_regularization: coefficient of ||hparams||^2 / 2 in the outer objective.
+        sampling: ``epochs`` to pass through a node's samples in random orders, ``uniform`` to draw every minibatch from
+            all of them, each at most once. Partitions that draw with replacement do so whatever this says.
     """
 
     uses_data: ClassVar[bool] = True
@@ -63,11 +65,14 @@ class Classification(BilevelProblem):
         weight_decay: float,
         outer_split: Literal["train", "valid"],
         outer_regularization: float = 0.0,
+        sampling: Literal["epochs", "uniform"] = "epochs",
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"problem.batch_size={batch_size}: expected a positive number, or null for the full batch")
         if outer_split not in ("train", "valid"):
             raise ValueError(f"problem.outer_split={outer_split!r}: expected train or valid")
+        if sampling not in ("epochs", "uniform"):
+            raise ValueError(f"problem.sampling={sampling!r}: expected epochs or uniform")
         if weight_decay < 0 or outer_regularization < 0:
             raise ValueError("problem.weight_decay and problem.outer_regularization must not be negative")
         self.batch_size = batch_size
@@ -75,6 +80,7 @@ class Classification(BilevelProblem):
         self.weight_decay = weight_decay
         self.outer_split = outer_split
         self.outer_regularization = outer_regularization
+        self.sampling = sampling
 
     def build_head(self, data: NodeData) -> Head:
         """The loss on logits."""
@@ -125,6 +131,7 @@ class Classification(BilevelProblem):
             drop_last=self.drop_last,
             seed=self._setting.seed,
             replacement=self.data.replacement,
+            uniform=self.sampling == "uniform",
             dropout=self.function.dropout(self.data.input_shape),
             augmentation=self.data.augmentation,
         )
@@ -137,6 +144,7 @@ class Classification(BilevelProblem):
             seed=self._setting.seed,
             stream="minibatch/outer",
             replacement=self.data.replacement,
+            uniform=self.sampling == "uniform",
         )
         self.compute_choices: dict[str, str] = {}
         self._executors: dict[str, Executor] = {}
@@ -149,6 +157,14 @@ class Classification(BilevelProblem):
         replicas.data = self.data.repeat(copies)
         replicas._prepare()
         return replicas
+
+    def part(self, positions: npt.NDArray[np.int64]) -> Self:
+        some = copy.copy(self)
+        some._keys = self._keys[positions]
+        some.data = self.data.part(positions)
+        some._prepare()
+        some.compute_choices, some._executors = self.compute_choices, self._executors
+        return some
 
     def _executor(self, operation: str, head: Head | None = None) -> Executor:
         """The executor of ``first_order`` or ``second_order`` operations; chosen at the first use at the latest."""
@@ -265,6 +281,9 @@ class Classification(BilevelProblem):
     def sample_counts(self) -> npt.NDArray[np.int64]:
         return self.data.train_sizes
 
+    def split_sizes(self) -> Mapping[str, npt.NDArray[np.int64]]:
+        return {"train": self.data.train_sizes, "valid": self.data.valid_sizes, "test": self.data.test_sizes}
+
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
         executor = self._executor("first_order")
         grad_params, grad_hparams = params * self.l2_coefficients(hparams), torch.zeros_like(hparams)
@@ -302,12 +321,11 @@ class Classification(BilevelProblem):
 
     @torch.no_grad()
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
-        data = self.data
         metrics = {}
-        for name, split in (("train", data.train), ("valid", data.valid), ("test", data.test)):
-            if int(split.sizes.max(initial=0)) == 0:
+        for name, sizes in self.split_sizes().items():
+            if not sizes.any():
                 continue
-            loss, accuracy = self._score(split, params, hparams)
+            loss, accuracy = self._score(getattr(self.data, name), params, hparams)
             metrics[f"{name}/loss"] = loss
             metrics[f"{name}/accuracy"] = accuracy
         outer = metrics.get(f"{self.outer_split}/loss")

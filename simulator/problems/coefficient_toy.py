@@ -79,6 +79,8 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
             input_shape=(NUM_FEATURES,),
             label_counts=counts,
             train_sizes=np.full(setting.num_nodes, NUM_SAMPLES),
+            valid_sizes=np.full(setting.num_nodes, NUM_SAMPLES),
+            test_sizes=np.full(setting.num_nodes, NUM_SAMPLES),
         )
         self.prepare(setting, data)
 

@@ -145,13 +145,14 @@ def require_validation_samples(sizes: npt.NDArray[np.int64], nodes: range) -> No
         )
 
 
-def require_training_samples(sizes: npt.NDArray[np.int64]) -> None:
-    """Checks the number of training samples of every node, shape [M].
+def require_training_samples(sizes: npt.NDArray[np.int64], *, skip_hub: bool = False) -> None:
+    """Checks the number of training samples of every node, shape [M]; of all but node 0 with ``skip_hub``.
 
     Raises:
         ValueError: when a node has none.
     """
     empty = np.flatnonzero(sizes == 0)
+    empty = empty[empty >= skip_hub]
     if len(empty):
         raise ValueError(
             f"partition: {len(empty)} of {len(sizes)} nodes, first node {empty[0]}, get no training sample out of "
