@@ -15,7 +15,7 @@ Metropolis weights. Doubly stochastic, undirected, static.
 Needs: a problem whose nodes have labels.
 Sends: about max_clique_size - 1 messages per node and round.
 Source: Bellet, Kermarrec and Lavoie, "D-Cliques: compensating for data heterogeneity with topology in decentralized
-federated learning", SRDS 2022, Algorithm 2 (greedy swap), and its published code for the edges between cliques.
+federated learning", SRDS 2022 (greedy swap), and its published code for the edges between cliques.
 Departures: cliques of even sizes, there the last one is what is left; among equals the first node is taken, there a
 random one. Averaging gradients within cliques is the algorithm's business, see :attr:`DCliques.cliques`.
 """

@@ -6,7 +6,7 @@ others, uniformly and on its own; a receiver takes the plain mean of what arrive
 the column sums are 1 only in expectation, so the mean of all nodes wanders.
 Sends: s messages per node and round.
 Source: de Vos, Farhadkhani, Guerraoui, Kermarrec, Pires and Sharma, "Epidemic learning: boosting decentralized learning
-with randomized communication", NeurIPS 2023, Algorithms 1 to 3.
+with randomized communication", NeurIPS 2023.
 Departures: the random regular digraph is a sum of s random permutations, repaired where they coincide, so that all
 nodes are alike but not all such digraphs exactly equally likely.
 """

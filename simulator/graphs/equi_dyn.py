@@ -7,7 +7,7 @@ matched with i + u (mod M) if both are still free; matched nodes give each other
 keep everything. Doubly stochastic. For directed=true E W_t = (1 - eta) I + eta J.
 Sends: 1 message per node and round; with directed=false at most that.
 Source: Song, Li, Jin, Shi, Yan, Yin and Yuan, "Communication-efficient topologies for decentralized learning with O(1)
-consensus rate", NeurIPS 2022, Algorithms 2 and 3.
+consensus rate", NeurIPS 2022.
 Departures: offsets are drawn from all M - 1, not from those of an EquiStatic graph.
 """
 

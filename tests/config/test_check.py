@@ -78,7 +78,7 @@ def test_more_processes_than_nodes(quadratic):
             r"algorithm=dsgd needs double-stochastic weights, and graph RandomDirected is column-stochastic; "
             r"use algorithm=sgp there",
         ),
-        (["graph=erdos_renyi", "graph.probability=0.001"], r"G\(n, p\) with 6 nodes .* none of 1000 draws is connect"),
+        (["graph=erdos_renyi", "graph.probability=0.001"], r"graph of 6 nodes: none of 1000 draws is connected"),
         (["algorithm=hgp", "problem.num_hyperparameters=0"], r"problem: Quadratic has no hyperparameters"),
         (["device=tpu"], r"device='tpu': expected auto, cpu or cuda"),
     ],
