@@ -39,11 +39,7 @@ class DealtPartition(Partition):
     def __init__(
         self, *, valid_fraction: float, test_fraction: float, test: Literal["node", "shared"], seed: int
     ) -> None:
-        if test not in ("node", "shared"):
-            raise ValueError(f"partition.test={test}: 'node' (each node's own) or 'shared' (one for all nodes)")
-        for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
-            if not 0 <= fraction < 1:
-                raise ValueError(f"partition.{name}={fraction}: must be in [0, 1)")
+        check_split_settings(valid_fraction, test_fraction, test)
         if test == "node" and valid_fraction + test_fraction >= 1:
             raise ValueError(
                 f"partition.valid_fraction={valid_fraction} and test_fraction={test_fraction}: together below 1, "
@@ -102,6 +98,31 @@ class DealtPartition(Partition):
             )
             for node in range(num_nodes)
         )
+
+
+def check_split_settings(valid_fraction: float, test_fraction: float, test: str) -> None:
+    """Checks how samples are held out.
+
+    Raises:
+        ValueError: for impossible fractions or another word for ``test``.
+    """
+    if test not in ("node", "shared"):
+        raise ValueError(f"partition.test={test}: 'node' (each node's own) or 'shared' (one for all nodes)")
+    for name, fraction in (("valid_fraction", valid_fraction), ("test_fraction", test_fraction)):
+        if not 0 <= fraction < 1:
+            raise ValueError(f"partition.{name}={fraction}: must be in [0, 1)")
+
+
+def with_empty_hub(nodes: tuple[NodeIndices, ...]) -> tuple[NodeIndices, ...]:
+    """The nodes 1, 2, ... behind a node 0 that holds nothing."""
+    nothing = np.zeros(0, dtype=np.int64)
+    return (NodeIndices(nothing, nothing, nothing), *nodes)
+
+
+def require_nodes_beside_hub(num_nodes: int, *, skip_hub: bool) -> None:
+    """Raises ValueError when the hub is the only node."""
+    if num_nodes <= skip_hub:
+        raise ValueError(f"partition.skip_hub=true: num_nodes={num_nodes} counts the hub; at least 2 are needed")
 
 
 def hold_out(
