@@ -1,0 +1,48 @@
+"""Local SGD with momentum, weight decay and clipped gradients.
+
+Update equations, for K steps on the row x of each model with its velocity m:
+    g = grad f(x; batch),   g <- g min(1, clip / ||g||),   m <- momentum m + g + weight_decay x,   x <- x - lr m.
+The norm is that of the first columns of a row alone where only they are clipped; the others stay as they are.
+
+Shapes: m models, D parameters.
+"""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from torch import Tensor
+
+
+def clip_rows_(rows: Tensor, limit: float) -> None:
+    """Scales every row of norm above ``limit`` down to it, in place; [m, ...]."""
+    norms = torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.dim())), keepdim=True)
+    rows.mul_((limit / norms).clamp_max(1.0))
+
+
+def train_clipped_(
+    params: Tensor,
+    velocity: Tensor,
+    gradient: Callable[[Tensor, int], Tensor],
+    steps: Iterable[int],
+    *,
+    lr: float,
+    momentum: float,
+    weight_decay: float,
+    clip: float,
+    num_clipped: int,
+) -> None:
+    """Trains all models at once, in place.
+
+    Args:
+        params, velocity: [m, D].
+        gradient: from parameters [m, D] and a step to gradients [m, D].
+        steps: which minibatches.
+        clip: largest norm of a gradient; num_clipped: of its first columns.
+    """
+    for step in steps:
+        found = gradient(params, step)
+        clip_rows_(found[:, :num_clipped], clip)
+        velocity.mul_(momentum).add_(found)
+        if weight_decay:
+            velocity.add_(params, alpha=weight_decay)
+        params.sub_(velocity, alpha=lr)
