@@ -51,11 +51,12 @@ class RowLayout:
         return torch.cat([p.detach().reshape(-1) for p in module.parameters()])
 
 
-Layer = nn.Flatten | nn.Linear | nn.ReLU | nn.Conv2d | nn.MaxPool2d | nn.Dropout
+Layer = nn.Flatten | nn.Linear | nn.ReLU | nn.Conv2d | nn.MaxPool2d | nn.Dropout | nn.Dropout2d
+_DROPOUT = (nn.Dropout, nn.Dropout2d)
 
 
 def plain_chain(module: nn.Module) -> list[Layer] | None:
-    """The layers of an ``nn.Sequential`` of Flatten, Linear, ReLU, Conv2d, MaxPool2d, Dropout; None for other models.
+    """The layers of an ``nn.Sequential`` of those that :data:`Layer` names; None for other models.
 
     Dropout that drops nothing is left out, and a ReLU before max-pooling comes after it: the numbers and gradients are
     the same, on fewer entries. Subclasses with a forward pass of their own and layers with parameters that
@@ -64,14 +65,14 @@ def plain_chain(module: nn.Module) -> list[Layer] | None:
     if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
     layers: list[Any] = list(module)
-    known = (nn.Flatten, nn.Linear, nn.ReLU, nn.Conv2d, nn.MaxPool2d, nn.Dropout)
+    known = (nn.Flatten, nn.Linear, nn.ReLU, nn.Conv2d, nn.MaxPool2d, *_DROPOUT)
     if not all(type(layer) in known for layer in layers):
         return None
     if sum(len(list(layer.parameters())) for layer in layers) != len(list(module.parameters())):
         return None
     if any(isinstance(layer, nn.Conv2d) and layer.padding_mode != "zeros" for layer in layers):
         return None
-    layers = [layer for layer in layers if not (isinstance(layer, nn.Dropout) and layer.p == 0)]
+    layers = [layer for layer in layers if not (isinstance(layer, _DROPOUT) and layer.p == 0)]
     for position, (layer, following) in enumerate(pairwise(layers)):
         if isinstance(layer, nn.ReLU) and isinstance(following, nn.MaxPool2d):
             layers[position : position + 2] = following, layer
@@ -135,14 +136,17 @@ class ModelFunction:
 
     @torch.no_grad()
     def dropout(self, input_shape: Sequence[int]) -> list[tuple[float, int]]:
-        """The rate of every dropout layer and the number of features that it gets of one sample, in order."""
+        """The rate of every dropout layer and how many features it drops or keeps of one sample, in order.
+
+        A feature is a number, or a whole channel where dropout is by channel.
+        """
         found: list[tuple[float, int]] = []
-        if not any(isinstance(layer, nn.Dropout) for layer in self.layers or []):
+        if not any(isinstance(layer, _DROPOUT) for layer in self.layers or []):
             return found
         x = torch.zeros(1, *input_shape, dtype=next(self._module.parameters()).dtype)
         for layer in self.layers or []:
-            if isinstance(layer, nn.Dropout):
-                found.append((layer.p, x.numel()))
+            if isinstance(layer, _DROPOUT):
+                found.append((layer.p, _num_masked(layer, x)))
             else:
                 x = layer(x)
         return found
@@ -173,11 +177,17 @@ class ModelFunction:
                 x = F.max_pool2d(
                     x, layer.kernel_size, layer.stride, layer.padding, layer.dilation, ceil_mode=layer.ceil_mode
                 )
-            elif isinstance(layer, nn.Dropout):
+            elif isinstance(layer, _DROPOUT):
                 if masks is not None:
-                    size = x[0].numel()
-                    x = x * masks[:, num_masked : num_masked + size].reshape(x.shape)
+                    size = _num_masked(layer, x)
+                    mask = masks[:, num_masked : num_masked + size]
+                    x = x * (mask.reshape(x.shape) if isinstance(layer, nn.Dropout) else mask[:, :, None, None])
                     num_masked += size
             else:
                 x = x.flatten(layer.start_dim, layer.end_dim)
         return x
+
+
+def _num_masked(layer: nn.Dropout | nn.Dropout2d, x: Tensor) -> int:
+    """How many entries the mask of a dropout layer has for one sample of ``x`` [B, ...]."""
+    return x.shape[1] if isinstance(layer, nn.Dropout2d) else x[0].numel()

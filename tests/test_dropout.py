@@ -1,5 +1,6 @@
 """Dropout by masks that batches carry, in every executor, against autograd with the masks written out; float64."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -97,6 +98,28 @@ def test_without_masks_dropout_is_off():
     layout = case.function.layout
     views = {name: v[0] for name, v in zip(layout.names, layout.views(case.params[:1]), strict=True)}
     torch.testing.assert_close(logits, functional_call(module, views, (case.batch.inputs[0],)))
+
+
+def test_channels_are_dropped_whole():
+    """One mask entry per channel in place of the entries of its feature map, in every executor."""
+    case = Case("cross_entropy")
+    layers = list(chain())
+    layers[2] = nn.Dropout2d(0.25)
+    by_channel = ModelFunction(nn.Sequential(*layers))
+    assert by_channel.dropout((1, 4, 4)) == [(0.25, 2), (0.5, 5)]
+    channels = case.batch.masks[:, :, [0, 9]]
+    fine = torch.cat([channels.repeat_interleave(9, dim=2), case.batch.masks[:, :, 18:]], dim=2)
+    coarse = torch.cat([channels, case.batch.masks[:, :, 18:]], dim=2)
+    expected = torch.zeros_like(case.params)
+    LoopExecutor(case.function, case.head).add_gradient_(
+        expected, case.params, case.hparams, replace(case.batch, masks=fine), 1.0
+    )
+    for executor in EXECUTORS.values():
+        out = torch.zeros_like(case.params)
+        executor(by_channel, case.head).add_gradient_(
+            out, case.params, case.hparams, replace(case.batch, masks=coarse), 1.0
+        )
+        torch.testing.assert_close(out, expected, rtol=1e-11, atol=1e-13)
 
 
 def test_the_layers_say_what_they_drop():

@@ -117,7 +117,7 @@ def test_a_row_is_a_copy():
     assert not row.requires_grad
 
 
-@pytest.mark.parametrize("layer", [nn.Dropout2d(0.5), nn.Sequential(nn.Dropout(0.5))])
+@pytest.mark.parametrize("layer", [nn.Dropout3d(0.5), nn.Sequential(nn.Dropout(0.5))])
 def test_dropout_outside_of_a_plain_chain_is_refused(layer):
     with pytest.raises(ValueError, match=r"model Sequential has dropout.*without dropout"):
         ModelFunction(nn.Sequential(nn.Linear(2, 2), layer))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from simulator.models.cnn_dropout import CnnDropout
 from simulator.models.cnn_emnist import CnnEmnist
 from simulator.models.cnn_mnist import CnnMnist
 from simulator.models.cnn_mnist4 import CnnMnist4
@@ -23,6 +24,9 @@ MODELS = [
     (CnnMnist4, (1, 28, 28), 10, {}, 93_322),
     (CnnMnist4, (1, 9, 11), 10, {}, 93_322),
     (MLP, (1, 28, 28), 10, {"hidden": [5000]}, 3_975_010),
+    (MLP, (1, 28, 28), 10, {"hidden": [200], "dropout": 0.5}, 159_010),
+    (CnnDropout, (1, 28, 28), 10, {"dropout": 0.5}, 21_840),
+    (CnnDropout, (1, 28, 28), 10, {"dropout": 0.0}, 21_840),
     (VGG11, (3, 32, 32), 10, {"dropout": 0.5}, 9_750_922),
     (VGG11, (3, 64, 32), 10, {"dropout": 0.0}, 9_750_922 + 512 * 512),
     (CnnMnist, (3, 32, 16), 10, {}, (3 * 25 + 1) * 20 + (20 * 25 + 1) * 20 + (20 * 5 * 1 + 1) * 10),
@@ -54,6 +58,31 @@ def test_cnn_mnist4_equals_the_network_written_out():
     for kernel, offset in zip(convolutions[::2], convolutions[1::2], strict=True):
         x = nn.functional.conv2d(x, kernel, offset).clamp(min=0)
     torch.testing.assert_close(net(images).detach(), x.amax(dim=(2, 3)) @ weight.T + bias)
+
+
+def test_cnn_dropout_equals_the_network_written_out():
+    net = CnnDropout(input_shape=(1, 28, 28), num_classes=10, dropout=0.5).eval()
+    images = torch.rand(3, 1, 28, 28, generator=torch.Generator().manual_seed(0))
+    conv1, bias1, conv2, bias2, hidden, hidden_bias, weight, bias = (param.detach() for param in net.parameters())
+    x = nn.functional.max_pool2d(nn.functional.conv2d(images, conv1, bias1), 2).clamp(min=0)
+    x = nn.functional.max_pool2d(nn.functional.conv2d(x, conv2, bias2), 2).clamp(min=0)
+    x = (x.reshape(3, 320) @ hidden.T + hidden_bias).clamp(min=0)
+    torch.testing.assert_close(net(images).detach(), x @ weight.T + bias)
+    kinds = [type(layer) for layer in net]
+    # Channels are dropped before they are pooled, features after the ReLU.
+    assert kinds.index(nn.Dropout2d) == kinds.index(nn.Dropout) - 6
+    assert kinds[kinds.index(nn.Dropout2d) + 1] is nn.MaxPool2d
+    assert [layer.p for layer in net if isinstance(layer, nn.Dropout | nn.Dropout2d)] == [0.5, 0.5]
+    with pytest.raises(ValueError, match=r"model\.dropout=1\.0: expected a number in \[0, 1\)"):
+        CnnDropout(input_shape=(1, 28, 28), num_classes=10, dropout=1.0)
+
+
+def test_dropout_of_an_mlp_comes_before_its_relus():
+    net = MLP(input_shape=(4,), num_classes=2, hidden=[8, 6], dropout=0.5)
+    kinds = [type(layer).__name__ for layer in net]
+    assert kinds == ["Flatten", *["Linear", "Dropout", "ReLU"] * 2, "Linear"]
+    with pytest.raises(ValueError, match=r"model\.dropout=-0\.1: expected a number in \[0, 1\)"):
+        MLP(input_shape=(4,), num_classes=2, hidden=[8], dropout=-0.1)
 
 
 def test_resnet20_has_the_known_size_and_is_deterministic_in_what_it_starts_from():
