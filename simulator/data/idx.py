@@ -35,10 +35,17 @@ def read_idx(path: Path) -> npt.NDArray[np.uint8]:
 
 
 class IdxDataset(FileDataset):
-    """Grey images in four IDX files; arguments as in :class:`simulator.data.files.FileDataset`.
+    """Grey images in four IDX files.
 
     Subclasses give ``name``, ``folder``, ``files`` (training images and labels, test images and labels),
     ``num_classes`` and ``transposed`` (whether the files hold images column by column), and ``fetch``.
+
+    Args:
+        pad: black pixels added on each side of an image, 2 for 32x32 instead of 28x28.
+        root, download, timeout_s: as :class:`simulator.data.files.FileDataset`.
+
+    Raises:
+        ValueError: when ``pad`` is negative.
     """
 
     files: ClassVar[tuple[str, str, str, str]]
@@ -46,6 +53,12 @@ class IdxDataset(FileDataset):
     transposed: ClassVar[bool] = False
     mean: ClassVar[tuple[float, ...]] = (0.1307,)
     std: ClassVar[tuple[float, ...]] = (0.3081,)
+
+    def __init__(self, *, root: str, download: bool, timeout_s: float, pad: int = 0) -> None:
+        super().__init__(root=root, download=download, timeout_s=timeout_s)
+        if pad < 0:
+            raise ValueError(f"dataset.pad={pad}: expected a number of pixels, at least 0")
+        self.pad = pad
 
     def load(self) -> Samples:
         """Reads the four files; raises ValueError when they are missing or broken."""
@@ -59,7 +72,7 @@ class IdxDataset(FileDataset):
                 f"for every image; images have shape {train_images.shape} and {test_images.shape}, labels "
                 f"{train_labels.shape} and {test_labels.shape}"
             )
-        inputs = torch.from_numpy(images)
+        inputs = torch.nn.functional.pad(torch.from_numpy(images), (self.pad,) * 4)
         return Samples(
             inputs=inputs.transpose(-1, -2) if self.transposed else inputs,
             labels=torch.from_numpy(labels),

@@ -1,4 +1,4 @@
-"""CIFAR-10 from files in its format, and Fashion-MNIST, which differs from MNIST in place and normalisation."""
+"""CIFAR from files in its format; Fashion-MNIST, which differs from MNIST in place and normalisation; black borders."""
 
 import pickle
 import struct
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from simulator.data.cifar10 import TRAIN_FILES, Cifar10
+from simulator.data.cifar100 import Cifar100
 from simulator.data.fashion_mnist import FashionMnist
 from simulator.data.loading import load_node_data
 from simulator.data.partitions.dirichlet_shift import DirichletShift
@@ -119,3 +120,45 @@ def test_fashion_mnist_has_a_normalisation_of_its_own(tmp_path):
         (dataset.path / file).write_bytes(header + array.tobytes())
     data = load_node_data(dataset, SHARED, 1, range(1), torch.float64, CPU)
     np.testing.assert_allclose(data.test.inputs[:, 0].numpy(), (images / 255 - 0.2860) / 0.3530, rtol=1e-12, atol=1e-12)
+
+
+def test_cifar100_has_fine_labels_and_a_normalisation_of_its_own(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    planes, labels = rng.integers(0, 256, (5, 3, 32, 32), dtype=np.uint8), np.array([99, 0, 41, 7, 60])
+    for file, part in (("train", slice(3)), ("test", slice(3, 5))):
+        content = {
+            b"data": planes[part].reshape(-1, 3072),
+            b"fine_labels": labels[part].tolist(),
+            b"coarse_labels": [1] * len(labels[part]),
+            b"filenames": [b"a"] * len(labels[part]),
+        }
+        (folder / file).write_bytes(pickle.dumps(content))
+    dataset = Cifar100(root=str(tmp_path), download=False, timeout_s=1.0, augment=False)
+    dataset.prepare()
+    assert (dataset.load().num_train, dataset.load().num_classes) == (3, 100)
+    data = load_node_data(dataset, SHARED, 1, range(1), torch.float64, CPU)
+    assert sorted(data.train.labels.tolist()) == [0, 41, 99]
+    assert data.test.labels.tolist() == [7, 60]
+    mean, std = np.array([0.5071, 0.4865, 0.4409]), np.array([0.2673, 0.2564, 0.2762])
+    expected = (planes[3:] / 255 - mean[:, None, None]) / std[:, None, None]
+    np.testing.assert_allclose(data.test.inputs.numpy(), expected, rtol=1e-12, atol=1e-12)
+    (folder / "test").write_bytes(pickle.dumps({b"data": planes[:1].reshape(1, -1), b"coarse_labels": [1]}))
+    with pytest.raises(ValueError, match=r"test is no batch of CIFAR-100 \(.*fine_labels.*\); delete it"):
+        dataset.load()
+
+
+def test_a_black_border_makes_images_larger(tmp_path):
+    plain = FashionMnist(root=str(tmp_path), download=False, timeout_s=1.0)
+    plain.path.mkdir(parents=True)
+    images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), dtype=np.uint8)
+    for file, array in zip(plain.files, (images, np.arange(3, dtype=np.uint8)) * 2, strict=True):
+        header = struct.pack(f">4B{array.ndim}i", 0, 0, 8, array.ndim, *array.shape)
+        (plain.path / file).write_bytes(header + array.tobytes())
+    padded = FashionMnist(root=str(tmp_path), download=False, timeout_s=1.0, pad=2).load().inputs
+    np.testing.assert_array_equal(padded.numpy()[:3, 0], np.pad(images, ((0, 0), (2, 2), (2, 2))))
+    assert padded.dtype == torch.uint8
+    np.testing.assert_array_equal(plain.load().inputs.numpy()[:3, 0], images)
+    with pytest.raises(ValueError, match=r"dataset\.pad=-1: expected a number of pixels, at least 0"):
+        FashionMnist(root=str(tmp_path), download=False, timeout_s=1.0, pad=-1)
