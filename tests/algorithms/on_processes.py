@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.distributed
 
+from simulator.checkpoint import HUB_PREFIX
 from simulator.local_processes import run_local
 from simulator.processes import Compute, World, process_group
 from tests.algorithms.simulation import Simulation
@@ -24,7 +25,8 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
             simulation = Simulation(settings, world.rank, world.world_size)
             state = simulation.run(simulation.init(), 0, order["num_steps"])
             network = simulation.network
-            rows = {key: network.gather(value) for key, value in state.items()}
+            rows = {key: x if key.startswith(HUB_PREFIX) else network.gather(x) for key, x in state.items()}
+            rows["estimate"] = network.gather(simulation.estimate(state))
             wire_bytes, _ = network.wire_totals()
             ledger = network.ledger
             if world.rank > 0:

@@ -19,8 +19,12 @@ ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 # In order of difficulty; an algorithm is tried on the first that its check_graph allows.
 GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
 # Small values for settings that algorithms share by name.
-SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2}
+SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2, "nodes_per_round": 2}
+# Algorithms whose nodes keep the last layer for themselves need another one before it.
+PRIVATE_HEADS = ("pfedhn_pc",)
 TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
+# In order of preference; an algorithm is tried on the first that it solves.
+SINGLE_LEVEL = ("classification", "mixture_weights", "random_quadratic")
 NUM_NODES = 5
 
 
@@ -60,7 +64,7 @@ class Simulation:
         return state
 
     def estimate(self, state: State) -> Tensor:
-        return self.algorithm.estimate(state)
+        return self.algorithm.estimate(self.algorithm.prepare_evaluation(state, self.problem, self.network))
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
@@ -114,8 +118,9 @@ def with_graph(
 
 def on_data(composed: Callable[..., dict], name: str, *further: str, **changes: object) -> dict:
     """An algorithm on a small stochastic problem of the kind that it needs."""
-    problems = ("l2_decay",) if algorithm_class(name).needs_bilevel else ("classification", "mixture_weights")
+    problems = ("l2_decay",) if algorithm_class(name).needs_bilevel else SINGLE_LEVEL
     problem = next(problem for problem in problems if solves(name, problem))
     overrides = [*overrides_for(name, **changes), f"problem={problem}", "problem.batch_size=8", *TINY_DATA]
-    overrides += ["partition=as_given", "model=logistic_regression", f"num_nodes={NUM_NODES}", *further]
+    model = ["model=mlp", "model.hidden=[4]"] if name in PRIVATE_HEADS else ["model=logistic_regression"]
+    overrides += ["partition=as_given", *model, f"num_nodes={NUM_NODES}", *further]
     return with_graph(composed, name, overrides)
