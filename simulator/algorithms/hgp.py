@@ -6,10 +6,13 @@ Update equations: an outer step is
 Every outer step sees the same sequence of graphs and minibatches, so outer steps differ by the hyperparameters alone.
 Adam's step is taken when the next outer step begins, so that what is reported after the last inner step belongs
 together: the trained parameters, the hyperparameters they were trained with, and the hypergradient there.
+Each node has hyperparameters h_i of its own. With share_rounds S all have the same: as the derivative with respect to
+shared hyperparameters is sum_i v_i, S rounds of push-sum average M v_i before Adam's step, and h_i after it.
 Needs: column-stochastic P; a bilevel problem.
-Sends: D + 1 numbers per edge and inner step; depth * num_pushes rounds of D + 1 numbers per hypergradient.
+Sends: D + 1 numbers per edge and inner step; depth * num_pushes rounds of D + 1 numbers per hypergradient; 2 S rounds
+of H + 1 numbers per outer step.
 Source: Terashita and Hara, arXiv 2210.02129, personalization over random graphs (SGP setting).
-Departures: the outer step's graphs and minibatches come from this simulator's keyed streams.
+Departures: the outer step's graphs and minibatches come from this simulator's keyed streams; share_rounds is ours.
 """
 
 from abc import abstractmethod
@@ -100,11 +103,11 @@ class HypergradientPush(Algorithm):
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         outer_step, inner_step = divmod(step, self.inner_steps)
         if inner_step == 0 and outer_step > 0:
-            state = {**self._outer_update(state, outer_step), **self.init_training(problem)}
+            state = {**self._outer_update(state, outer_step, network), **self.init_training(problem)}
         state = {**state, **self.train(state, inner_step, problem, network)}
         return self._push(state, problem, network) if self.evaluates_after(step) else state
 
-    def _outer_update(self, state: State, count: int) -> State:
+    def _outer_update(self, state: State, count: int, network: Network) -> State:
         """Adam's step number ``count`` (from 1) on the hyperparameters."""
         gradient = state["hypergradient"]
         mean = state["adam_mean"].lerp(gradient, 1 - _ADAM_DECAY_1)
@@ -188,17 +191,45 @@ class HGP(HypergradientPush):
     """Hypergradient push over SGP.
 
     Args:
-        order: of SGP; the others as in :class:`HypergradientPush`.
+        order: of SGP.
+        share_rounds: S; 0 for hyperparameters of each node's own. The others as in :class:`HypergradientPush`.
     """
 
     order: Order
+    share_rounds: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_order(self.order)
+        if self.share_rounds < 0:
+            raise ValueError(f"algorithm.share_rounds={self.share_rounds}: expected a number of rounds, or 0")
+        if self.share_rounds and self.reference != "none":
+            raise ValueError(
+                f"algorithm.reference={self.reference}: it is for hyperparameters of each node's own, and with "
+                f"algorithm.share_rounds={self.share_rounds} there are none; use algorithm.reference=none"
+            )
 
     def check_graph(self, graph: Graph) -> None:
         require_stochasticity("hgp", graph, ("column", "double"), "use a graph with out-degree weights")
+
+    def _push(self, state: State, problem: Problem, network: Network) -> State:
+        state = super()._push(state, problem, network)
+        total = state["hypergradient"] * network.num_nodes
+        return {**state, "hypergradient": self._average(total, network, 0)} if self.share_rounds else state
+
+    def _outer_update(self, state: State, count: int, network: Network) -> State:
+        state = super()._outer_update(state, count, network)
+        hparams = self._average(state["hparams"], network, self.share_rounds)
+        return {**state, "hparams": hparams}
+
+    def _average(self, rows: Tensor, network: Network, first: int) -> Tensor:
+        """Push-sum over ``share_rounds`` rounds, from the ``first`` after those of the hypergradient on."""
+        weight = rows.new_ones(len(rows))
+        start = self.inner_steps + self.depth * self.num_pushes + first
+        with network.phase("sharing"):
+            for round_index in range(start, start + self.share_rounds):
+                rows, weight = network.mix((rows, weight), round_index)
+        return rows / weight[:, None]
 
     def init_training(self, problem: Problem) -> State:
         params = problem.init_params()

@@ -12,6 +12,7 @@ from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.quadratic import Quadratic
 from simulator.schedules import Constant, InverseRoot
+from tests.algorithms.shared_quadratic import Instance, farthest, run
 
 NUM_NODES, DIM, NUM_HPARAMS = 4, 3, 2
 INNER_STEPS, DEPTH, NUM_PUSHES, STEP_SIZE, LR, OUTER_LR = 6, 5, 2, 0.2, 0.1, 0.03
@@ -37,6 +38,7 @@ def hgp(**changes):
         "reference": "none",
         "reference_tolerance": 1e-10,
         "reference_max_iterations": 200,
+        "share_rounds": 0,
     }
     return HGP(**{**settings, **changes})
 
@@ -205,3 +207,48 @@ def test_one_line_schedules_restart_with_every_outer_step(problem):
     torch.testing.assert_close(states[-1]["params"], states[INNER_STEPS - 1]["params"], rtol=0, atol=0)
     constant = steps(hgp(outer_lr=1e-300, lr_schedule=Constant()), problem, network, INNER_STEPS)
     assert not torch.equal(constant[-1]["params"], states[-1]["params"])
+
+
+def test_shared_hyperparameters_follow_the_sum_of_all_hypergradients(problem):
+    """Push-sum with the dense matrices of the rounds that follow those of the hypergradient; Adam's step in between."""
+    graph, rounds = directed(), 12
+    first = INNER_STEPS + DEPTH * NUM_PUSHES
+
+    def averaged(rows, start):
+        weight = np.ones((NUM_NODES, 1))
+        for t in range(start, start + rounds):
+            matrix = graph.edges(t).to_matrix(NUM_NODES)
+            rows, weight = matrix @ rows, matrix @ weight
+        return rows / weight
+
+    own = steps(hgp(), problem, Network(graph, Placement(NUM_NODES), CPU), INNER_STEPS)[-1]
+    network = Network(graph, Placement(NUM_NODES), CPU)
+    states = steps(hgp(share_rounds=rounds), problem, network, INNER_STEPS + 1)
+    end, later = states[INNER_STEPS - 1], states[INNER_STEPS]
+    shared = averaged(NUM_NODES * own["hypergradient"].numpy(), first)
+    np.testing.assert_allclose(end["hypergradient"].numpy(), shared, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(shared, np.tile(own["hypergradient"].numpy().sum(0), (NUM_NODES, 1)), rtol=1e-3)
+    moved = -OUTER_LR * shared / (np.abs(shared) + 1e-8)
+    np.testing.assert_allclose(later["hparams"].numpy(), averaged(moved, first + rounds), rtol=0, atol=1e-12)
+    assert np.abs(own["hypergradient"].numpy()).max() > 1e-2
+    links = sum((graph.edges(t).source != graph.edges(t).target).sum() for t in range(first, first + 2 * rounds))
+    assert network.ledger.phases["sharing"].bytes == links * 8 * (NUM_HPARAMS + 1)
+
+
+def test_shared_hyperparameters_reach_the_solution_of_the_shared_problem():
+    """Adam with a constant rate and rates of training that fall to 1e-3 leave an error of some 1e-2."""
+    settings = {"share_rounds": 20, "inner_steps": 100, "outer_lr": 0.05, "depth": 60, "num_pushes": 5}
+    settings |= {"step_size": 0.15, "lr": 0.1}
+    schedule = ["algorithm.lr_schedule._target_=simulator.schedules.MultiStep", "+algorithm.lr_schedule.decay=0.1"]
+    schedule += ["+algorithm.lr_schedule.milestones=[40,70]"]
+    state, made = run("hgp", 120 * 100, *schedule, graph="random_directed", **settings)
+    assert farthest(state, made, Instance().x_star()) < 0.03
+
+
+def test_refuses_a_reference_for_shared_hyperparameters():
+    with pytest.raises(
+        ValueError, match=r"algorithm\.reference=dense: .* with algorithm\.share_rounds=3 there are none"
+    ):
+        hgp(share_rounds=3, reference="dense")
+    with pytest.raises(ValueError, match=r"algorithm\.share_rounds=-1: expected"):
+        hgp(share_rounds=-1)
