@@ -38,6 +38,14 @@ class RowLayout:
             self._offsets.append(self._offsets[-1] + size)
         self.num_params = self._offsets[-1]
 
+    @property
+    def layer_sizes(self) -> tuple[int, ...]:
+        """Numbers in each layer that has parameters, in order; the tensors of one module are one layer."""
+        layers = [name.rpartition(".")[0] for name in self.names]
+        starts = [i for i, layer in enumerate(layers) if i == 0 or layer != layers[i - 1]]
+        bounds = [self._offsets[i] for i in starts] + [self.num_params]
+        return tuple(stop - start for start, stop in pairwise(bounds))
+
     def views(self, rows: Tensor) -> list[Tensor]:
         """Views [N, *shape] of ``rows`` [N, D], one per tensor; writing to a view writes to the rows."""
         num_rows = rows.shape[0]

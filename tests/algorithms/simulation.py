@@ -20,8 +20,8 @@ ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
 # Small values for settings that algorithms share by name.
 SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2, "nodes_per_round": 2}
-# Algorithms whose nodes keep the last layer for themselves need another one before it.
-PRIVATE_HEADS = ("pfedhn_pc",)
+# Algorithms whose nodes keep or share the last layer alone need another one before it.
+PRIVATE_HEADS = ("pfedhn_pc", "fedper", "lg_fedavg")
 TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
 # In order of preference; an algorithm is tried on the first that it solves.
 SINGLE_LEVEL = ("classification", "mixture_weights", "random_quadratic")
