@@ -93,3 +93,11 @@ def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike,
     """Draws uniforms in [0, 1) with 53 random bits each; arguments and shape as in :func:`random_bits`."""
     bits = random_bits(seed, stream, nodes, steps, count)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def normals(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+    """Draws standard normals, two from two uniforms (Box and Muller); arguments and shape as in :func:`random_bits`."""
+    pairs = (count + 1) // 2
+    drawn = uniforms(seed, stream, nodes, steps, 2 * pairs)
+    lengths, angles = np.sqrt(-2.0 * np.log1p(-drawn[..., :pairs])), 2.0 * np.pi * drawn[..., pairs:]
+    return np.concatenate([lengths * np.cos(angles), lengths * np.sin(angles)], axis=-1)[..., :count]

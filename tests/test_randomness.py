@@ -7,7 +7,7 @@ import pytest
 import scipy.stats
 import torch
 
-from simulator.randomness import derive_key, expand, generator, random_bits, torch_seed, uniforms
+from simulator.randomness import derive_key, expand, generator, normals, random_bits, torch_seed, uniforms
 
 KEYS = [(0, "a", 0, 0), (1, "a", 0, 0), (0, "b", 0, 0), (0, "a", 1, 0), (0, "a", 0, 1), (1, "a", 1, 1)]
 
@@ -100,6 +100,15 @@ def test_uniforms_are_the_upper_53_bits():
     bits = random_bits(0, "u", [1, 2], 3, 5)
     expected = [[int(word) // 2**11 / 2**53 for word in row] for row in bits]
     np.testing.assert_array_equal(uniforms(0, "u", [1, 2], 3, 5), expected)
+
+
+def test_normals_are_standard_normal_and_pure():
+    drawn = normals(2, "noise", np.arange(3000), 4, 7)
+    assert drawn.shape == (3000, 7)
+    assert scipy.stats.kstest(drawn.ravel(), "norm").pvalue > 1e-3
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(7)).max() < 5 / np.sqrt(3000)
+    np.testing.assert_array_equal(normals(2, "noise", [5, 17], 4, 7), drawn[[5, 17]])
+    assert not np.isclose(normals(2, "noise", [5], 5, 7), drawn[5]).any()
 
 
 def test_nothing_touches_the_global_generators():

@@ -108,8 +108,8 @@ def _scatter(points: Scatter, title: str, x_label: str, y_label: str, scale: str
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     shown = (label for label, is_known in zip(points.labels, known, strict=True) if is_known)
-    for label, *place in zip(shown, x, y, strict=True):
-        axes.annotate(label, place, xytext=(6, 4), textcoords="offset points", fontsize=TICK_SIZE - 2, color=INK)
+    for label, across, up in zip(shown, x, y, strict=True):
+        axes.annotate(label, (across, up), xytext=(6, 4), textcoords="offset points", fontsize=TICK_SIZE - 2, color=INK)
     dress(axes, title, x_label, y_label)
     return save(figure, path)
 
