@@ -10,6 +10,7 @@ from simulator.graphs.ring import Ring
 from simulator.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Problem
+from simulator.summary import _best
 
 NUM_NODES = 12
 NAN = float("nan")
@@ -42,8 +43,8 @@ class Fixed(Algorithm):
 class Scores(Problem):
     uses_data = False
 
-    def __init__(self, scores):
-        self.scores = scores
+    def __init__(self, scores, sizes):
+        self.scores, self.sizes = scores, sizes
 
     def setup(self, setting):
         raise AssertionError
@@ -58,18 +59,21 @@ class Scores(Problem):
         self.seen = params, hparams
         return self.scores
 
+    def split_sizes(self):
+        return self.sizes
+
 
 def network_of():
     return Network(Ring(num_nodes=NUM_NODES), Placement(NUM_NODES), torch.device("cpu"))
 
 
-def evaluate(scores, diagnosis=None, step=3, **more):
+def evaluate(scores, diagnosis=None, step=3, sizes=None, **more):
     rng = torch.Generator().manual_seed(0)
     state = {"params": torch.randn(NUM_NODES, 3, generator=rng), "hparams": torch.zeros(NUM_NODES, 1)}
     before = {name: rows.clone() for name, rows in state.items()}
     algorithm, network = Fixed(diagnosis), network_of()
     network.mix((torch.zeros(NUM_NODES, 2),), 0)
-    evaluation = metrics.evaluate(algorithm, state, step, Scores(scores), network, **more)
+    evaluation = metrics.evaluate(algorithm, state, step, Scores(scores, sizes or {}), network, **more)
     assert all(torch.equal(rows, before[name]) for name, rows in state.items())
     return evaluation, state, algorithm
 
@@ -95,6 +99,47 @@ def test_nodes_without_samples_do_not_count():
     assert evaluation.numbers["valid/accuracy"] == pytest.approx(some.mean(), rel=1e-12)
     assert evaluation.numbers["valid/accuracy_p10"] == pytest.approx(np.quantile(some, 0.1), rel=1e-12)
     assert torch.isnan(evaluation.per_node["valid/accuracy"]).sum() == 3
+
+
+def test_spread_over_nodes_and_mean_over_samples():
+    values = np.linspace(0.3, 0.9, NUM_NODES) ** 2
+    values[4] = NAN
+    sizes = np.arange(NUM_NODES) * 3
+    scores = {"test/accuracy": torch.from_numpy(values), "valid/accuracy": torch.from_numpy(values)}
+    numbers = evaluate(scores, sizes={"test": sizes})[0].numbers
+    known = ~np.isnan(values)
+    some, counts = values[known], sizes[known]
+    assert numbers["test/accuracy_min"] == some.min()
+    assert numbers["test/accuracy_max"] == some.max()
+    assert numbers["test/accuracy_std"] == pytest.approx(np.sqrt(np.mean((some - some.mean()) ** 2)), rel=1e-12)
+    assert numbers["test/accuracy_weighted"] == pytest.approx(np.average(some, weights=counts), rel=1e-12)
+    assert "valid/accuracy_weighted" not in numbers
+    nothing = evaluate({"test/accuracy": torch.full((NUM_NODES,), NAN)})[0].numbers
+    assert not [name for name in nothing if name.endswith(("_min", "_max", "_std"))]
+
+
+def test_what_an_evaluation_prepares_is_evaluated_and_not_kept():
+    class Prepared(Fixed):
+        def prepare_evaluation(self, state, problem, network):
+            return {**state, "params": state["params"] + 1}
+
+    problem, state = Scores({"test/accuracy": torch.ones(NUM_NODES)}, {}), {"params": torch.zeros(NUM_NODES, 3)}
+    state["hparams"] = torch.zeros(NUM_NODES, 1)
+    metrics.evaluate(Prepared(), state, 3, problem, network_of())
+    assert torch.equal(problem.seen[0], torch.ones(NUM_NODES, 3))
+    assert torch.equal(state["params"], torch.zeros(NUM_NODES, 3))
+
+
+@pytest.mark.parametrize(
+    ("selection", "step"), [("valid/accuracy", 20), ("valid/accuracy_weighted", 10), ("valid/accuracy_min", None)]
+)
+def test_the_summary_has_the_first_best_evaluation(selection, step):
+    rows = [(0, 0.9, 0.9), (10, 0.3, 0.6), (20, 0.5, 0.4), (30, 0.5, 0.6)]
+    names = ("step", "valid/accuracy", "valid/accuracy_weighted")
+    records = [{**dict(zip(names, row, strict=True)), "test/accuracy_std": row[0] / 100} for row in rows]
+    found = _best(records, selection)
+    assert found.get("best/step") == step
+    assert found.get("best/test/accuracy_std") == (step and step / 100)
 
 
 @pytest.mark.parametrize(("num_nodes", "rank"), [(1, 0), (9, 0), (19, 0), (20, 1), (29, 1), (30, 2), (100, 9)])

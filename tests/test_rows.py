@@ -133,3 +133,18 @@ def test_batch_normalisation_is_known_by_its_layers():
 def test_models_with_buffers_are_refused():
     with pytest.raises(ValueError, match=r"model Sequential has buffers.*without batch normalisation"):
         RowLayout(nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2)))
+
+
+def test_pooling_before_a_relu_changes_neither_numbers_nor_gradients():
+    module = nn.Sequential(
+        *(nn.Conv2d(1, 3, 3), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)),
+        *(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(8, 3)),
+    ).double()
+    function = ModelFunction(module)
+    kinds = [type(layer).__name__ for layer in function.layers]
+    assert kinds == ["Conv2d", "MaxPool2d", "ReLU"] * 2 + ["Flatten", "Linear"]
+    inputs = torch.randn(5, *SHAPE, dtype=torch.float64, generator=torch.Generator().manual_seed(1))[..., :14, :14]
+    found, expected = function(list(module.parameters()), inputs), module(inputs)
+    assert torch.equal(found, expected)
+    pairs = zip(*(torch.autograd.grad(x.square().sum(), module.parameters()) for x in (found, expected)), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)

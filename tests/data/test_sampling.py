@@ -1,5 +1,7 @@
 """Minibatches: every epoch a permutation, and the step alone says which samples are used."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -181,3 +183,35 @@ def test_epoch_lengths_are_when_the_order_changes():
         expected = [batches_per_epoch(size, 4, drop_last) for size in SIZES]
         assert sampler_of(drop_last=drop_last).epoch_lengths.tolist() == expected
     assert sampler_of(batch_size=None).epoch_lengths.tolist() == [1] * len(SIZES)
+
+
+@pytest.mark.parametrize("batch_size", [4, 7])
+def test_uniform_minibatches_hold_every_sample_once_at_most(batch_size):
+    sampler = sampler_of(batch_size=batch_size, uniform=True)
+    for step in range(20):
+        for samples, size in zip(drawn(sampler, step), SIZES, strict=True):
+            assert len(samples) == min(batch_size, size)
+            assert set(samples) <= set(range(size))
+    assert drawn(sampler, 3) == drawn(sampler, 3) != drawn(sampler, 4)
+    steps = np.array([3, -1, 3, 4, -1, 3])
+    expected = [[] if s < 0 else drawn(sampler, s)[node] for node, s in enumerate(steps)]
+    assert drawn(sampler, steps) == expected
+    assert sampler.positions(5)[4].tolist() == drawn(sampler, 5)[4]
+
+
+def test_uniform_minibatches_do_not_depend_on_the_other_nodes():
+    whole = sampler_of(uniform=True)
+    sizes = SIZES[2:4]
+    part = sampler_of(sizes, range(2, 4), uniform=True)
+    assert [drawn(part, step) for step in range(5)] == [drawn(whole, step)[2:4] for step in range(5)]
+
+
+def test_uniform_minibatches_are_uniform_over_sets():
+    """All 10 pairs of 5 samples, each within 5 standard deviations of 1/10; and steps are independent."""
+    sampler = sampler_of([5], batch_size=2, uniform=True)
+    pairs = [tuple(drawn(sampler, step)[0]) for step in range(3000)]
+    frequencies = np.array([pairs.count((a, b)) for b in range(5) for a in range(b)]) / 3000
+    assert frequencies.sum() == pytest.approx(1.0)
+    np.testing.assert_allclose(frequencies, 0.1, atol=5 * np.sqrt(0.09 / 3000))
+    repeated = np.mean([a == b for a, b in pairwise(pairs)])
+    assert repeated == pytest.approx(0.1, abs=5 * np.sqrt(0.09 / 3000))

@@ -7,7 +7,9 @@ from torch import nn
 from simulator.models.cnn_dropout import CnnDropout
 from simulator.models.cnn_emnist import CnnEmnist
 from simulator.models.cnn_mnist import CnnMnist
+from simulator.models.cnn_mnist3 import CnnMnist3
 from simulator.models.cnn_mnist4 import CnnMnist4
+from simulator.models.lenet import LeNet
 from simulator.models.linear_binary import LinearBinary
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.models.mlp import MLP
@@ -23,6 +25,11 @@ MODELS = [
     (CnnEmnist, (1, 28, 28), 62, {}, 2_278_334),
     (CnnMnist4, (1, 28, 28), 10, {}, 93_322),
     (CnnMnist4, (1, 9, 11), 10, {}, 93_322),
+    (CnnMnist3, (1, 28, 28), 10, {"num_kernels": 7}, 45_896),
+    (CnnMnist3, (1, 18, 22), 10, {"num_kernels": 1}, 10 + 20 + 76 + 9 * 120 + 84 * 121 + 10 * 85),
+    (LeNet, (3, 32, 32), 10, {"num_kernels": 16}, 121_182),
+    (LeNet, (3, 32, 32), 100, {"num_kernels": 16}, 128_832),
+    (LeNet, (1, 16, 20), 10, {"num_kernels": 2}, 52 + 4 * 51 + 4 * 2 * 120 + 120 + 84 * 121 + 10 * 85),
     (MLP, (1, 28, 28), 10, {"hidden": [5000]}, 3_975_010),
     (MLP, (1, 28, 28), 10, {"hidden": [200], "dropout": 0.5}, 159_010),
     (CnnDropout, (1, 28, 28), 10, {"dropout": 0.5}, 21_840),

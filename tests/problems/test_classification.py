@@ -332,3 +332,24 @@ def test_facts_name_the_label_counts_of_all_nodes(make, objectives):
     truth = objectives("classification", problem)
     expected = [np.bincount(truth.labels.numpy()[rows.train], minlength=3) for rows in truth.indices]
     np.testing.assert_array_equal(problem.facts().label_counts, expected)
+
+
+@pytest.mark.parametrize("sampling", ["epochs", "uniform"])
+@pytest.mark.parametrize("compute", ["loop", "vmap", "batched"])
+def test_some_nodes_alone_are_computed_as_among_all(make, point, sampling, compute):
+    problem = make("classification", compute=compute, sampling=sampling)
+    params, hparams, _ = point(problem)
+    chosen = np.array([4, 1, 2])
+    part = problem.part(chosen)
+    for step in (0, 7, 2):
+        expected = problem.grad(params, hparams, step)[chosen]
+        torch.testing.assert_close(part.grad(params[chosen], hparams[chosen], step), expected, rtol=1e-12, atol=1e-13)
+    for name, values in part.evaluate(params[chosen], hparams[chosen]).items():
+        torch.testing.assert_close(values, problem.evaluate(params, hparams)[name][chosen], equal_nan=True)
+    assert part.data.train.inputs is problem.data.train.inputs
+    assert part.sample_counts().tolist() == problem.sample_counts().tolist()
+
+
+def test_another_sampling_is_refused(make):
+    with pytest.raises(ValueError, match=r"problem\.sampling='random': expected epochs or uniform"):
+        make("classification", sampling="random")
