@@ -123,6 +123,21 @@ class Network:
         finally:
             self._phase = previous
 
+    def over(self, graph: Graph) -> "Network":
+        """The same nodes joined by another schedule; what they send there is counted here, in the same phase."""
+        other = Network(graph, self.placement, self.device, timeout_s=self.timeout_s, link_model=self.ledger.link_model)
+        other.ledger, other._phase = self.ledger, self._phase
+        return other
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """What is sent inside the block is not counted: a resumed run is told again what it had been told before."""
+        kept, self.ledger = self.ledger, Ledger(self.num_nodes, self.ledger.link_model)
+        try:
+            yield
+        finally:
+            self.ledger = kept
+
     def plan(self, step: int) -> Plan:
         """The prepared round ``step``; kept for schedules that repeat."""
         period = self.graph.period
@@ -212,7 +227,13 @@ class Network:
         return self._deliver(messages, step, plan)
 
     def deliver_many(
-        self, rows: Tensor, counts: npt.NDArray[np.int64], step: int, plan: LinkPlan | None = None
+        self,
+        rows: Tensor,
+        counts: npt.NDArray[np.int64],
+        step: int,
+        plan: LinkPlan | None = None,
+        *,
+        known: npt.NDArray[np.int64] | None = None,
     ) -> tuple[Tensor, npt.NDArray[np.int64]]:
         """As :meth:`deliver`, with any number of rows per edge; how many they are is told first, in 8 bytes.
 
@@ -220,6 +241,7 @@ class Network:
             rows: the rows of all edges one after the other, [sum of counts, ...].
             counts: rows of every edge that leaves a local node, [E_out].
             step, plan: as in :meth:`deliver`.
+            known: rows that every node sends along each of its edges, [M], where all know it: nothing is told then.
 
         Returns:
             The rows of all edges that enter local nodes, one edge after the other, and their counts [E_in].
@@ -228,6 +250,12 @@ class Network:
             LostProcessError, SilentProcessError: as :meth:`mix`.
         """
         plan = plan or self.link_plan(step)
+        if known is not None:
+            assert (counts == known[plan.out_source]).all()
+            per_edge = known[plan.links.codes // self.num_nodes] * payload_bytes((rows,))
+            self.ledger.record_each(self._phase, plan.links, per_edge)
+            arriving = known[plan.in_source]
+            return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
         arriving = self.deliver(torch.from_numpy(counts).to(self.device), step, plan).cpu().numpy()
         edge_counts = np.zeros(plan.links.codes.size, dtype=np.int64)
         order = np.argsort(plan.links.codes)

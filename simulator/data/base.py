@@ -1,13 +1,16 @@
 """What a dataset is and what the nodes of one process hold of it. Shapes: N local nodes, M all nodes, S samples."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from simulator.data.augmentation import CropAndFlip
+from simulator.data.pixels import PixelCode
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Samples:
         mean, std: per-channel normalisation of images scaled to [0, 1]; empty for features and for images that
             are used as they are.
         node_indices: what every node holds, for datasets that are made per node; None otherwise.
+        levels: of floating-point images whose pixels are multiples of 1/levels, at most 255; None for others. Images
+            of uint8 have 255.
         crop_padding: pixels by which training images are padded, cropped back at random and mirrored in every step;
             0 for images as they are.
     """
@@ -43,6 +48,7 @@ class Samples:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     node_indices: tuple[NodeIndices, ...] | None = None
+    levels: int | None = None
     crop_padding: int = 0
 
 
@@ -84,6 +90,20 @@ class Split:
         """The nodes at ``positions``; the samples are shared."""
         return replace(self, offsets=self.offsets[positions], sizes=self.sizes[positions])
 
+    def of(self, position: int) -> tuple[Tensor, Tensor]:
+        """Views of the inputs and labels of the node at ``position``."""
+        rows = slice(int(self.offsets[position]), int(self.offsets[position] + self.sizes[position]))
+        return self.inputs[rows], self.labels[rows]
+
+    def extend(self, further: Sequence[tuple[Tensor, Tensor]]) -> "Split":
+        """Every node's samples followed by ``further`` inputs and labels, in memory of its own."""
+        own = [self.of(position) for position in range(len(self.sizes))]
+        sizes = self.sizes + np.array([len(labels) for _, labels in further], dtype=np.int64)
+        inputs, labels = (
+            torch.cat([part[kind] for pair in zip(own, further, strict=True) for part in pair]) for kind in (0, 1)
+        )
+        return Split(inputs, labels, np.cumsum(sizes) - sizes, sizes)
+
 
 @dataclass(frozen=True)
 class NodeData:
@@ -97,6 +117,8 @@ class NodeData:
         train_sizes, valid_sizes, test_sizes: samples of every node, int64 [M].
         augmentation: how training images change in every step; None for not at all.
         replacement: whether minibatches are drawn with replacement instead of in epochs.
+        pixels: how an image becomes bytes; None where samples are no images, or nodes normalise them differently.
+        generation: how many times the training samples have been changed since they were dealt.
     """
 
     train: Split
@@ -110,6 +132,8 @@ class NodeData:
     test_sizes: npt.NDArray[np.int64]
     augmentation: CropAndFlip | None = None
     replacement: bool = False
+    pixels: PixelCode | None = None
+    generation: int = 0
 
     def repeat(self, copies: int) -> "NodeData":
         """Every node ``copies`` times in a row; the samples are shared."""

@@ -48,6 +48,7 @@ class Digits(Dataset):
             labels=torch.from_numpy(table[:, 64].astype(np.int64)),
             num_classes=10,
             num_train=len(images),
+            levels=16,
         )
 
 

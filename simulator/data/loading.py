@@ -13,6 +13,7 @@ from torch import Tensor
 from simulator.data.augmentation import CropAndFlip
 from simulator.data.base import Dataset, NodeData, Partition, Samples, Split
 from simulator.data.partitions.dealing import require_training_samples
+from simulator.data.pixels import MAX_LABELS, PixelCode, normalise_
 from simulator.data.sparse import is_sparse, take_rows
 
 _Rows = npt.NDArray[np.int64]
@@ -74,6 +75,7 @@ def load_node_data(
         test_sizes=np.array([len(node.test) for node in indices]),
         augmentation=_augmentation(samples, shifts is not None),
         replacement=partition.replacement,
+        pixels=_pixel_code(samples) if shifts is None else None,
     )
 
 
@@ -90,6 +92,14 @@ def _label_counts(samples: Samples, rows: Sequence[_Rows]) -> npt.NDArray[np.int
     owners = np.repeat(np.arange(len(rows)), [len(node_rows) for node_rows in rows])
     cells = owners * samples.num_classes + labels[np.concatenate(rows)]
     return np.bincount(cells, minlength=len(rows) * samples.num_classes).reshape(len(rows), -1)
+
+
+def _pixel_code(samples: Samples) -> PixelCode | None:
+    """How the images of a dataset become bytes; None where they are none, or there are too many labels for a byte."""
+    levels = 255 if samples.inputs.dtype == torch.uint8 else samples.levels
+    if samples.inputs.ndim != 4 or levels is None or samples.num_classes > MAX_LABELS:
+        return None
+    return PixelCode(tuple(samples.inputs.shape[1:]), levels, samples.mean, samples.std)
 
 
 def _augmentation(samples: Samples, is_shifted: bool) -> CropAndFlip | None:
@@ -154,7 +164,6 @@ class _Loader:
             shift = torch.from_numpy(row_shifts).to(self.device, self.dtype)
             inputs -= shift[:, 0, None, None, None]
             inputs /= shift[:, 1, None, None, None]
-        elif self.samples.mean:
-            inputs -= torch.tensor(self.samples.mean, dtype=self.dtype, device=self.device)[:, None, None]
-            inputs /= torch.tensor(self.samples.std, dtype=self.dtype, device=self.device)[:, None, None]
+        else:
+            normalise_(inputs, self.samples.mean, self.samples.std)
         return inputs

@@ -12,6 +12,7 @@ Shapes: N local nodes, D parameters, H hyperparameters, B batch.
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import ClassVar, Literal, Self
 
@@ -165,6 +166,32 @@ class Classification(BilevelProblem):
         some._prepare()
         some.compute_choices, some._executors = self.compute_choices, self._executors
         return some
+
+    def use_train(self, train: Split, generation: int) -> None:
+        """Trains on other samples from now on; how that is computed stays as chosen.
+
+        Args:
+            train: the samples of the local nodes.
+            generation: of them, see :class:`simulator.data.base.NodeData`.
+        """
+        choices, executors = self.compute_choices, self._executors
+        self.data = replace(self.data, train=train, generation=generation)
+        self._prepare()
+        self.compute_choices, self._executors = choices, executors
+
+    @torch.no_grad()
+    def sample_losses(self, params: Tensor, hparams: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
+        """The loss of one node's model on every sample, [S]; dropout is off.
+
+        Args:
+            params, hparams: [D] and [H].
+            inputs, labels: [S, ...] and [S].
+        """
+        executor, losses = LoopExecutor(self.function, self.head), []
+        for block, target in zip(inputs.split(EVALUATION_BLOCK), labels.split(EVALUATION_BLOCK), strict=True):
+            scored = self.head.predict(executor.logits(params, block.to(params.dtype)), hparams)
+            losses.append(torch.nn.functional.nll_loss(scored, target, reduction="none"))
+        return torch.cat(losses)
 
     def _executor(self, operation: str, head: Head | None = None) -> Executor:
         """The executor of ``first_order`` or ``second_order`` operations; chosen at the first use at the latest."""

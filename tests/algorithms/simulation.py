@@ -20,9 +20,13 @@ ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
 # Small values for settings that algorithms share by name.
 SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2, "nodes_per_round": 2}
+SMALL |= {"local_epochs": 1}
 # Algorithms whose nodes keep or share the last layer alone need another one before it.
 PRIVATE_HEADS = ("pfedhn_pc", "fedper", "lg_fedavg")
 TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
+TINY_IMAGES = ("dataset=digits", "partition=digit_shards", "partition.digits_per_node=1", "partition.test_fraction=0.5")
+# Algorithms that need images.
+ON_IMAGES = ("data_exchange",)
 # In order of preference; an algorithm is tried on the first that it solves.
 SINGLE_LEVEL = ("classification", "mixture_weights", "random_quadratic")
 NUM_NODES = 5
@@ -120,7 +124,8 @@ def on_data(composed: Callable[..., dict], name: str, *further: str, **changes: 
     """An algorithm on a small stochastic problem of the kind that it needs."""
     problems = ("l2_decay",) if algorithm_class(name).needs_bilevel else SINGLE_LEVEL
     problem = next(problem for problem in problems if solves(name, problem))
-    overrides = [*overrides_for(name, **changes), f"problem={problem}", "problem.batch_size=8", *TINY_DATA]
+    overrides = [*overrides_for(name, **changes), f"problem={problem}", "problem.batch_size=8"]
+    overrides += TINY_IMAGES if name in ON_IMAGES else (*TINY_DATA, "partition=as_given")
     model = ["model=mlp", "model.hidden=[4]"] if name in PRIVATE_HEADS else ["model=logistic_regression"]
-    overrides += ["partition=as_given", *model, f"num_nodes={NUM_NODES}", *further]
+    overrides += [*model, f"num_nodes={NUM_NODES}", *further]
     return with_graph(composed, name, overrides)

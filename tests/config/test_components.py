@@ -26,6 +26,7 @@ EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 # What the defaults of a YAML leave open on purpose.
 REQUIRED = {
     "graph/file": "graph.path=somewhere.txt",
+    "graph/exchange_tree": "num_nodes=5",
     "graph/social_network": "num_nodes=32",
     "graph/social_network_tree": "num_nodes=32",
 }
@@ -105,7 +106,7 @@ def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp
     raw = composed(*overrides)
     config.check(raw, config.build(raw), 1)
     overrides += ["num_steps=2", "num_threads=1", "figures=false", "compute=vmap", "device=cpu", "logger=none"]
-    overrides += ["num_nodes=3"]
+    overrides += [f"num_nodes={5 if raw['graph']['_target_'].endswith('.ExchangeTree') else 3}"]
     if raw["model"]["_target_"].rsplit(".", 1)[-1] in ("ResNet20", "VGG11", "CnnMnist4"):
         overrides += ["compute=loop", "checkpoint.every=0"]
     small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3}

@@ -31,7 +31,7 @@ FAULTS = sorted(path.stem for path in (CONF / "faults").glob("*.yaml") if path.s
 GRAPHS = sorted(path.stem for path in (CONF / "graph").glob("*.yaml"))
 NUM_NODES = 6
 # Schedules that there are not of 6 nodes.
-SIZES = {"hypercube": 8, "one_peer_hypercube": 8, "social_network": 32, "social_network_tree": 32}
+SIZES = {"exchange_tree": 5, "hypercube": 8, "one_peer_hypercube": 8, "social_network": 32, "social_network_tree": 32}
 ROUNDS = range(30)
 
 

@@ -46,6 +46,7 @@ UNFIT = {
     "one_peer_hypercube": (3, 5),
     "random_chords": (1, 2, 3),
     "slowly_changing": (1, 2, 3),
+    "exchange_tree": (1, 2, 3, 8, 16),
     "social_network": SIZES,
     "social_network_tree": SIZES,
 }

@@ -12,6 +12,7 @@ from simulator.graphs.chain import Chain
 from simulator.graphs.d_regular_tree import DRegularTree
 from simulator.graphs.de_bruijn import DeBruijn
 from simulator.graphs.equi_static import EquiStatic
+from simulator.graphs.exchange_tree import ExchangeTree
 from simulator.graphs.grid import Grid
 from simulator.graphs.hypercube import Hypercube
 from simulator.graphs.mix import Mix
@@ -169,6 +170,13 @@ def test_social_network_and_its_tree():
         nx.add_path(expected, min(nx.all_shortest_paths(network, 0, node)))
     assert nx.is_tree(expected)
     assert_joined_as(SocialNetworkTree(num_nodes=32), expected)
+
+
+def test_exchange_tree():
+    expected = nx.Graph([(0, 1), (0, 2), (0, 3), (2, 4)])
+    assert_joined_as(ExchangeTree(num_nodes=5), expected)
+    with pytest.raises(ValueError, match=r"graph\.num_nodes=6: the exchange tree has 5 nodes; set num_nodes=5"):
+        ExchangeTree(num_nodes=6)
 
 
 UNDIRECTED = (BarabasiAlbert, BinaryTree, Chain, DRegularTree, Grid, Hypercube, RandomGeometric, RandomRegular, Torus)

@@ -76,6 +76,7 @@ def test_all_undirected_static_graphs_have_the_setting():
         "chain",
         "d_regular_tree",
         "erdos_renyi",
+        "exchange_tree",
         "fully_connected",
         "grid",
     }
@@ -90,7 +91,7 @@ def test_all_undirected_static_graphs_have_the_setting():
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("name", NAMES)
 def test_rules_on_every_graph(name, rule):
-    num_nodes = 32 if name.startswith("social") else 16
+    num_nodes = {"social_network": 32, "social_network_tree": 32, "exchange_tree": 5}.get(name, 16)
     graph = make(name, num_nodes, weights=rule)
     adjacency = (matrix_of(make(name, num_nodes)) != 0).astype(float)
     np.fill_diagonal(adjacency, 0)
