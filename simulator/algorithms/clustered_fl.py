@@ -13,7 +13,8 @@ Source: Sattler, Mueller and Samek, IEEE TNNLS 2021 (arXiv 1910.01991); the crit
 one split per cluster and round, as in the released code of Marfoq et al. (arXiv 2108.10252).
 Departures: a split is that of complete linkage instead of the best bipartition. There a cluster that was split before
 is split again by the positions of its nodes within it, which names other nodes; here by its nodes. A node that the hub
-does not hear stays in its cluster and does not count; one that does not hear the hub goes on from its own y_i.
+does not hear, or that has no data, stays in its cluster and does not count; one that does not hear the hub goes on from
+its own y_i.
 
 A cluster is named after the first node that it had when it came to be, which never leaves it.
 Shapes: N local nodes, M all nodes, D parameters, U nodes that the hub hears.
@@ -148,7 +149,15 @@ class ClusteredFL(LocalTraining):
             nodes, rows = inbox.source[to_hub], inbox.row[to_hub]
             products = (inbox.rows[0] @ inbox.rows[0].T).double().cpu().numpy()[np.ix_(rows, rows)]
             old = inbox.rows[1].long().cpu().numpy()[rows]
-            found = split_clusters(old, nodes, products, self.mean_threshold, self.max_threshold)
+            found, counts = old.copy(), problem.sample_counts()
+            has_data = np.ones(len(nodes), dtype=bool) if counts is None else counts[nodes] > 0
+            found[has_data] = split_clusters(
+                old[has_data],
+                nodes[has_data],
+                products[np.ix_(has_data, has_data)],
+                self.mean_threshold,
+                self.max_threshold,
+            )
             news[HUB, torch.from_numpy(nodes).to(news.device)] = torch.from_numpy(found).to(news)
             for cluster in np.unique(found):
                 members = found == cluster

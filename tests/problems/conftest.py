@@ -35,6 +35,7 @@ def build(kind, *, sizes=SIZES, nodes=None, compute="vmap", hidden=(5,), dtype=t
     }
     problem = KINDS[kind](**arguments)
     partition = Dealt(sizes)
+    partition.skip_hub = sizes[0][0] == 0
     problem.setup(
         Setting(
             nodes=nodes or range(len(sizes)),
