@@ -6,6 +6,7 @@ import torch
 
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.one_peer_exponential import OnePeerExponential
+from simulator.graphs.hub import Hub
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.ledger import LinkModel
@@ -221,3 +222,29 @@ def test_edges_deliver_as_many_rows_as_they_like():
         received[:, t] += (8, 24 * (s % 3))
     seconds = 2.0 + np.maximum(sent.max(axis=1), received.max(axis=1)).sum() / 100
     assert network.ledger.link_time_s == pytest.approx(seconds, rel=1e-12)
+
+
+def test_how_many_rows_come_is_not_told_when_all_know_it():
+    told, known = network_of(Ring(num_nodes=9)), network_of(Ring(num_nodes=9))
+    per_node = np.arange(9) % 3
+    plan = told.link_plan(0)
+    counts = per_node[plan.out_source]
+    rows = torch.arange(int(counts.sum()), dtype=torch.int16)
+    arrived, arriving = known.deliver_many(rows, counts, 0, known=per_node)
+    expected, _ = told.deliver_many(rows, counts, 0)
+    assert torch.equal(arrived, expected)
+    np.testing.assert_array_equal(arriving, per_node[plan.in_source])
+    assert known.ledger.bytes == told.ledger.bytes - 8 * 18 == 2 * counts.sum()
+    assert known.ledger.messages == (counts > 0).sum()
+
+
+def test_other_schedules_count_here_and_what_is_told_again_does_not():
+    network = network_of(Ring(num_nodes=9))
+    with network.phase("hub"):
+        network.over(Hub(num_nodes=9)).exchange((torch.zeros(9, 3),), 0)
+    assert network.ledger.phases["hub"].bytes == network.ledger.bytes == 8 * 12
+    with network.uncounted():
+        network.exchange((torch.zeros(9, 3),), 0)
+    assert network.ledger.bytes == 8 * 12
+    network.exchange((torch.zeros(9, 3),), 0)
+    assert network.ledger.bytes == 8 * 12 + 18 * 12
