@@ -6,7 +6,18 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from simulator.figures.style import BLUE, GREEN, INK, ORANGE, add_legend, dress, new_figure, save
+from simulator.figures.style import (
+    BLUE,
+    GREEN,
+    INK,
+    ORANGE,
+    TICK_SIZE,
+    add_legend,
+    dress,
+    new_figure,
+    save,
+    sequential_colours,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,4 +60,26 @@ def moments_by_step(measured: Mapping[str, FloatArray], exact: Mapping[str, Floa
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     dress(axes, "Random quadratics: second moments", "step", "mean over repetitions, ± 2 standard errors")
     add_legend(axes)
+    return save(figure, path)
+
+
+def covariances_between_nodes(measured: FloatArray, walk: FloatArray, gamma: float | None, path: Path) -> Path | None:
+    """Covariances between nodes over repetitions of training beside those of the walk, over their mean diagonals.
+
+    Args:
+        measured, walk: [M, M].
+        gamma: of the walk; None where it does not matter.
+        path: file to write.
+    """
+    figure = new_figure(9.2, 4.4)
+    panels = figure.subplots(1, 2)
+    # 1 is as much as a node's own variance; sampling makes some covariances negative where 0 is meant.
+    largest = max(1.0, float(walk.max()))
+    titles = ("Between nodes, in training", "Of the walk" if gamma is None else f"Of the walk, gamma = {gamma:.4g}")
+    for panel, values, title in zip(panels, (measured, walk), titles, strict=True):
+        picture = panel.imshow(values, cmap=sequential_colours(), vmin=0.0, vmax=largest)
+        dress(panel, title, "node", "node" if panel is panels[0] else "", grid=False)
+    bar = figure.colorbar(picture, ax=panels)
+    bar.set_label("covariance / mean variance", color=INK)
+    bar.ax.tick_params(labelsize=TICK_SIZE, colors=INK)
     return save(figure, path)
