@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from simulator.graphs.base import Edges, Graph
-from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.hub import Hub
+from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.ledger import LinkModel
