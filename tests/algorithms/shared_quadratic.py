@@ -3,6 +3,9 @@
 Shapes: M nodes, q parameters, p hyperparameters.
 """
 
+from copy import deepcopy
+from functools import cache
+
 import numpy as np
 
 from tests.algorithms.simulation import Simulation
@@ -112,11 +115,19 @@ class Instance:
         return self._root(self.local_gradient)
 
 
+@cache
+def settings_of(name, graph, compressor, *further):
+    """Composing takes longer than most runs here."""
+    overrides = ["experiment=bilevel_quadratic", f"algorithm={name}", f"graph={graph}", f"compressor={compressor}"]
+    return compose_settings(*overrides, "num_threads=1", "device=cpu", *further)
+
+
 def simulation(name, *further, graph="ring", compressor="none", **changes):
     """The simulator's run of an algorithm on the problem; ``changes`` are settings of the algorithm."""
-    overrides = ["experiment=bilevel_quadratic", f"algorithm={name}", f"graph={graph}", f"compressor={compressor}"]
-    overrides += [f"algorithm.{key}={value}" for key, value in changes.items()]
-    return Simulation(compose_settings(*overrides, "num_threads=1", "device=cpu", *further))
+    settings = deepcopy(settings_of(name, graph, compressor, *further))
+    assert changes.keys() <= settings["algorithm"].keys()
+    settings["algorithm"] |= changes
+    return Simulation(settings)
 
 
 def run(name, num_steps, *further, after=None, **changes):

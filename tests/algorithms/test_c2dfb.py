@@ -131,7 +131,7 @@ def c2dfb(instance, W, code, num_steps):
 )
 def test_first_steps(graph, compressor):
     graph, *further = graph.split()
-    settings = {"graph": graph, "compressor": compressor, "inner_consensus_lr": CONSENSUS, "check_invariants": "true"}
+    settings = {"graph": graph, "compressor": compressor, "inner_consensus_lr": CONSENSUS, "check_invariants": True}
     made = simulation("c2dfb", *further, **settings)
     expected = c2dfb(Instance(), mixing(made), CODERS[compressor], 5)
     assert np.abs(expected[-1] - expected[0]).max() > 0.1
@@ -142,7 +142,7 @@ def test_first_steps(graph, compressor):
     made.run(made.init(), 0, 5, look)
 
 
-def reaches(graph, compressor, num_steps=280, **changes):
+def reaches(graph, compressor, num_steps=260, **changes):
     """Within 1e-6 of the closed form; ``graph`` and ``compressor`` may be followed by their settings."""
     target = Instance().x_penalty(PENALTY)
     (graph, *further), (compressor, *more) = graph.split(), compressor.split()
@@ -151,9 +151,8 @@ def reaches(graph, compressor, num_steps=280, **changes):
     assert farthest(state, made, target) < 1e-6
 
 
-@pytest.mark.parametrize("compressor", ["identity", "top_k"])
-def test_reaches_the_penalty_solution(compressor):
-    reaches("ring", compressor)
+def test_reaches_the_penalty_solution():
+    reaches("ring", "top_k")
 
 
 @pytest.mark.slow
@@ -230,9 +229,9 @@ def test_bytes():
 
 
 @pytest.mark.parametrize(
-    "change", ["inner_consensus_lr=0.0", "outer_consensus_lr=1.5", "penalty=-1.0", "inner_steps=0"]
+    ("key", "value"),
+    [("inner_consensus_lr", 0.0), ("outer_consensus_lr", 1.5), ("penalty", -1.0), ("inner_steps", 0)],
 )
-def test_refuses(change):
-    key, value = change.split("=")
+def test_refuses(key, value):
     with pytest.raises(ValueError, match=rf"algorithm\.{key}=.*expected"):
         simulation("c2dfb", **{key: value})

@@ -60,8 +60,8 @@ def naive(instance, W, num_steps, feedback):
 
 @pytest.mark.parametrize("feedback", [True, False])
 def test_first_steps(feedback):
-    settings = {"inner_consensus_lr": CONSENSUS, "inner_lr": LR, "error_feedback": str(feedback).lower()}
-    state, made = run("c2dfb_naive", 5, compressor="top_k", check_invariants="true", **settings)
+    settings = {"inner_consensus_lr": CONSENSUS, "inner_lr": LR, "error_feedback": feedback}
+    state, made = run("c2dfb_naive", 5, compressor="top_k", check_invariants=True, **settings)
     x, y = naive(Instance(), mixing(made), 5, feedback)
     np.testing.assert_allclose(outer(state, made), x, rtol=0, atol=1e-9)
     np.testing.assert_allclose(made.estimate(state).numpy(), y, rtol=0, atol=1e-9)

@@ -21,7 +21,7 @@ def dsoba(instance, W, num_steps):
     return x, y, z
 
 
-@pytest.mark.parametrize("first_order", ["false", "true"])
+@pytest.mark.parametrize("first_order", [False, True])
 @pytest.mark.parametrize("graph", ["ring", "one_peer_hypercube"])
 def test_first_steps(graph, first_order):
     """Central differences of a quadratic's gradients are exact up to rounding."""
@@ -35,7 +35,7 @@ def test_first_steps(graph, first_order):
 
 
 def test_first_order_takes_no_second_derivatives(monkeypatch):
-    made = simulation("dsoba", first_order="true")
+    made = simulation("dsoba", first_order=True)
 
     def refuse(*_):
         raise AssertionError("second derivatives")
@@ -60,8 +60,7 @@ def test_bytes():
     assert made.network.ledger.messages == 16 * 3
 
 
-@pytest.mark.parametrize("change", ["averaging=2.0", "difference_step=0.0", "adjoint_lr=-0.1"])
-def test_refuses(change):
-    key, value = change.split("=")
+@pytest.mark.parametrize(("key", "value"), [("averaging", 2.0), ("difference_step", 0.0), ("adjoint_lr", -0.1)])
+def test_refuses(key, value):
     with pytest.raises(ValueError, match=rf"algorithm\.{key}=.*expected"):
         simulation("dsoba", **{key: value})

@@ -31,7 +31,7 @@ def f2sa(instance, W, num_steps, penalty, growth, K, lr, outer_lr, outer_consens
 
 @pytest.mark.parametrize(("graph", "steps", "growth"), [("ring", 1, 0.0), ("one_peer_hypercube", 3, 0.5)])
 def test_first_steps(graph, steps, growth):
-    state, made = run("f2sa", 6, graph=graph, inner_steps=steps, penalty_growth=growth, check_invariants="true")
+    state, made = run("f2sa", 6, graph=graph, inner_steps=steps, penalty_growth=growth, check_invariants=True)
     x, y = f2sa(Instance(), mixing(made), 6, 100.0, growth, steps, 0.05, 0.02, 0.8)
     np.testing.assert_allclose(outer(state, made), x, rtol=0, atol=1e-9)
     np.testing.assert_allclose(made.estimate(state).numpy(), y, rtol=0, atol=1e-9)

@@ -235,6 +235,7 @@ def test_shared_hyperparameters_follow_the_sum_of_all_hypergradients(problem):
     assert network.ledger.phases["sharing"].bytes == links * 8 * (NUM_HPARAMS + 1)
 
 
+@pytest.mark.slow
 def test_shared_hyperparameters_reach_the_solution_of_the_shared_problem():
     """Adam with a constant rate and rates of training that fall to 1e-3 leave an error of some 1e-2."""
     settings = {"share_rounds": 20, "inner_steps": 100, "outer_lr": 0.05, "depth": 60, "num_pushes": 5}

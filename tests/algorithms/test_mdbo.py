@@ -33,7 +33,7 @@ def mdbo(instance, W, num_steps, terms):
 
 @pytest.mark.parametrize("graph", ["ring", "one_peer_hypercube"])
 def test_first_steps(graph):
-    settings = {"neumann_terms": 4, "outer_momentum": MOMENTUM, "inner_momentum": MOMENTUM, "check_invariants": "true"}
+    settings = {"neumann_terms": 4, "outer_momentum": MOMENTUM, "inner_momentum": MOMENTUM, "check_invariants": True}
     state, made = run("mdbo", 5, graph=graph, **settings)
     x, y = mdbo(Instance(), mixing(made), 5, 4)
     np.testing.assert_allclose(outer(state, made), x, rtol=0, atol=1e-9)
@@ -42,17 +42,17 @@ def test_first_steps(graph):
 
 
 def test_ends_where_the_mean_of_local_hypergradients_is_zero():
-    """With so many terms that the series is the inverse: (1 - 1 / 7)^120 = 1e-8."""
+    """With so many terms that the series is the inverse: (1 - 1 / 7)^100 = 2e-7."""
     instance = Instance()
-    state, made = run("mdbo", 700, neumann_terms=120, outer_lr=0.2)
+    state, made = run("mdbo", 700, neumann_terms=100, outer_lr=0.2)
     assert farthest(state, made, instance.x_local()) < 1e-6
     assert np.linalg.norm(instance.x_local() - instance.x_star()) > 0.5
 
 
 def test_ends_at_the_solution_where_all_nodes_have_one_hessian():
     instance = Instance(alike=True)
-    settings = {"neumann_terms": 120, "outer_lr": 0.05}
-    state, made = run("mdbo", 900, "problem.heterogeneous_curvature=false", **settings)
+    settings = {"neumann_terms": 100, "outer_lr": 0.1}
+    state, made = run("mdbo", 600, "problem.heterogeneous_curvature=false", **settings)
     assert farthest(state, made, instance.x_star()) < 1e-6
 
 
@@ -62,8 +62,9 @@ def test_bytes():
     assert made.network.ledger.messages == 16 * 3
 
 
-@pytest.mark.parametrize("change", ["step_size=1.5", "inner_momentum=3.0", "neumann_terms=0", "curvature=0.0"])
-def test_refuses(change):
-    key, value = change.split("=")
+@pytest.mark.parametrize(
+    ("key", "value"), [("step_size", 1.5), ("inner_momentum", 3.0), ("neumann_terms", 0), ("curvature", 0.0)]
+)
+def test_refuses(key, value):
     with pytest.raises(ValueError, match=rf"algorithm\.{key}=.*(expected|must)"):
         simulation("mdbo", **{key: value})

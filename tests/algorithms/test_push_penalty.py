@@ -35,7 +35,7 @@ def push_penalty(instance, P, num_steps, K):
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_first_steps(graph):
     graph, *further = graph.split()
-    settings = {"inner_lr": LR, "outer_lr": OUTER_LR, "inner_steps": 4, "check_invariants": "true"}
+    settings = {"inner_lr": LR, "outer_lr": OUTER_LR, "inner_steps": 4, "check_invariants": True}
     state, made = run("push_penalty", 6, *further, graph=graph, **settings)
     x, w, y = push_penalty(Instance(), mixing(made), 6, 4)
     np.testing.assert_allclose(outer(state, made), x, rtol=0, atol=1e-9)
@@ -58,7 +58,7 @@ def test_bytes():
 
 
 def test_hyperparameters_stay_within_their_range():
-    state, made = run("push_penalty", 30, graph="random_directed", hparam_range="[-0.1,0.2]")
+    state, made = run("push_penalty", 30, graph="random_directed", hparam_range=[-0.1, 0.2])
     x = outer(state, made)
     assert x.min() >= -0.1 - 1e-12
     assert x.max() <= 0.2 + 1e-12

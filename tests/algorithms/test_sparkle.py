@@ -87,7 +87,7 @@ def sparkle(instance, W, num_steps, outer_kind, inner_kind):
 
 
 def check_first_steps(graph, outer_kind, inner_kind):
-    settings = {"outer_correction": outer_kind, "inner_correction": inner_kind, "check_invariants": "true"}
+    settings = {"outer_correction": outer_kind, "inner_correction": inner_kind, "check_invariants": True}
     state, made = run("sparkle", 6, graph=graph, **settings)
     expected = sparkle(Instance(), mixing(made), 6, outer_kind, inner_kind)
     for key, rows in zip(("hparams", "params", "adjoint"), expected, strict=True):
@@ -111,7 +111,7 @@ def test_every_correction_reaches_the_solution(outer_kind, inner_kind):
 
 
 def test_first_order_reaches_the_solution():
-    state, made = run("sparkle", 500, first_order="true")
+    state, made = run("sparkle", 500, first_order=True)
     assert np.abs(outer(state, made) - Instance().x_star()).max() < 1e-6
 
 
@@ -136,4 +136,4 @@ def test_refuses():
     with pytest.raises(ValueError, match=r"algorithm\.outer_correction=extra needs a static graph"):
         simulation("sparkle", outer_correction="extra", graph="one_peer_hypercube")
     with pytest.raises(ValueError, match=r"algorithm\.hparam_range=\[0, 1\]: needs algorithm\.outer_correction"):
-        simulation("sparkle", outer_correction="extra", hparam_range="[0,1]")
+        simulation("sparkle", outer_correction="extra", hparam_range=[0, 1])
