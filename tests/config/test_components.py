@@ -12,6 +12,7 @@ from hydra.utils import get_class, instantiate
 
 from simulator import config
 from simulator.data.cifar10 import Cifar10
+from simulator.data.cifar100 import Cifar100
 from simulator.data.emnist_byclass import EmnistByClass
 from simulator.data.emnist_digits import EmnistDigits
 from simulator.data.fashion_mnist import FashionMnist
@@ -92,10 +93,12 @@ def image_files(tmp_path_factory):
             values = rng.integers(0, 256 if len(shape) == 3 else dataset.num_classes, shape, dtype=np.uint8)
             header = struct.pack(f">4B{len(shape)}i", 0, 0, 8, len(shape), *shape)
             (folder / name).write_bytes(header + values.tobytes())
-    (root / Cifar10.folder).mkdir()
-    for name in Cifar10.files:
-        content = {b"data": rng.integers(0, 256, (4, 3072), dtype=np.uint8), b"labels": [0, 1, 2, 3]}
-        (root / Cifar10.folder / name).write_bytes(pickle.dumps(content))
+    for dataset, num_images in ((Cifar10, 20), (Cifar100, 300)):
+        (root / dataset.folder).mkdir()
+        for name in dataset.files:
+            labels = [i % dataset.num_classes for i in range(num_images)]
+            content = {b"data": rng.integers(0, 256, (num_images, 3072), dtype=np.uint8), dataset.label_key: labels}
+            (root / dataset.folder / name).write_bytes(pickle.dumps(content))
     return root
 
 
@@ -107,11 +110,13 @@ def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp
     config.check(raw, config.build(raw), 1)
     overrides += ["num_steps=2", "num_threads=1", "figures=false", "compute=vmap", "device=cpu", "logger=none"]
     overrides += [f"num_nodes={5 if raw['graph']['_target_'].endswith('.ExchangeTree') else 3}"]
-    if raw["model"]["_target_"].rsplit(".", 1)[-1] in ("ResNet20", "VGG11", "CnnMnist4"):
+    if raw["model"]["_target_"].rsplit(".", 1)[-1] in ("ResNet20", "VGG11", "CnnMnist4", "LeNet"):
         overrides += ["compute=loop", "checkpoint.every=0"]
-    small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3}
+    small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3, "hidden_width": 4}
     overrides += [f"algorithm.{key}={value}" for key, value in small.items() if key in raw["algorithm"]]
-    small = {"problem.batch_size": 4, "partition.sample_fraction": 0.2}
+    small = {"problem.batch_size": 4, "partition.sample_fraction": 0.2, "partition.valid_size": 0.2}
+    # Three nodes need not take a multiple of all classes.
+    small["partition.spare_share"] = "true"
     overrides += [f"{key}={value}" for key, value in small.items() if key.split(".")[1] in raw[key.split(".")[0]]]
     settings = composed(*overrides, f"data_root={image_files}")
     run(Job(settings, str(tmp_path)), World(), None)
