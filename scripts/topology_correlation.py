@@ -84,17 +84,21 @@ def is_best_when_largest(metric: str) -> bool:
     return "accuracy" in metric
 
 
-def read_rows(folders: Sequence[Path], choose_by: str, megabytes: float | str | None) -> list[Row]:
+def read_rows(
+    folders: Sequence[Path], choose_by: str, megabytes: float | str | None = None, ignored: Sequence[str] = ()
+) -> list[Row]:
     """One row per graph.
+
+    Args:
+        folders: that runs are below.
+        choose_by: metric that chooses the learning rate.
+        megabytes: that count, or "least"; None for no limit.
+        ignored: settings that do not tell graphs apart.
 
     Raises:
         ValueError: when there are no runs, a metric is missing, or a run sent less than ``megabytes``.
     """
-    # Components are told how many nodes there are; rows are named by it once.
-    runs = [
-        dataclasses.replace(run, settings={k: v for k, v in run.settings.items() if not k.endswith(".num_nodes")})
-        for run in read_runs(folders)
-    ]
+    runs = [dataclasses.replace(run, settings=_telling(run.settings, ignored)) for run in read_runs(folders)]
     if any(LR not in run.settings for run in runs):
         raise ValueError(f"{next(run.folder for run in runs if LR not in run.settings)}: its algorithm has no {LR}")
     budget = _budget(runs, megabytes)
@@ -119,6 +123,11 @@ def read_rows(folders: Sequence[Path], choose_by: str, megabytes: float | str | 
         best = min(able, key=lambda trial: sign * trial.mean(choose_by))
         rows.append(Row(label, trials, best))
     return rows
+
+
+def _telling(settings: Mapping[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
+    """Without what components are told of the number of nodes, which the run tells, and what is to be ignored."""
+    return {key: value for key, value in settings.items() if not key.endswith(".num_nodes") and key not in ignored}
 
 
 def _budget(runs: Sequence[Run], megabytes: float | str | None) -> float:
@@ -286,6 +295,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--metric", default="train/loss", help="what is compared; accuracies are best when largest")
     parser.add_argument("--choose-by", help="metric that chooses the learning rate; without it, the one compared")
     parser.add_argument("--megabytes", help='evaluations within these megabytes count, or "least"')
+    parser.add_argument("--ignore", default="", help="settings that do not tell graphs apart, as in problem.sampling")
     parser.add_argument("--gamma", type=float, default=0.951, help="a further decay at which n_W is shown")
     parser.add_argument("--max-rounds", type=int, default=4000, help="rounds that stand for a random graph")
     parser.add_argument("--output", type=Path, default=Path("topology_correlation"), help="folder to write to")
@@ -295,7 +305,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         limit = options.megabytes
         if limit is not None and limit != "least":
             limit = float(limit)
-        rows = read_rows(options.folders, options.choose_by or metric, limit)
+        rows = read_rows(options.folders, options.choose_by or metric, limit, options.ignore.split(","))
         if missing := [row.label for row in rows if any(metric not in record for record in row.best.records)]:
             raise ValueError(f"{missing[0]}: no {metric} among its metrics")
         measured = [measure(row, metric, options.max_rounds) for row in rows]

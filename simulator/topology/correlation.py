@@ -119,11 +119,12 @@ def _ranks(losses: Sequence[float], values: Sequence[float]) -> float:
 
 
 def _reference(schedules: Sequence[Measured]) -> dict[int, float]:
+    """By size; many nodes on their own say more of a single one than a single one does."""
     found: dict[int, Measured] = {}
-    for schedule in schedules:
+    for schedule in sorted(schedules, key=lambda schedule: schedule.num_nodes):
         size = schedule.exact_size()
         if size is not None:
-            if size in found:
+            if size in found and found[size].num_nodes == schedule.num_nodes:
                 raise ValueError(
                     f"{found[size].label} and {schedule.label} both average {size} nodes exactly: "
                     "give folders whose runs differ by graph, learning rate and seed alone"

@@ -105,6 +105,17 @@ def test_the_decay_and_the_ranks(sweep, tmp_path):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
 
 
+def test_settings_may_be_ignored(composed, tmp_path, capsys):
+    for seed in SEEDS:
+        for graph in ("solo", "ring"):
+            decay = f"problem.weight_decay={seed}"
+            write(composed, tmp_path / "in" / f"{graph}{seed}", graph, 0.2, seed, overrides=[decay])
+    lines, _ = study(tmp_path / "in", tmp_path / "out", "--ignore", "problem.weight_decay,problem.drop_last")
+    assert {line["seeds"] for line in lines.values()} == {"2"}
+    assert topology_correlation.main([str(tmp_path / "in"), "--output", str(tmp_path / "no")]) == 1
+    assert "both average 1 nodes exactly" in capsys.readouterr().err
+
+
 def test_equal_bytes(sweep, tmp_path):
     """What sent 2 MB is at its end, what sent 8 MB at its start, and of 4 MB half way; who sends nothing always."""
     for option, losses in (("least", (0.0, 3.0)), ("1", (1.0, 3.0))):

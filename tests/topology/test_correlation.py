@@ -100,6 +100,14 @@ def test_without_two_exact_averages_nothing_is_fitted():
     }
 
 
+def test_many_nodes_on_their_own_are_a_better_reference_than_one():
+    single = Measured(label="single", loss=5.0, walks=[SymmetricWalk(np.ones((1, 1)))], gaps={"spectral_gap": 1.0})
+    for some in ([*schedules(), single], [single, *schedules()]):
+        assert correlate(some, 0.951).reference[1] == 1.0
+    others = [each for each in schedules() if each.label != "alone"]
+    assert correlate([*others, single], 0.951).reference[1] == 5.0
+
+
 def test_an_unknown_gap_is_left_out():
     some = schedules()[:4]
     some[1].gaps["spectral_gap"] = math.nan
