@@ -61,7 +61,8 @@ class SharedBilevel(Algorithm):
         return {"x and y": range(1)}
 
     def check_graph(self, graph: Graph) -> None:
-        require_stochasticity(self.name, graph, ("double",), "use graph.weights=metropolis, or algorithm=push_penalty")
+        remedy = "use an undirected graph with metropolis weights, or algorithm=push_penalty"
+        require_stochasticity(self.name, graph, ("double",), remedy)
         symmetric = not graph.directed and all(_is_symmetric(graph, step) for step in _rounds(graph))
         if not symmetric:
             raise ValueError(
