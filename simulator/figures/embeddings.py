@@ -66,10 +66,8 @@ def node_embeddings(embeddings: npt.ArrayLike, label_counts: npt.ArrayLike, path
     axes = figure.add_subplot()
     axes.set_aspect("equal", adjustable="datalim")
     _draw_discs(figure, axes, plane, counts)
-    names = [
-        f"{name} principal direction ({100 * share:.0f} %)" for name, share in zip(("1st", "2nd"), shares, strict=True)
-    ]
-    dress(axes, "Embeddings of the nodes, coloured by the classes of their data", *names)
+    first, second = (f"principal direction ({100 * share:.0f} %)" for share in shares)
+    dress(axes, "Embeddings of the nodes, coloured by the classes of their data", f"1st {first}", f"2nd {second}")
     return save(figure, path)
 
 
@@ -91,9 +89,9 @@ def _draw_discs(figure: "Figure", axes: "Axes", plane: FloatArray, counts: npt.N
             loc="outside right upper", title="class", fontsize=TICK_SIZE, frameon=False,
         )  # fmt: skip
     else:
-        scale = ScalarMappable(Normalize(0, num_classes - 1), matplotlib.colormaps["turbo"])
-        colours = [scale.to_rgba(label) for label in range(num_classes)]
-        figure.colorbar(scale, ax=axes, pad=0.01, aspect=30, label="class")
+        norm, scale = Normalize(0, num_classes - 1), matplotlib.colormaps["turbo"]
+        colours = [scale(norm(label)) for label in range(num_classes)]
+        figure.colorbar(ScalarMappable(norm, scale), ax=axes, pad=0.01, aspect=30, label="class")
     radius = _RADIUS * float(np.ptp(plane, axis=0).max())
     sectors, faces = [], []
     for centre, node_counts in zip(plane, counts, strict=True):
