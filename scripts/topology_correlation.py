@@ -8,7 +8,7 @@ graphs by loss and by each of these quantities agree is printed: -1 when a quant
 not, and 1 for metrics that are best when largest.
 
 --megabytes takes every run at its last evaluation within these bytes, sent over all edges; "least" stands for what the
-graph that sent least did send. Without it, runs count at their end.
+graph that sent least did send. No gamma is fitted then. Without it, runs count at their end.
 Writes table.md, table.csv, numbers.json and pictures into --output.
 """
 
@@ -262,7 +262,7 @@ def draw(
     error = np.array([row.best.standard_error(metric) for row, _ in chosen])
     decay = found.fit.gamma if found.fit else gamma
     sizes = np.array(list(found.reference), dtype=np.float64)
-    curve = (sizes, np.array(list(found.reference.values()))) if len(sizes) > 1 else None
+    curve = (sizes, np.array(list(found.reference.values()))) if found.fit else None
     x = np.array([schedule.num_neighbors(decay) for _, schedule in chosen])
     points = figures.Scatter(labels=labels, x=x, y=y, error=error, curve=curve)
     figures.metric_against_neighbors(points, decay, metric, folder / "against_neighbors.png")
@@ -309,7 +309,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing := [row.label for row in rows if any(metric not in record for record in row.best.records)]:
             raise ValueError(f"{missing[0]}: no {metric} among its metrics")
         measured = [measure(row, metric, options.max_rounds) for row in rows]
-        found = correlate(measured, gamma)
+        found = correlate(measured, gamma, fits=limit is None)
     except ValueError as error:
         print(f"topology_correlation: {error}", file=sys.stderr)
         return 1

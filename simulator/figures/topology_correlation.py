@@ -21,6 +21,8 @@ _DASHES = ("-", "--", ":")
 _REFERENCE_GREY = "#777777"
 # Losses beyond this multiple of the range of the best ones belong to learning rates that nobody would use.
 _SHOWN_RANGES = 2.0
+# Points in this share of the picture have their name to the right.
+_LEFT_SHARE = 0.6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,8 +110,18 @@ def _scatter(points: Scatter, title: str, x_label: str, y_label: str, scale: str
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     shown = (label for label, is_known in zip(points.labels, known, strict=True) if is_known)
+    to_axes = axes.transData + axes.transAxes.inverted()
     for label, across, up in zip(shown, x, y, strict=True):
-        axes.annotate(label, (across, up), xytext=(6, 4), textcoords="offset points", fontsize=TICK_SIZE - 2, color=INK)
+        is_left = to_axes.transform((across, up))[0] < _LEFT_SHARE
+        axes.annotate(
+            label,
+            (across, up),
+            xytext=(6 if is_left else -6, 4),
+            textcoords="offset points",
+            horizontalalignment="left" if is_left else "right",
+            fontsize=TICK_SIZE - 2,
+            color=INK,
+        )
     dress(axes, title, x_label, y_label)
     return save(figure, path)
 

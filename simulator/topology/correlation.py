@@ -69,7 +69,7 @@ class Correlation:
     Attributes:
         compared: positions of the schedules that are compared: those with the most nodes.
         reference: number of exactly averaging nodes to loss.
-        fit: the common gamma of the compared schedules; None with fewer than two reference sizes.
+        fit: the common gamma of the compared schedules; None with fewer than two reference sizes, and if not asked for.
         ranks: rank correlations of the loss by the name of the quantity; NaN where one does not vary.
     """
 
@@ -79,12 +79,13 @@ class Correlation:
     ranks: Mapping[str, float]
 
 
-def correlate(schedules: Sequence[Measured], gamma: float) -> Correlation:
+def correlate(schedules: Sequence[Measured], gamma: float, *, fits: bool = True) -> Correlation:
     """Fits gamma and compares ranks.
 
     Args:
         schedules: two or more with the most nodes; of fewer nodes, only exact averages are used, as reference.
         gamma: a further decay at which n_W is compared.
+        fits: whether gamma is fitted; not where exact averages had other numbers of steps than the rest.
 
     Raises:
         ValueError: for fewer than two schedules, two of the same exact size, and a gamma out of range.
@@ -98,7 +99,7 @@ def correlate(schedules: Sequence[Measured], gamma: float) -> Correlation:
     chosen = [schedules[index] for index in compared]
     losses = [schedule.loss for schedule in chosen]
     fit = None
-    if len(reference) > 1:
+    if fits and len(reference) > 1:
         fit = fit_decay(losses, [schedule.num_neighbors for schedule in chosen], reference)
     quantities: dict[str, list[float]] = {}
     for name, decay in [*([("fitted", fit.gamma)] if fit else []), (f"{gamma:g}", gamma)]:

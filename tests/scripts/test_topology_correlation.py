@@ -119,7 +119,8 @@ def test_settings_may_be_ignored(composed, tmp_path, capsys):
 def test_equal_bytes(sweep, tmp_path):
     """What sent 2 MB is at its end, what sent 8 MB at its start, and of 4 MB half way; who sends nothing always."""
     for option, losses in (("least", (0.0, 3.0)), ("1", (1.0, 3.0))):
-        lines, _ = study(sweep, tmp_path / option, "--megabytes", option)
+        lines, numbers = study(sweep, tmp_path / option, "--megabytes", option)
+        assert numbers["fit/gamma"] is None
         mean = loss(neighbors("one_peer_exponential"))
         assert float(lines["OnePeerExponential", 16]["train/loss"]) == pytest.approx(mean + losses[0])
         assert float(lines["Ring", 16]["train/loss"]) == losses[1]
