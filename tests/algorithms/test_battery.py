@@ -25,6 +25,7 @@ from tests.algorithms.simulation import (
     GRAPHS,
     NUM_NODES,
     TINY_DATA,
+    TINY_IMAGES,
     Simulation,
     algorithm_class,
     on_data,
@@ -302,6 +303,10 @@ VARIANTS = {
     ),
     "relay_sum_on_a_tree": ("relay_sum", "graph=binary_tree", "algorithm.normalize=nodes"),
     "diging_in_two_messages": ("diging", "algorithm.order=adapt_then_combine", "partition=shared", "dataset=digits"),
+    "data_exchange_in_place_and_again": (
+        *("data_exchange", "algorithm.mixer=legacy_sweep", "algorithm.exchange_every=3", *TINY_IMAGES),
+    ),
+    "data_exchange_at_a_server": ("data_exchange", "algorithm.mixer=ps", "algorithm.stale_eval=true", *TINY_IMAGES),
 }
 
 
