@@ -14,15 +14,16 @@ from torch import Tensor
 
 
 def clip_rows_(rows: Tensor, limit: float) -> None:
-    """Scales every row of norm above ``limit`` down to it, in place; [m, ...]."""
-    norms = torch.linalg.vector_norm(rows, dim=tuple(range(1, rows.dim())), keepdim=True)
-    rows.mul_((limit / norms).clamp_max(1.0))
+    """Scales every row of norm above ``limit`` down to it, in place; [m, D]."""
+    norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    if bool((norms > limit).any()):
+        rows.mul_((limit / norms).clamp_max(1.0))
 
 
 def train_clipped_(
     params: Tensor,
     velocity: Tensor,
-    gradient: Callable[[Tensor, int], Tensor],
+    add_gradient_: Callable[[Tensor, Tensor, int], None],
     steps: Iterable[int],
     *,
     lr: float,
@@ -35,14 +36,15 @@ def train_clipped_(
 
     Args:
         params, velocity: [m, D].
-        gradient: from parameters [m, D] and a step to gradients [m, D].
+        add_gradient_: adds to its first argument [m, D] the gradients at parameters [m, D] on a step's minibatches.
         steps: which minibatches.
         clip: largest norm of a gradient; num_clipped: of its first columns.
     """
+    found = torch.empty_like(params)
     for step in steps:
-        found = gradient(params, step)
+        add_gradient_(found.zero_(), params, step)
         clip_rows_(found[:, :num_clipped], clip)
-        velocity.mul_(momentum).add_(found)
+        torch.add(found, velocity, alpha=momentum, out=velocity)
         if weight_decay:
             velocity.add_(params, alpha=weight_decay)
         params.sub_(velocity, alpha=lr)

@@ -26,6 +26,7 @@ a target, P of the hypernetwork.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -41,6 +42,7 @@ from simulator.algorithms.hypernetwork import Hypernetwork
 from simulator.algorithms.local_training import HUB
 from simulator.algorithms.model_generator import Generated, ModelGenerator, init_embeddings
 from simulator.algorithms.spectral_normalization import SpectralNormalization
+from simulator.figures.embeddings import node_embeddings
 from simulator.graphs.base import Graph
 from simulator.network import Network
 from simulator.problems.base import Problem
@@ -190,7 +192,7 @@ class PFedHN(Algorithm):
         train_clipped_(
             params,
             velocity,
-            lambda rows, batch_step: some.grad(rows, hparams, batch_step),
+            lambda out, rows, batch_step: some.add_grad_(out, rows, hparams, batch_step, 1.0),
             range(step * self.inner_steps, (step + 1) * self.inner_steps),
             lr=self.inner_lr,
             momentum=self.inner_momentum,
@@ -232,8 +234,13 @@ class PFedHN(Algorithm):
         }
         if HUB not in network.nodes:
             return Report(numbers=numbers)
-        embeddings = state[EMBEDDINGS][0].double().cpu().numpy()
-        return Report(numbers=numbers, arrays={"embeddings": embeddings, "embedded_nodes": members})
+        embeddings, label_counts = state[EMBEDDINGS][0].double().cpu().numpy(), problem.facts().label_counts
+        assert label_counts is not None
+        return Report(
+            numbers=numbers,
+            arrays={"embeddings": embeddings, "embedded_nodes": members},
+            figures={"embeddings": partial(node_embeddings, embeddings, label_counts[members])},
+        )
 
     def _generate(self, state: State, places: IntArray, generator: ModelGenerator) -> Generated | None:
         """Models for the embeddings at ``places``; None on processes without the hub."""

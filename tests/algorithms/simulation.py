@@ -20,6 +20,7 @@ ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
 # Small values for settings that algorithms share by name.
 SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2, "nodes_per_round": 2}
+SMALL |= {"num_novel_nodes": 1, "novel_rounds": 2}
 SMALL |= {"local_epochs": 1}
 # Algorithms whose nodes keep or share the last layer alone need another one before it.
 PRIVATE_HEADS = ("pfedhn_pc", "fedper", "lg_fedavg")

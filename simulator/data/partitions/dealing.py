@@ -81,7 +81,7 @@ class DealtPartition(Partition):
         counts = np.bincount(owners + 1, minlength=num_nodes + 1)
         dealt = pool[order[counts[0] :]]
         sizes = counts[1:]
-        require_training_samples(sizes)
+        require_training_samples(sizes, skip_hub=self.skip_hub)
         starts = np.concatenate([[0], np.cumsum(sizes)])
         # The small number undoes the rounding of products such as 0.29 * 100.
         num_valid = np.floor(self.valid_fraction * sizes + 1e-9).astype(np.int64)

@@ -1,0 +1,27 @@
+"""Picture of nodes that come late: how much they lose against how unlike the others they are."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.figures.style import BLUE, INK, dress, new_figure, save
+
+
+def gap_against_distance(distances: npt.NDArray[np.float64], gaps: npt.NDArray[np.float64], path: Path) -> Path | None:
+    """Accuracy that late nodes miss, in percentage points, against the distance to the nearest node trained with.
+
+    Args:
+        distances: total-variation distances, [n]; gaps: of accuracies in 0..1, [n].
+        path: file to write.
+    """
+    kept = np.isfinite(distances) & np.isfinite(gaps)
+    if not kept.any():
+        return None
+    figure = new_figure(5.2, 4.2)
+    axes = figure.add_subplot()
+    axes.axhline(0.0, color=INK, linewidth=0.8)
+    axes.scatter(distances[kept], 100 * gaps[kept], s=30, color=BLUE, alpha=0.8, linewidths=0)
+    axes.set_xlim(left=0.0)
+    dress(axes, "Nodes that come late", "total-variation distance to the nearest node", "accuracy gap (points)")
+    return save(figure, path)
