@@ -8,7 +8,8 @@ is compared, over its mean diagonal, with the covariance that the walk z <- W_t 
 after the same round (simulator/topology/covariance.py). The gamma that fits best says how long what a node learned
 counts, and n_W(gamma) over how many nodes it is averaged in that time. With combine-and-adapt the newest noise is not
 mixed yet: there the walk is z <- sqrt(gamma) W_t z + xi, with covariance gamma Sigma + I.
-Needs: doubly stochastic W with a period, and a problem that can be computed for several runs at once.
+Needs: doubly stochastic W, and a problem that can be computed for several runs at once. Without a period Sigma is that
+of the rounds of the last stretch; what came before counts as if it had been mixed as far as these rounds mix it.
 Sends: D numbers per edge, step and repetition.
 Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022 (arXiv 2206.03093), figure 4.
 Departures: a number of coordinates instead of a share; the fit of gamma is ours.
@@ -16,6 +17,7 @@ Departures: a number of coordinates instead of a share; the fit of gamma is ours
 Shapes: N local nodes, M all nodes, D parameters, R repetitions, P coordinates.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -32,10 +34,13 @@ from simulator.hypergradients.replicas import replicated
 from simulator.network import Network
 from simulator.problems.base import Problem
 from simulator.randomness import generator
-from simulator.topology.covariance import fit_covariance, normalized, sample_covariance
-from simulator.topology.neighbors import effective_num_neighbors
-from simulator.topology.rounds import period_of
-from simulator.topology.walk import PeriodicWalk
+from simulator.topology.covariance import (
+    fit_covariance,
+    normalized,
+    recent_walk_covariance,
+    sample_covariance,
+    walk_covariance,
+)
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -70,14 +75,6 @@ class CovarianceStudy(DSGD):
         if self.clique_averaging:
             raise ValueError("algorithm.clique_averaging=true: algorithm=covariance_study goes without it")
 
-    def check_graph(self, graph: Graph) -> None:
-        super().check_graph(graph)
-        if graph.period is None:
-            raise ValueError(
-                f"algorithm=covariance_study: graph {graph.description} is random, and the covariance of its walk is "
-                "another one in every round; use a schedule with a period, such as graph=ring"
-            )
-
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         num_params = state["params"].shape[1]
         shuffled = generator(network.graph.seed, "covariance_coordinates").permutation(num_params)
@@ -91,17 +88,17 @@ class CovarianceStudy(DSGD):
             "covariance/distance_of_halves": float(np.linalg.norm(halves[0] - halves[1]) / np.linalg.norm(halves[0])),
         }
         arrays: dict[str, npt.NDArray[Any]] = {"records": records, "coordinates": coordinates, "covariance": measured}
-        walk = PeriodicWalk(period_of(network.graph))
-        phase = (step + self.horizon) % len(walk.period.matrices)
+        walk = self._walk(network.graph, step + self.horizon)
 
         def expected(gamma: float) -> FloatArray:
-            covariance = walk.covariance(gamma, phase)
-            return covariance if self.order == "adapt_then_combine" else gamma * covariance + np.eye(walk.num_nodes)
+            covariance = walk(gamma)
+            return covariance if self.order == "adapt_then_combine" else gamma * covariance + np.eye(len(covariance))
 
         if self._depends_on_gamma(expected):
             fit = fit_covariance(measured, expected)
             numbers["covariance/gamma"] = fit.gamma
-            numbers["covariance/effective_num_neighbors"] = effective_num_neighbors(walk, fit.gamma)
+            variance = float(walk(fit.gamma).diagonal().mean())
+            numbers["covariance/effective_num_neighbors"] = 1.0 / ((1.0 - fit.gamma) * variance)
             numbers["covariance/distance"] = fit.distance
             gamma = fit.gamma
         else:
@@ -139,8 +136,14 @@ class CovarianceStudy(DSGD):
             parts.append(network.gather(recorded).transpose(0, 1).float().cpu().numpy())
         return np.concatenate(parts)
 
+    def _walk(self, graph: Graph, last: int) -> Callable[[float], FloatArray]:
+        """Sigma after round ``last`` as a function of gamma."""
+        if graph.period is not None:
+            return walk_covariance(graph, last)
+        return recent_walk_covariance(graph, range(last - self.horizon + 1, last + 1))
+
     @staticmethod
-    def _depends_on_gamma(expected: Any) -> bool:
+    def _depends_on_gamma(expected: Callable[[float], FloatArray]) -> bool:
         """Not without communication, nor with exact averaging in every round."""
         first, second = (normalized(expected(gamma)) for gamma in _APART)
         return float(np.abs(first - second).max()) > _ROUNDING

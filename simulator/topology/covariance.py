@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from simulator.graphs.base import Graph
 from simulator.topology.fitting import smallest
-from simulator.topology.rounds import period_of
+from simulator.topology.rounds import as_matrix, period_of
 from simulator.topology.walk import PeriodicWalk
 
 FloatArray = npt.NDArray[np.float64]
@@ -70,6 +70,28 @@ def walk_covariance(graph: Graph, last_round: int) -> Callable[[float], FloatArr
     walk = PeriodicWalk(period_of(graph))
     phase = last_round % len(walk.period.matrices)
     return lambda gamma: walk.covariance(gamma, phase)
+
+
+def recent_walk_covariance(graph: Graph, rounds: range) -> Callable[[float], FloatArray]:
+    """The walk's covariance [M, M] after some rounds of any schedule as a function of gamma.
+
+    With P_k the product of the last k of K rounds it is sum_{k<=K} gamma^(k-1) P_k P_k' and, as if nothing that is
+    older were mixed any further, gamma^K / (1 - gamma) P_K P_K': exact where the rounds end in agreement.
+    """
+    product: FloatArray = np.eye(graph.num_nodes)
+    squares = []
+    for step in reversed(rounds):
+        product = product @ as_matrix(graph.edges(step), graph.num_nodes)
+        squares.append(product @ product.T)
+    stacked = np.stack(squares)
+
+    def covariance(gamma: float) -> FloatArray:
+        shares = gamma ** np.arange(len(stacked))
+        shares[-1] /= 1.0 - gamma
+        found: FloatArray = np.tensordot(shares, stacked, axes=1)
+        return found
+
+    return covariance
 
 
 def fit_covariance(measured: FloatArray, walk: Callable[[float], FloatArray]) -> CovarianceFit:

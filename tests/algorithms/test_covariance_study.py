@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from simulator.graphs.one_peer_exponential import OnePeerExponential
+from simulator.graphs.two_cliques import TwoCliques
 from simulator.processes import World
 from simulator.run import Job, run
+from simulator.topology.covariance import recent_walk_covariance, walk_covariance
 from tests.algorithms.simulation import TINY_DATA, Simulation
 
 NUM_NODES, LR, NOISE, REPETITIONS, DIM, HORIZON = 8, 0.2, 0.7, 300, 40, 31
@@ -61,6 +64,7 @@ def study(composed, *overrides, num_steps=5):
         ("star", "adapt_then_combine", False),
         ("star", "combine_and_adapt", False),
         ("matching_ring", "adapt_then_combine", True),
+        ("random_matching", "adapt_then_combine", True),
     ],
 )
 def test_a_linear_process_has_the_covariance_and_the_decay_of_its_walk(composed, graph, order, phase_matters):
@@ -95,6 +99,14 @@ def test_a_linear_process_has_the_covariance_and_the_decay_of_its_walk(composed,
         difference = later.arrays["covariance_of_walk"] - report.arrays["covariance_of_walk"]
         assert np.abs(difference).max() > 0.1
         assert later.numbers["covariance/distance"] < 0.03
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.6, 0.99, 0.99999])
+def test_rounds_that_end_in_agreement_have_the_stationary_covariance(gamma):
+    for graph, count in ((OnePeerExponential(num_nodes=8), 5), (TwoCliques(num_nodes=6), 400)):
+        for last in (400, 401):
+            recent = recent_walk_covariance(graph, range(last - count + 1, last + 1))(gamma)
+            np.testing.assert_allclose(recent, walk_covariance(graph, last)(gamma), rtol=1e-9)
 
 
 def test_number_of_neighbors_is_that_of_the_fitted_decay(composed):
@@ -165,7 +177,6 @@ def test_a_run_writes_numbers_matrices_and_a_figure(composed, tmp_path):
         ("algorithm.horizon=0", r"algorithm\.horizon=0: expected a positive number"),
         ("algorithm.copies=0", r"algorithm\.copies=0: expected a positive number"),
         ("algorithm.clique_averaging=true", "goes without it"),
-        ("graph=random_matching", "RandomMatching is random"),
         ("graph=random_directed", "needs double-stochastic weights"),
     ],
 )
