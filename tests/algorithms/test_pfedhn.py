@@ -178,6 +178,9 @@ def test_an_evaluation_makes_every_model_once(private, monkeypatch):
     )[0]
     if private:
         expected = torch.cat([expected, state["private_heads"]], dim=1)
+    found = algorithm.estimate(algorithm.prepare_evaluation(state, problem, network))
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-13)
+    assert (found[2:] - found[1]).norm(dim=1).min() > 1e-3
     scores = problem.evaluate(expected, problem.init_hparams())["test/accuracy"]
     torch.testing.assert_close(evaluation.per_node["test/accuracy"], scores, equal_nan=True)
     assert torch.isnan(scores).tolist() == [True] + [False] * 4
