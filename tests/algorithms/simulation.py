@@ -79,7 +79,9 @@ def algorithm_class(name: str) -> type[Algorithm]:
 def solves(name: str, problem: str) -> bool:
     """Whether an algorithm runs on a problem; asked of both as their YAMLs define them."""
     files = {group: CONF / group / f"{stem}.yaml" for group, stem in (("algorithm", name), ("problem", problem))}
-    root = OmegaConf.create({"seed": 0, **{group: OmegaConf.load(file) for group, file in files.items()}})
+    root = OmegaConf.create(
+        {"seed": 0, "num_nodes": NUM_NODES, **{group: OmegaConf.load(file) for group, file in files.items()}}
+    )
     if algorithm_class(name).uses_compressor:
         root.algorithm.compressor = OmegaConf.load(CONF / "compressor" / "identity.yaml")
     try:

@@ -302,6 +302,7 @@ VARIANTS = {
         *("algorithm.local_steps=2", "algorithm.momentum=0.5", "algorithm.ema=0.9"),
     ),
     "relay_sum_on_a_tree": ("relay_sum", "graph=binary_tree", "algorithm.normalize=nodes"),
+    "pfedhn_gossip_undirected": ("pfedhn_gossip", "algorithm.optimizer=adam", "algorithm.spectral_norm=true"),
     "diging_in_two_messages": ("diging", "algorithm.order=adapt_then_combine", "partition=shared", "dataset=digits"),
     "data_exchange_in_place_and_again": (
         *("data_exchange", "algorithm.mixer=legacy_sweep", "algorithm.exchange_every=3", *TINY_IMAGES),
