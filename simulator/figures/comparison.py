@@ -1,0 +1,52 @@
+"""Several methods in one picture: a metric against what it cost, one panel per kind of cost."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from simulator.figures.style import TICK_SIZE, dress, new_figure, save
+
+# The palette of Okabe and Ito without yellow, which is too light for lines.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
+_STYLES = ("-", "--", ":")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A named curve: what was spent, and the metric there."""
+
+    label: str
+    spent: Sequence[float]
+    values: Sequence[float]
+
+
+def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -> Path:
+    """Draws one panel per cost, side by side, with one legend; costs on a logarithmic axis, which leaves 0 out.
+
+    Args:
+        panels: curves by the name of their cost, in the same order in every panel.
+        metric: what the curves show.
+        path: of the PNG.
+    """
+    figure = new_figure(4.2 * len(panels) + 2.4, 4.0)
+    every_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axes, (cost, curves) in zip(every_axes, panels.items(), strict=True):
+        for index, curve in enumerate(curves):
+            points = [(x, y) for x, y in zip(curve.spent, curve.values, strict=True) if x > 0 and math.isfinite(y)]
+            colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
+            axes.plot(
+                [x for x, _ in points],
+                [y for _, y in points],
+                style,
+                color=colour,
+                marker="o",
+                markersize=3,
+                linewidth=1.6,
+                label=curve.label,
+            )
+        axes.set_xscale("log")
+        dress(axes, x_label=cost, y_label=metric if axes is every_axes[0] else "")
+    handles, labels = every_axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize=TICK_SIZE, frameon=False)
+    return save(figure, path)

@@ -1,0 +1,73 @@
+"""Comparing methods by cost: choice of the best setting, costs to a target, table and picture from run folders."""
+
+import csv
+import json
+
+import pytest
+import yaml
+
+from scripts import compare
+
+
+def write(folder, algorithm, lr, accuracies, *, seed=0, loss=None, megabytes=10.0):
+    """A finished run whose evaluation k, k = 0, 1, ..., comes after ``megabytes`` k and 2 k seconds."""
+    folder.mkdir(parents=True)
+    settings = {"seed": seed, "algorithm": {"_target_": f"simulator.algorithms.{algorithm}", "lr": lr}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    records = []
+    for k, accuracy in enumerate(accuracies):
+        record = {"step": 5 * k, "test/accuracy": accuracy, "comm/bytes": megabytes * 1e6 * k, "time/wall_s": 2.0 * k}
+        records.append({**record, "outer/loss": 1 - accuracy if loss is None else loss})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (folder / "summary.json").write_text(json.dumps(records[-1]))
+
+
+@pytest.fixture
+def runs(tmp_path):
+    write(tmp_path / "a0", "choco.Choco", 0.1, [0.1, 0.5, 0.7], seed=0)
+    write(tmp_path / "a1", "choco.Choco", 0.1, [0.1, 0.6, 0.6], seed=1)
+    write(tmp_path / "b0", "choco.Choco", 0.2, [0.1, 0.2, 0.3], seed=0)
+    write(tmp_path / "b1", "choco.Choco", 0.2, [0.1, 0.2, 0.3], seed=1)
+    write(tmp_path / "c0", "choco.Choco", 0.3, [0.1, 0.9, 0.95], seed=0)  # its second seed has diverged
+    write(tmp_path / "d0", "dsgd.DSGD", 0.1, [0.1, 0.65, 0.8], seed=0, megabytes=100.0)
+    write(tmp_path / "d1", "dsgd.DSGD", 0.1, [0.1, 0.55, 0.8], seed=1, megabytes=100.0)
+    return tmp_path
+
+
+def read(folder):
+    with (folder / "compare.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_methods_at_their_best_setting(runs, capsys):
+    output = runs / "out"
+    arguments = [str(runs), "--grid", "algorithm.lr", "--targets", "0.5,0.6,0.75", "--output", str(output)]
+    assert compare.main(arguments) == 0
+    choco, dsgd = read(output)
+    assert (choco[""], dsgd[""]) == ("Choco", "DSGD")
+    assert (choco["algorithm.lr"], choco["tried"], choco["seeds"]) == ("0.1", "3", "2")
+    # Seed 0 reaches 0.6 at its third evaluation (20 MB, 4 s), seed 1 at its second (10 MB, 2 s).
+    assert (choco["MB to 0.5"], choco["MB to 0.6"], choco["s to 0.6"], choco["MB to 0.75"]) == ("10", "15", "3", "-")
+    assert (dsgd["MB to 0.6"], dsgd["MB to 0.75"]) == ("150", "200")
+    assert float(choco["test/accuracy"]) == pytest.approx(0.65)
+    assert float(choco["std"]) == pytest.approx(0.071)
+    assert (output / "compare.png").read_bytes()[:4] == b"\x89PNG"
+    assert "| Choco | 10 |" in (output / "compare.md").read_text() == capsys.readouterr().out
+
+
+def test_another_metric_chooses_and_losses_are_best_when_small(tmp_path):
+    write(tmp_path / "a", "choco.Choco", 0.1, [0.1, 0.9], loss=2.0)
+    write(tmp_path / "b", "choco.Choco", 0.2, [0.1, 0.4], loss=1.0)
+    shared = ["--grid", "algorithm.lr", "--output", str(tmp_path / "out")]
+    assert compare.main([str(tmp_path), *shared, "--choose-by", "outer/loss"]) == 0
+    assert read(tmp_path / "out")[0]["algorithm.lr"] == "0.2"
+    assert compare.main([str(tmp_path), *shared, "--metric", "outer/loss", "--targets", "1.5"]) == 0
+    assert read(tmp_path / "out")[0]["MB to 1.5"] == "0"
+
+
+def test_what_is_missing_is_one_line(tmp_path, capsys):
+    assert compare.main([str(tmp_path), "--output", str(tmp_path / "out")]) == 1
+    assert capsys.readouterr().err.startswith("compare: no finished run")
+    write(tmp_path / "a", "choco.Choco", 0.1, [0.1, 0.9])
+    assert compare.main([str(tmp_path), "--metric", "x", "--output", str(tmp_path / "out")]) == 1
+    assert "no evaluation has x" in capsys.readouterr().err
