@@ -6,7 +6,7 @@ runs (mean over seeds). A run that diverged has no summary, and a setting that l
 
 Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds, and writes a
 table: for every target the megabytes and seconds until the first evaluation that reaches it, mean over seeds, "-" where
-a seed does not; the metric at the end; the number of settings tried and of seeds; the chosen grid values.
+a seed does not; the metric at the end; the number of settings that finished and of seeds; the chosen grid values.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
 
@@ -31,11 +31,11 @@ COSTS = {"MB": ("comm/bytes", 1e-6), "s": ("time/wall_s", 1.0), "steps": ("step"
 
 @dataclass(frozen=True)
 class Method:
-    """A method at its best setting: the evaluations of every seed, and what was chosen among how many settings."""
+    """A method at its best setting: the evaluations of every seed, what was chosen, among how many settings."""
 
     label: str
     histories: Sequence[Sequence[Mapping[str, float]]]
-    num_tried: int
+    num_settings: int
     chosen: Mapping[str, Any]
 
 
@@ -92,14 +92,14 @@ def make_table(
     methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str]
 ) -> list[list[str]]:
     """Header and rows."""
-    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in ("MB", "s")), metric, "std", "tried"]
+    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in ("MB", "s")), metric, "std", "settings"]
     lines = [[*header, "seeds", *grid]]
     for method in methods:
         ends = [history[-1][metric] for history in method.histories]
         costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in ("MB", "s")]
         line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in costs)]
         line += [f"{statistics.fmean(ends):.4g}", f"{statistics.stdev(ends):.2g}" if len(ends) > 1 else "-"]
-        line += [str(method.num_tried), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]
+        line += [str(method.num_settings), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]
         lines.append(line)
     return lines
 

@@ -29,6 +29,8 @@ def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -
         metric: what the curves show.
         path: of the PNG.
     """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
     figure = new_figure(4.2 * len(panels) + 2.4, 4.0)
     every_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (cost, curves) in zip(every_axes, panels.items(), strict=True):
@@ -46,6 +48,9 @@ def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -
                 label=curve.label,
             )
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         dress(axes, x_label=cost, y_label=metric if axes is every_axes[0] else "")
     handles, labels = every_axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=TICK_SIZE, frameon=False)

@@ -45,7 +45,7 @@ def test_methods_at_their_best_setting(runs, capsys):
     assert compare.main(arguments) == 0
     choco, dsgd = read(output)
     assert (choco[""], dsgd[""]) == ("Choco", "DSGD")
-    assert (choco["algorithm.lr"], choco["tried"], choco["seeds"]) == ("0.1", "3", "2")
+    assert (choco["algorithm.lr"], choco["settings"], choco["seeds"]) == ("0.1", "3", "2")
     # Seed 0 reaches 0.6 at its third evaluation (20 MB, 4 s), seed 1 at its second (10 MB, 2 s).
     assert (choco["MB to 0.5"], choco["MB to 0.6"], choco["s to 0.6"], choco["MB to 0.75"]) == ("10", "15", "3", "-")
     assert (dsgd["MB to 0.6"], dsgd["MB to 0.75"]) == ("150", "200")
