@@ -105,7 +105,7 @@ class Ours:
         self.choice = self.problem.choose_compute(["first_order"])["first_order"]
         self.network = Network(Ring(num_nodes=placement.num_nodes), placement, torch.device(device))
         self.algorithm = DSGD(lr=LR, lr_schedule=Constant(), momentum=0.0, order="adapt_then_combine")
-        self.state = self.algorithm.init(self.problem)
+        self.state = self.algorithm.init(self.problem, self.network)
         self.hparams = self.problem.init_hparams()
         self.done = 0
 

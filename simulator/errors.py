@@ -1,5 +1,6 @@
 """Errors as the one line with which a launch ends, and the one among those of all ranks that came first."""
 
+import difflib
 import os
 import re
 from collections.abc import Mapping
@@ -7,6 +8,9 @@ from dataclasses import dataclass
 
 SHOWS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 """Whether the user asked for tracebacks when the command started."""
+
+
+_MAX_LISTED = 12
 
 
 class RunError(RuntimeError):
@@ -26,6 +30,16 @@ def describe_error(error: BaseException) -> str:
     return f"{type(error).__name__}: {text} (HYDRA_FULL_ERROR=1 shows where)"
 
 
+def _choices(wrong: str, options: list[str]) -> str:
+    """Names all options, or where they are many those that are most like the wrong one."""
+    if not options:
+        return ""
+    if len(options) <= _MAX_LISTED:
+        return f"; choose one of: {', '.join(options)}"
+    alike = difflib.get_close_matches(wrong, options, n=_MAX_LISTED // 2, cutoff=0.0)
+    return f"; choose one of its {len(options)}, such as: {', '.join(alike)} (python launch.py --help lists all)"
+
+
 def _describe_composition(text: str, reason: str) -> str:
     """Shortens what Hydra and OmegaConf say, over many lines, about a command line."""
     unknown = re.search(
@@ -33,8 +47,7 @@ def _describe_composition(text: str, reason: str) -> str:
     )
     if unknown:
         group, _, choice = unknown[1].rpartition("/")
-        options = ", ".join((unknown[2] or "").split())
-        listed = f"; choose one of: {options}" if options else ""
+        listed = _choices(choice, (unknown[2] or "").split())
         return f"{group}={choice}: there is no such file in conf/{group}/{listed}" if group else f"no config {choice}"
     key = re.search(r"Could not override '([^']+)'", text)
     if key and "No match in the defaults list" not in text:

@@ -20,7 +20,8 @@ def test_lengths_in_closed_form(dtype):
         np.testing.assert_allclose([compressor.contraction(q) for q in LENGTHS], [delta(q) for q in LENGTHS], 1e-6)
 
     check(build("identity"), lambda q: q * (4 if dtype == torch.float32 else 8))
-    check(build("cast"), lambda q: 2 * q)
+    check(build("cast", dtype="float16"), lambda q: 2 * q)
+    check(build("cast", dtype="bfloat16"), lambda q: 2 * q, lambda q: 1 - 2.0**-16)
     check(build("sign"), lambda q: 4 + ceil(q / 8), lambda q: 1 / q)
     for fraction in (0.01, 0.2, 0.5, 1.0):
         kept = {q: max(1, round(fraction * q)) for q in LENGTHS}

@@ -22,8 +22,11 @@ CASES = {
     ),
     "group setting": (["algorithm.lrr=1"], "algorithm.lrr: there is no such key"),
     "appended group setting": (["+algorithm.lrr=1"], "algorithm.lrr is no setting of HGP; it has: depth, "),
-    "choice": (["algorithm=sgd"], "algorithm=sgd: there is no such file in conf/algorithm/; choose one of: "),
-    "experiment": (["experiment=nope"], "experiment=nope: there is no such file in conf/experiment/; choose one of: "),
+    "choice": (["algorithm=sgd"], "algorithm=sgd: there is no such file in conf/algorithm/; choose one of its "),
+    "experiment": (
+        ["experiment=nope"],
+        "experiment=nope: there is no such file in conf/experiment/; choose one of its ",
+    ),
     "group": (["algorithms=sgp"], "algorithms: there is no such key"),
     "type": (["num_nodes=many"], "num_nodes=many: Value 'many' of type 'str' could not be converted to Integer"),
     "type of a setting": (["algorithm.lr=fast"], "algorithm.lr=fast: expected a number"),
@@ -39,7 +42,7 @@ CASES = {
     "not doubly stochastic": (["algorithm=dsgd", "graph=random_directed"], "algorithm=dsgd needs double-stochastic"),
     "cannot mix": (
         ["graph=erdos_renyi", "graph.probability=0.01"],
-        "5 nodes and edge probability 0.01: none of 1000 draws is connected",
+        "graph of 5 nodes: none of 1000 draws is connected",
     ),
     "no dataset": (["dataset=mnist", "data_root=/nowhere", "dataset.download=false"], "/nowhere"),
     "idle compressor": (["compressor=top_k", "compressor.fraction=0"], "compressor.fraction=0: expected"),
