@@ -102,8 +102,8 @@ def test_a_killed_rank_ends_the_run_and_is_named(way: str, victim: int, start: S
     wait_for(lambda: (folder / "checkpoint" / "latest").is_file(), command)
     os.kill(ranks[victim], signal.SIGKILL)
     killed_at = time.monotonic()
-    ended = command.wait(40)
-    assert time.monotonic() - killed_at < 25
+    ended = command.wait(90)
+    assert time.monotonic() - killed_at < 60  # not the 300 s that a message may take
     assert ended.status != 0
     assert len(ended.complaints) == 1, ended.err
     verb = "was killed by SIGKILL" if way == "local" else "died: "
@@ -122,8 +122,8 @@ def test_a_rank_that_does_not_answer_is_named(start: Start, tmp_path: Path):
     wait_for_lines(command, folder, 2)
     os.kill(ranks[1], signal.SIGSTOP)
     stopped_at = time.monotonic()
-    ended = command.wait(40)
-    assert 4 < time.monotonic() - stopped_at < 25
+    ended = command.wait(90)
+    assert 4 < time.monotonic() - stopped_at < 60
     assert ended.status == 1
     assert len(ended.complaints) == 1, ended.err
     line = ended.complaints[0]
