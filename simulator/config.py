@@ -275,13 +275,19 @@ def check_graph(components: Components) -> None:
 def finish_graph(components: Components) -> None:
     """Tells a graph that depends on the nodes' labels what they are, once the problem is set up, and checks it then.
 
+    A study of the graph alone needs no data: where there is none, every node stands for one that holds a single label.
+
     Raises:
         ValueError: when the nodes have no labels, and as :func:`check_graph`.
     """
+    from simulator.graphs.base import one_label_each
+
     graph, problem = components.graph, components.problem
     if not graph.needs_label_counts:
         return
     label_counts = problem.facts().label_counts
+    if label_counts is None and components.algorithm.studies_graph:
+        label_counts = one_label_each(graph.num_nodes)
     if label_counts is None:
         raise ValueError(
             f"graph: {graph.description} depends on the nodes' labels, and problem {type(problem).__name__} has none; "

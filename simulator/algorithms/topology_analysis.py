@@ -11,7 +11,7 @@ Departures: in the modules.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class TopologyAnalysis(SGP, AnalysisSettings):
         lr, lr_schedule, order: of SGP.
         others: see :class:`simulator.topology.settings.AnalysisSettings`.
     """
+
+    studies_graph: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -53,8 +53,7 @@ def test_every_graph_can_be_analysed(name, composed, tmp_path):
         components = config.build(settings)
         config.check(settings, components, 1)
     graph, num_nodes = components.graph, settings["num_nodes"]
-    if graph.needs_label_counts:
-        graph.use_label_counts(np.random.default_rng(0).integers(1, 9, size=(num_nodes, 4)))
+    config.finish_graph(components)
     found = analyse(graph, components.algorithm).numbers
     assert is_strict(found)
     assert {name for name, value in found.items() if value is None} - {"graph/period"} == set(found["graph/undefined"])
