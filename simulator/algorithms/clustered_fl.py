@@ -32,12 +32,10 @@ from torch import Tensor
 from simulator.algorithms.base import State, require_positive
 from simulator.algorithms.local_training import (
     HUB,
-    LocalTraining,
+    MomentumTraining,
     from_hub,
     has_hub,
-    require_momentum,
     sample_weights,
-    train_locally_,
     weighted_sum,
 )
 from simulator.graphs.base import Graph
@@ -96,23 +94,20 @@ def split_clusters(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClusteredFL(LocalTraining):
+class ClusteredFL(MomentumTraining):
     """Clustered federated learning.
 
     Args:
-        lr, lr_schedule, local_steps: of the local training.
-        momentum: heavy-ball coefficient in [0, 1).
+        lr, lr_schedule, local_steps, momentum: of the local training.
         mean_threshold: a cluster may split when the norm of its mean update is below this.
         max_threshold: and the largest norm of its updates above this.
     """
 
-    momentum: float
     mean_threshold: float
     max_threshold: float
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_momentum(self.momentum)
         require_positive("algorithm.mean_threshold", self.mean_threshold)
         require_positive("algorithm.max_threshold", self.max_threshold)
 
@@ -121,21 +116,13 @@ class ClusteredFL(LocalTraining):
             raise ValueError(f"algorithm=clustered_fl needs graph=hub, and this graph is {graph.description}")
 
     def init(self, problem: Problem, network: Network) -> State:
-        params = problem.init_params()
-        state = {"params": params, "clusters": params.new_zeros(len(params))}
-        return {**state, "momentum": torch.zeros_like(params)} if self.momentum else state
+        state = super().init(problem, network)
+        return {**state, "clusters": state["params"].new_zeros(len(state["params"]))}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        start, params = state["params"].clone(), state["params"]
-        train_locally_(
-            params,
-            partial(problem.grad_at, problem.init_hparams()),
-            self.batches(problem, step),
-            lr=self.rate(step),
-            momentum=self.momentum,
-            velocity=state.get("momentum"),
-        )
-        return {**state, **self._average_by_cluster(start, params, state["clusters"], step, problem, network)}
+        start = state["params"].clone()
+        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        return {**state, **self._average_by_cluster(start, state["params"], state["clusters"], step, problem, network)}
 
     def _average_by_cluster(
         self, start: Tensor, trained: Tensor, clusters: Tensor, step: int, problem: Problem, network: Network
@@ -181,9 +168,6 @@ class ClusteredFL(LocalTraining):
                 takes = heard & (clusters == names[position])
                 trained = torch.where(takes[:, None], start + update, trained)
         return {"params": trained, "clusters": clusters}
-
-    def estimate(self, state: State) -> Tensor:
-        return state["params"]
 
     def diagnose(
         self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool

@@ -20,49 +20,31 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.local_training import LocalTraining, average, require_momentum, train_locally_
+from simulator.algorithms.local_training import MomentumTraining, average, train_locally_
 from simulator.network import Network
 from simulator.problems.base import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedAvg(LocalTraining):
+class FedAvg(MomentumTraining):
     """Federated averaging.
 
     Args:
-        lr, lr_schedule, local_steps: of the local training.
-        momentum: heavy-ball coefficient in [0, 1).
+        lr, lr_schedule, local_steps, momentum: of the local training.
         adaptation_epochs: epochs that a copy of the model is trained at its node before it is evaluated.
     """
 
-    momentum: float
     adaptation_epochs: int
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_momentum(self.momentum)
         if self.adaptation_epochs < 0:
             raise ValueError(f"algorithm.adaptation_epochs={self.adaptation_epochs}: expected at least 0")
 
-    def init(self, problem: Problem, network: Network) -> State:
-        params = problem.init_params()
-        return {"params": params, "momentum": torch.zeros_like(params)} if self.momentum else {"params": params}
-
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        params = state["params"]
-        train_locally_(
-            params,
-            partial(problem.grad_at, problem.init_hparams()),
-            self.batches(problem, step),
-            lr=self.rate(step),
-            momentum=self.momentum,
-            velocity=state.get("momentum"),
-        )
-        (averaged,) = average((params,), step, problem, network)
+        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        (averaged,) = average((state["params"],), step, problem, network)
         return {**state, "params": averaged}
-
-    def estimate(self, state: State) -> Tensor:
-        return state["params"]
 
     def diagnose(
         self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, cast
 
-import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.local_training import LocalTraining, average, require_momentum, train_locally_
+from simulator.algorithms.local_training import MomentumTraining, average
 from simulator.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.mixture_weights import MixtureWeights
@@ -30,49 +29,26 @@ _SMALLEST_SHARE = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedEM(LocalTraining):
-    """Federated expectation maximisation.
-
-    Args:
-        lr, lr_schedule, local_steps: of the local training.
-        momentum: heavy-ball coefficient in [0, 1).
-    """
-
-    momentum: float
+class FedEM(MomentumTraining):
+    """Federated expectation maximisation; arguments as in :class:`MomentumTraining`."""
 
     personalizes: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_momentum(self.momentum)
 
     def check_problem(self, problem: Problem) -> None:
         if not isinstance(problem, MixtureWeights):
             raise ValueError(f"algorithm=fedem needs problem=mixture_weights, and this is {type(problem).__name__}")
 
     def init(self, problem: Problem, network: Network) -> State:
-        params = problem.init_params()
-        state = {"params": params, "log_shares": problem.init_hparams().log_softmax(dim=1)}
-        return {**state, "momentum": torch.zeros_like(params)} if self.momentum else state
+        return {**super().init(problem, network), "log_shares": problem.init_hparams().log_softmax(dim=1)}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        mixture, params = cast(MixtureWeights, problem), state["params"]
-        responsibilities = mixture.responsibilities(params, state["log_shares"])
-        train_locally_(
-            params,
-            partial(mixture.weighted_grad_at, responsibilities),
-            self.batches(problem, step),
-            lr=self.rate(step),
-            momentum=self.momentum,
-            velocity=state.get("momentum"),
-        )
+        mixture = cast(MixtureWeights, problem)
+        responsibilities = mixture.responsibilities(state["params"], state["log_shares"])
+        self.train_(state, partial(mixture.weighted_grad_at, responsibilities), step, problem)
         totals = responsibilities.sum(dim=1)
         shares = totals / totals.sum(dim=1, keepdim=True).clamp_min(1.0)
-        (averaged,) = average((params,), step, problem, network)
+        (averaged,) = average((state["params"],), step, problem, network)
         return {**state, "params": averaged, "log_shares": shares.clamp_min(_SMALLEST_SHARE).log()}
-
-    def estimate(self, state: State) -> Tensor:
-        return state["params"]
 
     def hparams(self, state: State, problem: Problem) -> Tensor:
         return state["log_shares"]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, require_positive
+from simulator.algorithms.base import Algorithm, State, require_positive
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
@@ -58,6 +58,39 @@ class LocalTraining(Algorithm):
     def batches(self, problem: Problem, round_index: int) -> Iterator[IntArray]:
         """The local steps of a round; see :func:`local_batches`."""
         return local_batches(problem, round_index, self.local_steps)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MomentumTraining(LocalTraining):
+    """Local training with momentum; the state holds ``params`` [N, D] and, where there is momentum, m as ``momentum``.
+
+    Args:
+        momentum: heavy-ball coefficient in [0, 1).
+    """
+
+    momentum: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_momentum(self.momentum)
+
+    def init(self, problem: Problem, network: Network) -> State:
+        params = problem.init_params()
+        return {"params": params, "momentum": torch.zeros_like(params)} if self.momentum else {"params": params}
+
+    def train_(self, state: State, gradient: Gradient, step: int, problem: Problem) -> None:
+        """Runs the local steps of round ``step`` along ``gradient``, in place."""
+        train_locally_(
+            state["params"],
+            gradient,
+            self.batches(problem, step),
+            lr=self.rate(step),
+            momentum=self.momentum,
+            velocity=state.get("momentum"),
+        )
+
+    def estimate(self, state: State) -> Tensor:
+        return state["params"]
 
 
 def require_local_steps(local_steps: int | None) -> None:

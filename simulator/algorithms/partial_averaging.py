@@ -11,32 +11,18 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar, cast
 
-import torch
-from torch import Tensor
-
 from simulator.algorithms.base import State
-from simulator.algorithms.local_training import LocalTraining, average, require_momentum, train_locally_
+from simulator.algorithms.local_training import MomentumTraining, average
 from simulator.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
 
 
 @dataclass(frozen=True, kw_only=True)
-class PartialAveraging(LocalTraining):
-    """Federated averaging of some layers.
-
-    Args:
-        lr, lr_schedule, local_steps: of the local training.
-        momentum: heavy-ball coefficient in [0, 1).
-    """
-
-    momentum: float
+class PartialAveraging(MomentumTraining):
+    """Federated averaging of some layers; arguments as in :class:`MomentumTraining`."""
 
     personalizes: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_momentum(self.momentum)
 
     def check_problem(self, problem: Problem) -> None:
         if type(problem) is not Classification:
@@ -51,24 +37,13 @@ class PartialAveraging(LocalTraining):
 
     def init(self, problem: Problem, network: Network) -> State:
         self._columns(problem)
-        params = problem.init_params()
-        return {"params": params, "momentum": torch.zeros_like(params)} if self.momentum else {"params": params}
+        return super().init(problem, network)
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         params, shared = state["params"], self._columns(problem)
-        train_locally_(
-            params,
-            partial(problem.grad_at, problem.init_hparams()),
-            self.batches(problem, step),
-            lr=self.rate(step),
-            momentum=self.momentum,
-            velocity=state.get("momentum"),
-        )
+        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
         (params[:, shared],) = average((params[:, shared].contiguous(),), step, problem, network)
         return state
-
-    def estimate(self, state: State) -> Tensor:
-        return state["params"]
 
     def _columns(self, problem: Problem) -> slice:
         return self.shared_columns(cast(Classification, problem).function.layout.layer_sizes)
