@@ -255,8 +255,21 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
     algorithm.check_problem(problem)
+    if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
+        raise ValueError(
+            f"problem: algorithm {name} makes one model of several, and those of {type(problem).__name__} differ in "
+            "architecture; use algorithm=pfedhn_sizes, or graph=self_loop for local training"
+        )
     if not graph.needs_label_counts:
         check_graph(components)
+
+
+def _is_alone(graph: "Graph") -> bool:
+    """Whether no node ever hears another one."""
+    from simulator.faults.base import beneath_faults
+    from simulator.graphs.self_loop import SelfLoop
+
+    return isinstance(beneath_faults(graph), SelfLoop)
 
 
 def check_graph(components: Components) -> None:

@@ -48,6 +48,7 @@ class Algorithm(ABC):
         shares_hparams: whether all nodes agree on the hyperparameters in the limit.
         keeps_agreement: whether nodes that agree stay as they are while no gradient pulls. Where False, what a node
             sends is inexact even then, and only means over nodes stay.
+        keeps_models_apart: whether models of different nodes never meet, so that they may differ in architecture.
         studies_graph: whether the graph alone is what a run is about, so that its labels may be made up.
     """
 
@@ -57,6 +58,7 @@ class Algorithm(ABC):
     selection: ClassVar[str] = "valid/accuracy"
     shares_hparams: ClassVar[bool] = False
     keeps_agreement: ClassVar[bool] = True
+    keeps_models_apart: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
 
     def check_graph(self, graph: Graph) -> None:

@@ -168,16 +168,31 @@ class PFedHN(Algorithm):
         generated = self._generate(state, np.searchsorted(members, nodes), generator)
         if generated is not None and self.spectral_norm:
             state = {**state, VECTORS: generated.vectors[None]}
-        round_ = HubRound(nodes, step, network)
-        models = round_.down(self._no_models(state, generator) if generated is None else generated.models)
-        deltas = round_.up(self.train(state, models, round_.local_nodes, step, problem, network))
+        models = self._no_models(state, generator) if generated is None else generated.models
+        senders, deltas = self.round_trip(state, models, nodes, step, problem, network)
         if generated is not None and len(deltas):
-            places = torch.from_numpy(np.searchsorted(nodes, round_.senders))
+            places = torch.from_numpy(np.searchsorted(nodes, senders))
             along_row, along_embeddings = generator.pull_back(generated, places, deltas / len(deltas))
             along_all = torch.zeros_like(state[EMBEDDINGS][0])
-            along_all[torch.from_numpy(np.searchsorted(members, round_.senders))] = along_embeddings
+            along_all[torch.from_numpy(np.searchsorted(members, senders))] = along_embeddings
             self._update_(state, along_row, along_all, step)
         return state
+
+    def round_trip(
+        self, state: State, models: Tensor, nodes: IntArray, step: int, problem: Problem, network: Network
+    ) -> tuple[IntArray, Tensor]:
+        """Sends models to nodes, which train them, and what that takes away from them back to the hub.
+
+        Args:
+            models: [m, D] at the hub, [0, D] elsewhere.
+            nodes: who takes part, ascending, [m].
+
+        Returns:
+            The nodes that the hub hears, and their differences in the same order; none of them elsewhere.
+        """
+        round_ = HubRound(nodes, step, network)
+        deltas = self.train(state, round_.down(models), round_.local_nodes, step, problem, network)
+        return round_.senders, round_.up(deltas)
 
     def train(
         self, state: State, models: Tensor, nodes: IntArray, step: int, problem: Problem, network: Network
@@ -217,8 +232,12 @@ class PFedHN(Algorithm):
         embeddings = state[EMBEDDINGS][0]
         everybody = embeddings.mean(dim=0).repeat(network.num_nodes, 1)
         everybody[torch.from_numpy(members)] = embeddings
-        generated = generator.generate(state[ROW][0], self._vectors(state), everybody)
-        return {**state, MODELS: network.scatter(generated.models)}
+        models = generator.generate(state[ROW][0], self._vectors(state), everybody).models
+        return {**state, MODELS: network.scatter(self.handed_out(models, problem))}
+
+    def handed_out(self, models: Tensor, problem: Problem) -> Tensor:
+        """What of the models [M, D] of all nodes goes to them to be evaluated, [M, D]; may overwrite them."""
+        return models
 
     def estimate(self, state: State) -> Tensor:
         """Parameters [N, D]; of a state that :meth:`prepare_evaluation` has returned."""

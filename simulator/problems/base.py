@@ -57,12 +57,14 @@ class Problem(ABC):
     Attributes:
         uses_data: whether dataset and partition of the configuration are used.
         uses_model: whether a problem that uses data uses the model of the configuration, too.
+        mixes_architectures: whether nodes have models of different architectures, which nobody can average.
         reports_iterates: whether the parameters and hyperparameters are few and worth reporting by node.
         num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
     """
 
     uses_data: ClassVar[bool]
     uses_model: ClassVar[bool] = True
+    mixes_architectures: ClassVar[bool] = False
     reports_iterates: ClassVar[bool] = False
     num_params: int
     num_hparams: int = 0

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from simulator import randomness
 from simulator.compute import BatchedExecutor, Executor, Head, LoopExecutor, VmapExecutor
@@ -111,10 +111,15 @@ class Classification(BilevelProblem):
         )
 
     def setup(self, setting: Setting) -> None:
-        assert setting.build_model is not None
         self._setting = setting
         self._keys = np.asarray(setting.nodes, dtype=np.int64)
         self.data = self.load_data(setting)
+        self._use_model()
+
+    def _use_model(self) -> None:
+        """What depends on the model."""
+        setting = self._setting
+        assert setting.build_model is not None
         with randomness.torch_seed(setting.seed, "init"):
             module = setting.build_model(input_shape=self.data.input_shape, num_classes=self.data.num_classes)
         self.function = ModelFunction(module)
@@ -149,6 +154,13 @@ class Classification(BilevelProblem):
         )
         self.compute_choices: dict[str, str] = {}
         self._executors: dict[str, Executor] = {}
+
+    def with_model(self, build_model: Callable[..., nn.Module]) -> Self:
+        """This problem for another model, see :class:`simulator.problems.base.Setting`; shares the data."""
+        other = copy.copy(self)
+        other._setting = replace(self._setting, build_model=build_model)
+        other._use_model()
+        return other
 
     def replicate(self, streams: Sequence[int]) -> Self:
         replicas = copy.copy(self)
@@ -209,7 +221,7 @@ class Classification(BilevelProblem):
         return dict(self.compute_choices)
 
     def adopt_compute(self, choices: Mapping[str, str]) -> None:
-        self.compute_choices = dict(choices)
+        self.compute_choices.update(choices)
 
     def _choose(self, operation: str) -> str:
         """The name of an executor: as the configuration says, or by timing the candidates."""
