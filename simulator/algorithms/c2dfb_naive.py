@@ -15,16 +15,15 @@ this project's, with and without error feedback.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.undirected_penalty import UndirectedPenalty, require_share
+from simulator.algorithms.vector_coding import VectorCoding
 from simulator.compressors.base import Compressor
 from simulator.network import Network
 from simulator.problems.base import Problem
-from simulator.randomness import random_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,16 +60,7 @@ class C2DFBNaive(UndirectedPenalty):
         wanted = state["vectors"]
         if self.error_feedback:
             wanted = wanted + state["cut_off"]
-        num_nodes, num_vectors, num_columns = wanted.shape
-        keys = random_bits(self.seed, "solvers", np.asarray(network.nodes), round_index, num_vectors)
-        coded = self.compressor.encode(wanted.flatten(0, 1), keys.reshape(-1))
-        values = coded.values.view(num_nodes, -1)
+        values, mixed = VectorCoding(self.compressor, self.seed, "solvers").mix(wanted, network, round_index)
         if self.error_feedback:
-            torch.sub(wanted, coded.values.view_as(wanted), out=state["cut_off"])
-
-        def decode(packed: Tensor) -> Tensor:
-            rows = packed.view(len(packed) * num_vectors, -1)
-            return self.compressor.decode(rows, num_columns, wanted.dtype).view(len(packed), -1)
-
-        mixed = network.mix_coded(values, coded.packed.view(num_nodes, -1), decode, round_index)
-        return mixed.sub_(values).view_as(wanted)
+            torch.sub(wanted, values, out=state["cut_off"])
+        return mixed.sub_(values)

@@ -16,18 +16,17 @@ Departures: none.
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State, require_stochasticity
 from simulator.algorithms.consensus_lr import ConsensusLr, check_consensus_lr, check_theory_applies, consensus_lr
 from simulator.algorithms.dsgd import CombinedDescent
+from simulator.algorithms.vector_coding import VectorCoding
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network import Network
 from simulator.problems.base import Problem
-from simulator.randomness import random_bits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +63,10 @@ class CompressedGossip(CombinedDescent):
         return state
 
     def combine(self, rows: Tensor, state: State, step: int, network: Network) -> Tensor:
-        num_columns = rows.shape[1]
         message = rows + state["compression_error"] if self.error_feedback else rows
-        nodes = np.arange(network.nodes.start, network.nodes.stop)
-        keys = random_bits(self.seed, "compressed_gossip", nodes, step, 1)[:, 0]
-        coded = self.compressor.encode(message, keys)
+        coding = VectorCoding(self.compressor, self.seed, "compressed_gossip")
+        values, mixed = (vectors[:, 0] for vectors in coding.mix(message[:, None], network, step))
         if self.error_feedback:
-            state["compression_error"] = message - coded.values
-        mixed = network.mix_coded(
-            coded.values, coded.packed, lambda rows: self.compressor.decode(rows, num_columns, message.dtype), step
-        )
-        gamma = consensus_lr(self.consensus_lr, self.compressor, network.graph, num_columns)
-        return rows.add(mixed.sub_(coded.values), alpha=gamma)
+            state["compression_error"] = message - values
+        gamma = consensus_lr(self.consensus_lr, self.compressor, network.graph, rows.shape[1])
+        return rows.add(mixed.sub_(values), alpha=gamma)

@@ -30,12 +30,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.algorithms.vector_coding import VectorCoding
 from simulator.compressors.base import Compressor
 from simulator.compressors.bits import section
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network import Network
-from simulator.randomness import random_bits
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,11 @@ class References:
     compressor: Compressor
     seed: int
     name: str
+
+    @property
+    def coding(self) -> VectorCoding:
+        """How residuals travel."""
+        return VectorCoding(self.compressor, self.seed, self.name)
 
     def init(self, vectors: Tensor, network: Network, *, known: bool = False) -> dict[str, Tensor]:
         """References before the first round; what everybody knows of everybody.
@@ -100,14 +105,14 @@ class References:
     def _send_to_all_(
         self, state: dict[str, Tensor], vectors: Tensor, weight: Tensor, network: Network, round_index: int
     ) -> Tensor:
-        reference = state[f"{self.name}/reference"]
+        reference, coding = state[f"{self.name}/reference"], self.coding
         nodes = np.arange(network.nodes.start, network.nodes.stop)
-        packed, values = self._encode(vectors - reference, nodes, round_index)
+        packed, values = coding.encode(vectors - reference, nodes, round_index)
         reference += values
 
         def decode(rows: Tensor) -> Tensor:
             weights, residuals = _split(rows, weight)
-            return torch.cat([weights, self._decode(residuals, vectors).flatten(1)], dim=1)
+            return torch.cat([weights, coding.decode(residuals, vectors).flatten(1)], dim=1)
 
         rows = torch.cat([weight, values.flatten(1)], dim=1)
         mixed = network.mix_coded(rows, _join(weight, packed), decode, round_index)
@@ -122,10 +127,10 @@ class References:
         source, out_slot = plan.out_source - first, slots.find(plan.out_source, plan.out_target)
         target, in_slot = plan.in_target - first, slots.find(plan.in_target, plan.in_source)
         codes = plan.out_source * network.num_nodes + plan.out_target
-        packed, values = self._encode(vectors[source] - sent[source, out_slot], codes, round_index)
+        packed, values = self.coding.encode(vectors[source] - sent[source, out_slot], codes, round_index)
         arrived_weight, arrived = _split(network.deliver(_join(weight[source], packed), round_index), weight)
         sent[source, out_slot] += values
-        received[target, in_slot] += self._decode(arrived, vectors)
+        received[target, in_slot] += self.coding.decode(arrived, vectors)
 
         # What leaves a node and what enters it, edge by edge: its share of the weight, and that share of a reference.
         leaves, enters = (torch.from_numpy(rows).to(vectors.device) for rows in (source, target))
@@ -137,19 +142,6 @@ class References:
         disagreement.index_add_(0, enters, in_share[:, :, None] * received[target, in_slot])
         disagreement.index_add_(0, leaves, out_share[:, :, None] * sent[source, out_slot], alpha=-1.0)
         return weight.index_add(0, enters, in_weight).index_add_(0, leaves, out_weight, alpha=-1.0)
-
-    def _encode(self, residuals: Tensor, messages: npt.NDArray[np.int64], round_index: int) -> tuple[Tensor, Tensor]:
-        """The packets [E, R * B] of E messages and their values [E, R, D]."""
-        keys = random_bits(self.seed, self.name, messages, round_index, residuals.shape[1])
-        coded = self.compressor.encode(residuals.flatten(0, 1), keys.reshape(-1))
-        packet_bytes = residuals.shape[1] * coded.packed.shape[1]
-        return coded.packed.view(len(residuals), packet_bytes), coded.values.view_as(residuals)
-
-    def _decode(self, packed: Tensor, like: Tensor) -> Tensor:
-        """What packets [E, R * B] say, [E, R, D]."""
-        num_vectors, num_columns = like.shape[1:]
-        rows = packed.view(len(packed) * num_vectors, packed.shape[1] // num_vectors)
-        return self.compressor.decode(rows, num_columns, like.dtype).view(len(packed), num_vectors, num_columns)
 
 
 def _join(weight: Tensor, packed: Tensor) -> Tensor:
