@@ -16,42 +16,20 @@ kept and corrected when x moves, y on h_i / penalty so that both solvers share a
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.references import References
-from simulator.algorithms.undirected_penalty import UndirectedPenalty, require_share
-from simulator.compressors.base import Compressor
+from simulator.algorithms.undirected_penalty import CompressedPenalty
 from simulator.network import Network
 from simulator.problems.base import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class C2DFB(UndirectedPenalty):
-    """C2DFB.
-
-    Args:
-        inner_consensus_lr: c of the inner solvers; None for what suits the compressor.
-        seed: of the draws of random compressors.
-        compressor: Q.
-    """
-
-    inner_consensus_lr: float | None
-    seed: int
-    compressor: Compressor
-
-    uses_compressor: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_share("algorithm.inner_consensus_lr", self.inner_consensus_lr)
-
-    @property
-    def consensus_lr(self) -> float:
-        return self.inner_consensus_lr or self.compressor.consensus_lr
+class C2DFB(CompressedPenalty):
+    """C2DFB; arguments as in :class:`CompressedPenalty`."""
 
     @property
     def references(self) -> References:

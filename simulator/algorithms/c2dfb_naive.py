@@ -13,44 +13,26 @@ this project's, with and without error feedback.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.undirected_penalty import UndirectedPenalty, require_share
+from simulator.algorithms.undirected_penalty import CompressedPenalty
 from simulator.algorithms.vector_coding import VectorCoding
-from simulator.compressors.base import Compressor
 from simulator.network import Network
 from simulator.problems.base import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class C2DFBNaive(UndirectedPenalty):
-    """C2DFB with naive compression.
+class C2DFBNaive(CompressedPenalty):
+    """C2DFB with naive compression; further arguments as in :class:`CompressedPenalty`.
 
     Args:
-        inner_consensus_lr: c of the inner solvers; None for what suits the compressor.
         error_feedback: add to each message what compression cut off the messages before.
-        seed: of the draws of random compressors.
-        compressor: Q.
     """
 
-    inner_consensus_lr: float | None
     error_feedback: bool
-    seed: int
-    compressor: Compressor
-
-    uses_compressor: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_share("algorithm.inner_consensus_lr", self.inner_consensus_lr)
-
-    @property
-    def consensus_lr(self) -> float:
-        return self.inner_consensus_lr or self.compressor.consensus_lr
 
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)

@@ -11,11 +11,13 @@ Shapes: N local nodes, D parameters, H hyperparameters.
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.penalty_method import PenaltyMethod, inner_gradients
+from simulator.compressors.base import Compressor
 from simulator.network import Network
 from simulator.problems.base import BilevelProblem
 
@@ -74,6 +76,31 @@ class UndirectedPenalty(PenaltyMethod):
         state = {**state, "gradients": gradients}
         self.announce_(state, round_index, network)
         return state
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompressedPenalty(UndirectedPenalty):
+    """A penalty method whose inner solvers send compressed vectors.
+
+    Args:
+        inner_consensus_lr: c of the inner solvers; None for what suits the compressor.
+        seed: of the draws of random compressors.
+        compressor: Q.
+    """
+
+    inner_consensus_lr: float | None
+    seed: int
+    compressor: Compressor
+
+    uses_compressor: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_share("algorithm.inner_consensus_lr", self.inner_consensus_lr)
+
+    @property
+    def consensus_lr(self) -> float:
+        return self.inner_consensus_lr or self.compressor.consensus_lr
 
 
 def require_share(name: str, value: float | None) -> None:
