@@ -20,9 +20,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.table import Run, read_runs  # noqa: E402
-from simulator.figures.style import add_legend, dress, new_figure, save  # noqa: E402
+from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save  # noqa: E402
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 ALL = "all"
 
@@ -140,7 +139,7 @@ def draw(outcomes: Sequence[Outcome], cost: Callable[[Outcome], float], title: s
         for position, number in enumerate(digits):
             line = points([o for o in outcomes if (o.graph, o.mixer, o.model, o.digits) == (*panel, number)], cost)
             if line:
-                style = {"color": COLOURS[position % len(COLOURS)], "marker": MARKERS[position % len(MARKERS)]}
+                style = {"color": PALETTE[position % len(PALETTE)], "marker": MARKERS[position % len(MARKERS)]}
                 axes.plot(
                     *zip(*[point[1:] for point in line], strict=True), label=f"digits per node: {number}", **style
                 )

@@ -5,10 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.figures.style import TICK_SIZE, dress, new_figure, save
+from simulator.figures.style import PALETTE, TICK_SIZE, dress, new_figure, save
 
-# The palette of Okabe and Ito without yellow, which is too light for lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#222222")
 _STYLES = ("-", "--", ":")
 
 
@@ -36,7 +34,7 @@ def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -
     for axes, (cost, curves) in zip(every_axes, panels.items(), strict=True):
         for index, curve in enumerate(curves):
             points = [(x, y) for x, y in zip(curve.spent, curve.values, strict=True) if x > 0 and math.isfinite(y)]
-            colour, style = _COLOURS[index % len(_COLOURS)], _STYLES[index // len(_COLOURS) % len(_STYLES)]
+            colour, style = PALETTE[index % len(PALETTE)], _STYLES[index // len(PALETTE) % len(_STYLES)]
             axes.plot(
                 [x for x, _ in points],
                 [y for _, y in points],

@@ -13,6 +13,8 @@ DPI = 130
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 BAR_BLUE = "#5AA2CE"
 INK, FAINT = "#222222", "#D8D8D8"
+# Of lines that are many; without yellow, which is too light for lines.
+PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from simulator.figures.style import BLUE, GREEN, INK, ORANGE, add_legend, dress, new_figure, save
+from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 Curves = Mapping[str, tuple[FloatArray, FloatArray]]
 
-_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
 _REFERENCE_DASHES = ("--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1)))
 _REFERENCE_GREY = "#777777"
 _DECAYS = (0.0, 0.9, 0.99, 0.999, 0.9999)
@@ -92,7 +91,7 @@ def learning_rate_bounds(forms: Mapping[str, tuple[FloatArray, FloatArray, Float
     figure = new_figure(7.4, 4.4)
     axes = figure.subplots()
     largest = 0.0
-    for colour, (form, (neighbors, consensus, noise)) in zip(_COLOURS, forms.items(), strict=False):
+    for colour, (form, (neighbors, consensus, noise)) in zip(PALETTE, forms.items(), strict=False):
         allowed = np.minimum(consensus, noise)
         axes.plot(neighbors, noise, color=colour, linestyle=":", linewidth=1.0)
         axes.plot(neighbors, consensus, color=colour, linestyle="--", linewidth=1.0)
@@ -115,7 +114,7 @@ def _draw(axes: "Axes", found: Curves, references: Curves) -> bool:
     """Draws references thin and dashed below the rest; returns whether there was anything but references."""
     for dash, (name, (x, y)) in zip(_REFERENCE_DASHES, references.items(), strict=False):
         axes.plot(x, y, color=_REFERENCE_GREY, linestyle=dash, linewidth=1.3, label=name)
-    for colour, (name, (x, y)) in zip(_COLOURS, found.items(), strict=False):
+    for colour, (name, (x, y)) in zip(PALETTE, found.items(), strict=False):
         axes.plot(x, y, color=colour, linewidth=2.2, label=name)
     return bool(found)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from simulator.figures.style import BLUE, GREEN, INK, ORANGE, TICK_SIZE, add_legend, dress, new_figure, save
+from simulator.figures.style import BLUE, INK, PALETTE, TICK_SIZE, add_legend, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float64]
 Curves = Mapping[str, tuple[FloatArray, FloatArray]]
 
-_COLOURS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
 _DASHES = ("-", "--", ":")
 _REFERENCE_GREY = "#777777"
 # Losses beyond this multiple of the range of the best ones belong to learning rates that nobody would use.
@@ -128,7 +127,7 @@ def _scatter(points: Scatter, title: str, x_label: str, y_label: str, scale: str
 
 def _lines(axes: "Axes", curves: Curves, marker: str) -> None:
     for index, (label, (x, y)) in enumerate(curves.items()):
-        colour, dash = _COLOURS[index % len(_COLOURS)], _DASHES[index // len(_COLOURS) % len(_DASHES)]
+        colour, dash = PALETTE[index % len(PALETTE)], _DASHES[index // len(PALETTE) % len(_DASHES)]
         axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=3.5, label=label)
 
 
