@@ -132,11 +132,13 @@ def build(config: Mapping[str, Any]) -> Components:
 
 def _algorithm(config: Mapping[str, Any]) -> "Algorithm":
     """The algorithm, with the compressor where it uses one; without one its messages go as they are."""
-    from simulator.compressors.identity import Identity
-
-    compressor = _instantiate(config, "compressor") if config["compressor"] else Identity(consensus_lr=0.5)
+    compressor = _instantiate(config, "compressor") if config["compressor"] else None  # an idle one is checked too
     if not _class_of(config, "algorithm").uses_compressor:
         return cast("Algorithm", _instantiate(config, "algorithm"))
+    if compressor is None:
+        from simulator.compressors.identity import Identity
+
+        compressor = Identity(consensus_lr=0.5)
     return cast("Algorithm", _instantiate(config, "algorithm", compressor=compressor))
 
 
