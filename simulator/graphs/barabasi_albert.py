@@ -12,7 +12,7 @@ Departures: none.
 import numpy as np
 
 from simulator.graphs.random_graph import RandomGraph
-from simulator.graphs.support import Support, undirected_support
+from simulator.graphs.support import Support, numbered_pairs, undirected_support
 
 
 class BarabasiAlbert(RandomGraph):
@@ -53,5 +53,4 @@ class BarabasiAlbert(RandomGraph):
 
         num_edges = min(self.num_edges, self.num_nodes - 1)
         graph = networkx.barabasi_albert_graph(self.num_nodes, num_edges, seed=int(rng.integers(2**32)))
-        first, second = np.array(graph.edges(), dtype=np.int64).T
-        return undirected_support(first, second, self.num_nodes)
+        return undirected_support(*numbered_pairs(graph), self.num_nodes)

@@ -12,7 +12,7 @@ Departures: none.
 import numpy as np
 
 from simulator.graphs.random_graph import RandomGraph
-from simulator.graphs.support import Support, complete_support, undirected_support
+from simulator.graphs.support import Support, complete_support, numbered_pairs, undirected_support
 
 
 class WattsStrogatz(RandomGraph):
@@ -62,5 +62,4 @@ class WattsStrogatz(RandomGraph):
 
         seed = int(rng.integers(2**32))
         graph = networkx.watts_strogatz_graph(self.num_nodes, self.degree, self.probability, seed=seed)
-        first, second = np.array(graph.edges(), dtype=np.int64).T
-        return undirected_support(first, second, self.num_nodes)
+        return undirected_support(*numbered_pairs(graph), self.num_nodes)
