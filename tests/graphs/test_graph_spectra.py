@@ -20,28 +20,7 @@ from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop
 from simulator.graphs.spectra import mean_square_gap, singular_gap, spectral_gap
 from simulator.graphs.star import Star
-
-
-class Matrices(PeriodicGraph):
-    """A schedule given by its matrices."""
-
-    directed = True
-
-    def __init__(self, *matrices, stochasticity="double"):
-        super().__init__(num_nodes=len(matrices[0]))
-        self.matrices = [np.asarray(matrix, dtype=float) for matrix in matrices]
-        self._stochasticity = stochasticity
-
-    @property
-    def stochasticity(self):
-        return self._stochasticity
-
-    @property
-    def period(self):
-        return len(self.matrices)
-
-    def build(self, phase):
-        return Edges.from_matrix(self.matrices[phase])
+from tests.topology.schedules import Matrices
 
 
 @pytest.mark.parametrize("num_nodes", [3, 5, 8, 16, 33])
