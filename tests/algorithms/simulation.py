@@ -1,11 +1,13 @@
 """A configuration built and stepped in this process, without loggers, and what the battery runs it on."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor
 
 from simulator import config
@@ -29,7 +31,8 @@ TINY_IMAGES = ("dataset=digits", "partition=digit_shards", "partition.digits_per
 # Algorithms that need images.
 ON_IMAGES = ("data_exchange",)
 # In order of preference; an algorithm is tried on the first that it solves.
-SINGLE_LEVEL = ("classification", "mixture_weights", "random_quadratic")
+SINGLE_LEVEL = ("classification", "mixture_weights", "random_quadratic", "model_sizes")
+SMALL_MODELS = tuple(f"problem.models.{size}.hidden=[{2 + i}]" for i, size in enumerate(("small", "medium", "large")))
 NUM_NODES = 5
 
 
@@ -78,9 +81,9 @@ def algorithm_class(name: str) -> type[Algorithm]:
 
 def solves(name: str, problem: str) -> bool:
     """Whether an algorithm runs on a problem; asked of both as their YAMLs define them."""
-    files = {group: CONF / group / f"{stem}.yaml" for group, stem in (("algorithm", name), ("problem", problem))}
+    algorithm = OmegaConf.load(CONF / "algorithm" / f"{name}.yaml")
     root = OmegaConf.create(
-        {"seed": 0, "num_nodes": NUM_NODES, **{group: OmegaConf.load(file) for group, file in files.items()}}
+        {"seed": 0, "num_nodes": NUM_NODES, "algorithm": algorithm, "problem": _problem_settings(problem)}
     )
     if algorithm_class(name).uses_compressor:
         root.algorithm.compressor = OmegaConf.load(CONF / "compressor" / "identity.yaml")
@@ -89,6 +92,13 @@ def solves(name: str, problem: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+@cache
+def _problem_settings(name: str) -> DictConfig:
+    """A YAML of conf/problem, with the models that it is made of where it names some."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(f"problem/{name}").problem
 
 
 def _settings_of(name: str) -> dict:
@@ -130,5 +140,5 @@ def on_data(composed: Callable[..., dict], name: str, *further: str, **changes: 
     overrides = [*overrides_for(name, **changes), f"problem={problem}", "problem.batch_size=8"]
     overrides += TINY_IMAGES if name in ON_IMAGES else (*TINY_DATA, "partition=as_given")
     model = ["model=mlp", "model.hidden=[4]"] if name in PRIVATE_HEADS else ["model=logistic_regression"]
-    overrides += [*model, f"num_nodes={NUM_NODES}", *further]
+    overrides += [*(SMALL_MODELS if problem == "model_sizes" else model), f"num_nodes={NUM_NODES}", *further]
     return with_graph(composed, name, overrides)
