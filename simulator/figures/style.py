@@ -51,6 +51,15 @@ def add_legend(axes: "Axes") -> None:
     axes.legend(fontsize=TICK_SIZE, frameon=True, framealpha=0.85, edgecolor="none")
 
 
+def add_legend_beside(axes: "Axes") -> None:
+    """A legend to the right of the axes."""
+    add_legend(axes)
+    legend = axes.get_legend()
+    assert legend is not None
+    legend.set_loc("upper left")
+    legend.set_bbox_to_anchor((1.01, 1.0))
+
+
 def save(figure: "Figure", path: Path) -> Path:
     """Writes the PNG and returns its path."""
     path.parent.mkdir(parents=True, exist_ok=True)

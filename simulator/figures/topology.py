@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save
+from simulator.figures.style import PALETTE, add_legend_beside, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def effective_neighbors_against_decay(found: Curves, references: Curves, path: P
     axes.set_yscale("log", base=2)
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     dress(axes, "Effective number of neighbours", "decay of the walk, gamma", "n_W(gamma)")
-    _legend_beside(axes)
+    add_legend_beside(axes)
     return save(figure, path)
 
 
@@ -55,7 +55,7 @@ def rate_against_learning_rate(found: Curves, references: Curves, path: Path) ->
         return None
     axes.set_xscale("log")
     dress(axes, "Random quadratics: rate", "learning rate", "share of E||x||² lost per step")
-    _legend_beside(axes)
+    add_legend_beside(axes)
     return save(figure, path)
 
 
@@ -75,7 +75,7 @@ def time_to_target(found: Curves, references: Curves, target: float, path: Path)
     axes.set_yscale("log")
     axes.set_ylim(max(min(best) / 1.5, 0.8), max(best) * 10.0)
     dress(axes, f"Random quadratics: steps to {target:g}", "learning rate", "steps")
-    _legend_beside(axes)
+    add_legend_beside(axes)
     return save(figure, path)
 
 
@@ -101,7 +101,7 @@ def learning_rate_bounds(forms: Mapping[str, tuple[FloatArray, FloatArray, Float
     axes.plot([], [], color=_REFERENCE_GREY, linestyle="--", linewidth=1.0, label="allowed by consensus")
     axes.set_ylim(0.0, 1.3 * largest)
     dress(axes, "Largest learning rate by the theorem", "n_W(gamma), as gamma grows", "learning rate")
-    _legend_beside(axes)
+    add_legend_beside(axes)
     return save(figure, path)
 
 
@@ -117,11 +117,3 @@ def _draw(axes: "Axes", found: Curves, references: Curves) -> bool:
     for colour, (name, (x, y)) in zip(PALETTE, found.items(), strict=False):
         axes.plot(x, y, color=colour, linewidth=2.2, label=name)
     return bool(found)
-
-
-def _legend_beside(axes: "Axes") -> None:
-    add_legend(axes)
-    legend = axes.get_legend()
-    assert legend is not None
-    legend.set_loc("upper left")
-    legend.set_bbox_to_anchor((1.01, 1.0))

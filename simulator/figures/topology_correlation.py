@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from simulator.figures.style import BLUE, INK, PALETTE, TICK_SIZE, add_legend, dress, new_figure, save
+from simulator.figures.style import (
+    BLUE,
+    INK,
+    PALETTE,
+    TICK_SIZE,
+    add_legend,
+    add_legend_beside,
+    dress,
+    new_figure,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -68,7 +78,7 @@ def metric_against_learning_rate(curves: Curves, metric: str, path: Path) -> Pat
         axes.set_ylim(low - 0.04 * (high - low), high + 0.04 * (high - low))
     axes.set_xscale("log")
     dress(axes, f"{metric} by learning rate", "learning rate", metric)
-    _legend_beside(axes)
+    add_legend_beside(axes)
     return save(figure, path)
 
 
@@ -86,7 +96,7 @@ def metric_against_bytes(curves: Curves, metric: str, path: Path) -> Path | None
     if len(free) < len(curves):
         axes.set_xscale("log")
     dress(axes, f"{metric} for the communication spent", "sent so far over all edges of the graph (MB)", metric)
-    _legend_beside(axes)
+    add_legend_beside(axes)
     return save(figure, path)
 
 
@@ -129,11 +139,3 @@ def _lines(axes: "Axes", curves: Curves, marker: str) -> None:
     for index, (label, (x, y)) in enumerate(curves.items()):
         colour, dash = PALETTE[index % len(PALETTE)], _DASHES[index // len(PALETTE) % len(_DASHES)]
         axes.plot(x, y, color=colour, linestyle=dash, linewidth=1.6, marker=marker, markersize=3.5, label=label)
-
-
-def _legend_beside(axes: "Axes") -> None:
-    add_legend(axes)
-    legend = axes.get_legend()
-    assert legend is not None
-    legend.set_loc("upper left")
-    legend.set_bbox_to_anchor((1.01, 1.0))
