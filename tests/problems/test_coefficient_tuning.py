@@ -1,7 +1,5 @@
 """Coefficient tuning against its formulas, on dense and on sparse features."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -10,8 +8,8 @@ from sklearn.metrics import accuracy_score, log_loss
 from simulator.problems.base import Setting
 from simulator.problems.coefficient_tuning import CoefficientTuning
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
+from tests.problems.points import assert_equal, assert_same_elsewhere, point
 
-assert_equal = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3))
 
 
@@ -43,12 +41,6 @@ def make(*, sizes=SIZES, nodes=None, sparse=False, shared_test=False, dtype=torc
 @pytest.fixture(params=[False, True], ids=["dense", "sparse"])
 def sparse(request):
     return request.param
-
-
-def point(problem, seed=0):
-    rng = np.random.default_rng(seed)
-    sizes = (problem.num_params, problem.num_hparams, problem.num_params)
-    return [torch.from_numpy(rng.standard_normal((len(problem.init_params()), size))) for size in sizes]
 
 
 class Truth:
@@ -191,18 +183,7 @@ def test_equal_nodes_are_scored_once_on_a_shared_test_set(monkeypatch, sparse):
 
 def test_nodes_compute_the_same_wherever_they_are(sparse):
     whole, part = make(sparse=sparse), make(sparse=sparse, nodes=range(1, 3))
-    params, hparams, vector = point(whole)
-    here = slice(1, 3)
-    for step in (4, None):
-        for found, expected in (
-            (part.inner_grads(params[here], hparams[here], step), whole.inner_grads(params, hparams, step)),
-            (
-                part.second_order(params[here], hparams[here], vector[here], step),
-                whole.second_order(params, hparams, vector, step),
-            ),
-        ):
-            for values, every in zip(found, expected, strict=True):
-                assert_equal(values, every[here])
+    assert_same_elsewhere(part, whole, slice(1, 3))
 
 
 def test_sparse_features_in_single_precision_stay_so(sparse):

@@ -1,7 +1,5 @@
 """Hyper-cleaning: which labels are wrong, and gradients by the formulas in which x holds the samples of all nodes."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -11,8 +9,8 @@ from simulator.problems.base import Setting
 from simulator.problems.classification import EXECUTORS
 from simulator.problems.hyper_cleaning import HyperCleaning
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
+from tests.problems.points import assert_equal, assert_same_elsewhere, point
 
-assert_equal = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3))
 FIRST = (0, 7, 19, 22)
 
@@ -35,12 +33,6 @@ def make(*, sizes=SIZES, nodes=None, compute="vmap", seed=0, **changes):
         )
     )
     return problem
-
-
-def point(problem, seed=0):
-    rng = np.random.default_rng(seed)
-    sizes = (problem.num_params, problem.num_hparams, problem.num_params)
-    return [torch.from_numpy(rng.standard_normal((len(problem.data.train.sizes), size))) for size in sizes]
 
 
 def inner(problem, node, row, x, positions=None):
@@ -133,18 +125,7 @@ def test_wrong_labels_are_a_function_of_the_seed_and_the_node():
     assert torch.equal(whole.data.train.labels, again.data.train.labels)
     assert not torch.equal(whole.data.train.labels, other.data.train.labels)
     assert torch.equal(part.data.train.labels, whole.data.train.labels[7:22])
-    params, hparams, vector = point(whole)
-    here = slice(1, 3)
-    for step in (4, None):
-        for found, expected in (
-            (part.inner_grads(params[here], hparams[here], step), whole.inner_grads(params, hparams, step)),
-            (
-                part.second_order(params[here], hparams[here], vector[here], step),
-                whole.second_order(params, hparams, vector, step),
-            ),
-        ):
-            for values, every in zip(found, expected, strict=True):
-                assert_equal(values, every[here])
+    assert_same_elsewhere(part, whole, slice(1, 3))
 
 
 def test_evaluation_tells_the_weights_of_right_and_wrong_labels():

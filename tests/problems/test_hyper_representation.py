@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss
@@ -16,8 +15,8 @@ from simulator.problems.classification import EXECUTORS
 from simulator.problems.hyper_representation import HyperRepresentation
 from simulator.rows import ModelFunction
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
+from tests.problems.points import assert_equal, assert_same_elsewhere, point
 
-assert_equal = partial(torch.testing.assert_close, rtol=1e-12, atol=1e-12)
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3))
 HIDDEN = 5
 
@@ -55,12 +54,6 @@ def make(*, nodes=None, model=PERCEPTRON, compute="vmap", shared_test=False, **c
         )
     )
     return problem
-
-
-def point(problem, seed=0):
-    rng = np.random.default_rng(seed)
-    sizes = (problem.num_params, problem.num_hparams, problem.num_params)
-    return [torch.from_numpy(rng.standard_normal((len(problem.data.train.sizes), size))) for size in sizes]
 
 
 class Truth:
@@ -242,17 +235,4 @@ def test_equal_nodes_are_scored_once_on_a_shared_test_set(monkeypatch):
 
 def test_nodes_compute_the_same_wherever_they_are():
     whole, part = make(), make(nodes=range(1, 3))
-    params, hparams, vector = point(whole)
-    here = slice(1, 3)
-    for step in (4, None):
-        for found, expected in (
-            (part.inner_grads(params[here], hparams[here], step), whole.inner_grads(params, hparams, step)),
-            (part.outer_grads(params[here], hparams[here], step), whole.outer_grads(params, hparams, step)),
-            ([part.grad(params[here], hparams[here], step)], [whole.grad(params, hparams, step)]),
-            (
-                part.second_order(params[here], hparams[here], vector[here], step),
-                whole.second_order(params, hparams, vector, step),
-            ),
-        ):
-            for values, every in zip(found, expected, strict=True):
-                assert_equal(values, every[here])
+    assert_same_elsewhere(part, whole, slice(1, 3))
