@@ -238,7 +238,7 @@ class VmapExecutor(Executor):
 
 
 class BatchedExecutor(VmapExecutor):
-    """Chains of Flatten, Linear and ReLU written out as batched products, forwards and backwards.
+    """Chains of Flatten, Linear, ReLU and Dropout written out as batched products, forwards and backwards.
 
     Gradients are accumulated straight into the rows they belong to (one pass over the parameters), and all
     intermediate results live in buffers that are reused. Second-order products are those of the vmapped form.
@@ -255,37 +255,43 @@ class BatchedExecutor(VmapExecutor):
         if function.layers is None:
             return False
         chain = [type(layer) for layer in function.layers if not isinstance(layer, nn.Flatten)]
-        return bool(chain) and set(chain) <= {nn.Linear, nn.ReLU} and chain[0] is nn.Linear and chain[-1] is nn.Linear
+        known = {nn.Linear, nn.ReLU, nn.Dropout}
+        return bool(chain) and set(chain) <= known and chain[0] is nn.Linear and chain[-1] is nn.Linear
 
     @torch.no_grad()
     def add_gradient_(self, out: Tensor, params: Tensor, hparams: Tensor, batch: Batch, alpha: float) -> None:
         layers = self.function.layers or []
         learners = self.head.num_learners
-        inputs = batch.inputs
+        inputs, masks = batch.inputs, batch.masks
         if learners > 1:
             inputs = inputs.repeat_interleave(learners, dim=0)
+            masks = None if masks is None else masks.repeat_interleave(learners, dim=0)
         # Features before samples, [N*K, F, B]: products whose result is narrow and long are faster this way round.
         x = inputs.flatten(2).transpose(1, 2)
         views = self._views(params, 0, params.shape[0])
         tensors = iter(views)
         targets = iter(views if out is params else self._views(out, 0, params.shape[0]))
-        # (weight, inputs of the layer, where its gradients go, whether a ReLU feeds it)
-        tape: list[tuple[Tensor, Tensor, Tensor, Tensor | None, bool]] = []
-        after_relu = False
+        # (weight, inputs of the layer, where its gradients go, whether a ReLU feeds it, masks of dropout that feeds it)
+        tape: list[tuple[Tensor, Tensor, Tensor, Tensor | None, bool, list[Tensor]]] = []
+        after_relu, factors, num_masked = False, list[Tensor](), 0
         for position, layer in enumerate(layers):
             if isinstance(layer, nn.Linear):
                 weight = next(tensors)
                 bias = next(tensors) if cast(Tensor | None, layer.bias) is not None else None
-                tape.append((weight, x, next(targets), None if bias is None else next(targets), after_relu))
+                tape.append((weight, x, next(targets), None if bias is None else next(targets), after_relu, factors))
                 output = self._buffer("output", position, (x.shape[0], weight.shape[1], x.shape[2]), x)
                 if bias is None:
                     x = torch.bmm(weight, x, out=output)
                 else:
                     x = torch.baddbmm(bias.unsqueeze(2), weight, x, out=output)
-                after_relu = False
+                after_relu, factors = False, []
             elif isinstance(layer, nn.ReLU):
                 x = x.clamp_min_(0)
                 after_relu = True
+            elif isinstance(layer, nn.Dropout) and masks is not None:
+                factors.append(masks[:, :, num_masked : num_masked + x.shape[1]].transpose(1, 2))
+                num_masked += x.shape[1]
+                x = x.mul_(factors[-1])
         logits = x.transpose(1, 2)
         if learners > 1:
             logits = logits.unflatten(0, (-1, learners))
@@ -293,7 +299,7 @@ class BatchedExecutor(VmapExecutor):
         if learners > 1:
             gradient = gradient.flatten(0, 1)
         delta = gradient.transpose(1, 2)
-        for position, (weight, layer_inputs, target_weight, target_bias, is_after_relu) in reversed(
+        for position, (weight, layer_inputs, target_weight, target_bias, is_after_relu, masks_before) in reversed(
             list(enumerate(tape))
         ):
             if position > 0:
@@ -303,6 +309,8 @@ class BatchedExecutor(VmapExecutor):
                 )
                 if is_after_relu:
                     before.mul_(layer_inputs > 0)
+                for factor in masks_before:
+                    before.mul_(factor)
             target_weight.baddbmm_(delta, layer_inputs.transpose(1, 2), alpha=alpha)
             if target_bias is not None:
                 target_bias.add_(delta.sum(dim=2), alpha=alpha)

@@ -128,7 +128,33 @@ def test_the_layers_say_what_they_drop():
     assert ModelFunction(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))).dropout((4,)) == []
 
 
-def test_chains_with_dropout_are_not_written_out_unless_it_drops_nothing():
-    layers = nn.Flatten(), nn.Linear(4, 4), nn.ReLU()
-    assert not BatchedExecutor.applies_to(ModelFunction(nn.Sequential(*layers, nn.Dropout(0.5), nn.Linear(4, 2))))
-    assert BatchedExecutor.applies_to(ModelFunction(nn.Sequential(*layers, nn.Dropout(0.0), nn.Linear(4, 2))))
+def linear_chain(*, dropout_first):
+    """18 features from 16, then 5 of which some are dropped, before or after their ReLU."""
+    middle = (nn.Dropout(0.5), nn.ReLU()) if dropout_first else (nn.ReLU(), nn.Dropout(0.5))
+    layers = (nn.Flatten(), nn.Linear(16, 18), nn.Dropout(0.25), nn.Linear(18, 5, bias=False), *middle)
+    return ModelFunction(nn.Sequential(*layers, nn.Linear(5, CLASSES)).double())
+
+
+@pytest.mark.parametrize("dropout_first", [False, True])
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("masked", [False, True])
+def test_chains_of_linear_layers_written_out_see_the_masks(masked, head, dropout_first):
+    """Against the loop over nodes, whose autograd the test above checks."""
+    case, function = Case(head), linear_chain(dropout_first=dropout_first)
+    assert BatchedExecutor.applies_to(function)
+    rng = torch.Generator().manual_seed(5)
+    size = case.head.num_learners * function.layout.num_params
+    params = 0.4 * torch.randn(len(SIZES), size, generator=rng, dtype=torch.float64)
+    batch = case.batch if masked else replace(case.batch, masks=None)
+    found, expected = torch.zeros_like(params), torch.zeros_like(params)
+    BatchedExecutor(function, case.head).add_gradient_(found, params, case.hparams, batch, -2.0)
+    LoopExecutor(function, case.head).add_gradient_(expected, params, case.hparams, batch, -2.0)
+    assert expected.abs().max() > 0.01
+    torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_dropout_of_inputs_or_channels_is_not_written_out():
+    layers = nn.Linear(4, 4), nn.ReLU()
+    assert not BatchedExecutor.applies_to(ModelFunction(nn.Sequential(nn.Dropout(0.5), *layers, nn.Linear(4, 2))))
+    assert not BatchedExecutor.applies_to(ModelFunction(nn.Sequential(*layers, nn.Dropout2d(0.5), nn.Linear(4, 2))))
+    assert BatchedExecutor.applies_to(ModelFunction(nn.Sequential(*layers, nn.Dropout2d(0.0), nn.Linear(4, 2))))
