@@ -105,9 +105,9 @@ def make_table(
 
 
 def mean_curve(method: Method, metric: str, cost: str) -> Curve:
-    """The metric against a cost, both mean over the seeds at the evaluations that all seeds have."""
+    """The metric against a cost, both mean over the seeds at the evaluations after step 0 that all seeds have."""
     name, factor = COSTS[cost]
-    points = list(zip(*method.histories, strict=False))
+    points = [point for point in zip(*method.histories, strict=False) if point[0]["step"] > 0]
     spent = [statistics.fmean(record[name] * factor for record in point) for point in points]
     return Curve(method.label, spent, [statistics.fmean(record[metric] for record in point) for point in points])
 
