@@ -113,10 +113,11 @@ def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp
     if raw["model"]["_target_"].rsplit(".", 1)[-1] in ("ResNet20", "VGG11", "CnnMnist4", "LeNet"):
         overrides += ["compute=loop", "checkpoint.every=0"]
     small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3, "hidden_width": 4, "nodes_per_round": 1}
+    small |= {"num_novel_nodes": 1, "novel_rounds": 2}
     overrides += [f"algorithm.{key}={value}" for key, value in small.items() if key in raw["algorithm"]]
     small = {"problem.batch_size": 4, "partition.sample_fraction": 0.2, "partition.valid_size": 0.2}
     # Three nodes need not take a multiple of all classes.
-    small["partition.spare_share"] = "true"
+    small |= {"partition.spare_share": "true", "partition.num_novel": 1}
     overrides += [f"{key}={value}" for key, value in small.items() if key.split(".")[1] in raw[key.split(".")[0]]]
     settings = composed(*overrides, f"data_root={image_files}")
     run(Job(settings, str(tmp_path)), World(), None)
