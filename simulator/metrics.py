@@ -5,6 +5,7 @@ Shapes: N local nodes, M all nodes.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -43,6 +44,9 @@ def evaluate(
     names = sorted(local)
     columns = torch.stack([local[name].detach().double() for name in names], dim=1)
     table = network.gather(columns).cpu()
+    evaluated = algorithm.evaluated_nodes(problem)
+    if evaluated is not None:
+        table[np.setdiff1d(np.arange(len(table)), evaluated)] = torch.nan
     per_node = {name: table[:, i] for i, name in enumerate(names)}
     sizes = problem.split_sizes()
     for name, values in per_node.items():

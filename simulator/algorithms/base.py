@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
@@ -90,6 +91,10 @@ class Algorithm(ABC):
     def hparams(self, state: State, problem: Problem) -> Tensor:
         """The hyperparameters [N, H] that go with :meth:`estimate`."""
         return problem.init_hparams()
+
+    def evaluated_nodes(self, problem: Problem) -> npt.NDArray[np.int64] | None:
+        """The nodes whose models are evaluated, ascending, None for all; the metrics of the others are NaN."""
+        return None
 
     def evaluates_after(self, step: int) -> bool:
         """Whether something is complete after ``step`` that must be reported, whatever ``eval_every`` says."""

@@ -34,6 +34,7 @@ from simulator.algorithms.local_training import local_batches, require_momentum,
 from simulator.algorithms.membership import attack_accuracy, matched
 from simulator.algorithms.mixers import MIXERS
 from simulator.algorithms.sample_exchange import SampleExchange
+from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
 from simulator.graphs.base import Graph
 from simulator.network import Network
@@ -92,6 +93,11 @@ class DataExchange(Algorithm):
         return SampleExchange(share_ratio=self.share_ratio, seed=self.seed)
 
     def check_graph(self, graph: Graph) -> None:
+        if self.mixer == "ps" and isinstance(graph, FaultyGraph):
+            raise ValueError(
+                "faults: algorithm.mixer=ps averages at a server of its own, which these faults would not touch; use "
+                "another mixer, or faults=none"
+            )
         if self.mixer == "metropolis" and graph.directed:
             raise ValueError(
                 f"algorithm.mixer=metropolis needs an undirected graph, and {graph.description} is directed; use "
@@ -110,6 +116,11 @@ class DataExchange(Algorithm):
             raise ValueError(
                 "algorithm=data_exchange sends images of 8 bits with labels below 256, normalised alike at all nodes, "
                 "and the samples are no such images; use for example dataset=digits"
+            )
+        if self.mixer == "ps" and not problem.sample_counts().all():
+            raise ValueError(
+                "algorithm.mixer=ps averages the models of all nodes alike, and some have no training samples; use "
+                "another mixer, or a partition that leaves no node out"
             )
         if problem.data.generation:
             self.exchange.undo(problem, network)

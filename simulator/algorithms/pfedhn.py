@@ -52,6 +52,7 @@ from simulator.rows import ModelFunction
 IntArray = npt.NDArray[np.int64]
 
 ROW, EMBEDDINGS, VECTORS, MODELS = "hub/hypernetwork", "hub/embeddings", "hub/spectral_vectors", "models"
+NUM_UPDATES = "hub/num_updates"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,7 +146,7 @@ class PFedHN(Algorithm):
         members, generator = self.members(problem), self.generator(problem)
         if self.nodes_per_round > len(members):
             raise ValueError(
-                f"algorithm.nodes_per_round={self.nodes_per_round}: only {len(members)} nodes have training samples"
+                f"algorithm.nodes_per_round={self.nodes_per_round}: only {len(members)} nodes take part in training"
             )
         hypernetwork, like = generator.hypernetwork, problem.init_params()
         if HUB in network.nodes:
@@ -154,7 +155,7 @@ class PFedHN(Algorithm):
         else:
             embeddings = torch.zeros(0, len(members), hypernetwork.embedding_dim)
             row, vectors = torch.zeros(0, hypernetwork.num_params), generator.init_vectors(self.seed)[None][:0]
-        state = {ROW: row.to(like), EMBEDDINGS: embeddings.to(like)}
+        state = {ROW: row.to(like), EMBEDDINGS: embeddings.to(like), NUM_UPDATES: like.new_zeros(len(row))}
         if self.spectral_norm:
             state[VECTORS] = vectors.to(like)
         if not self.reset_momentum:
@@ -175,7 +176,7 @@ class PFedHN(Algorithm):
             along_row, along_embeddings = generator.pull_back(generated, places, deltas / len(deltas))
             along_all = torch.zeros_like(state[EMBEDDINGS][0])
             along_all[torch.from_numpy(np.searchsorted(members, senders))] = along_embeddings
-            self._update_(state, along_row, along_all, step)
+            self._update_(state, along_row, along_all)
         return state
 
     def round_trip(
@@ -274,17 +275,19 @@ class PFedHN(Algorithm):
     def _vectors(self, state: State) -> Tensor:
         return state[VECTORS][0] if self.spectral_norm else state[ROW].new_zeros(0)
 
-    def _update_(self, state: State, along_row: Tensor, along_embeddings: Tensor, step: int) -> None:
+    def _update_(self, state: State, along_row: Tensor, along_embeddings: Tensor) -> None:
         """Takes the hub's step along the gradient [P] and [n, d], in place."""
+        state[NUM_UPDATES] += 1
+        count = 1 if self.reset_momentum else int(state[NUM_UPDATES][0])
         norm = torch.hypot(along_row.norm(), along_embeddings.norm())
         scale = (self.outer_clip / norm).clamp_max(1.0)
         optimizer = OPTIMIZERS[self.optimizer](momentum=self.outer_momentum, weight_decay=self.outer_weight_decay)
         embedding_lr = self.outer_lr if self.embedding_lr is None else self.embedding_lr
         for name, along, lr in ((ROW, along_row, self.outer_lr), (EMBEDDINGS, along_embeddings, embedding_lr)):
             if self.reset_momentum:
-                slots, count = {slot: torch.zeros_like(along) for slot in optimizer.slots}, 1
+                slots = {slot: torch.zeros_like(along) for slot in optimizer.slots}
             else:
-                slots, count = {slot: state[f"{name}_{slot}"][0] for slot in optimizer.slots}, step + 1
+                slots = {slot: state[f"{name}_{slot}"][0] for slot in optimizer.slots}
             optimizer.update_(state[name][0], along.mul_(scale), slots, lr, count)
 
 

@@ -33,7 +33,7 @@ from simulator.algorithms.base import Report, State, consensus_distance, require
 from simulator.algorithms.hub_optimizers import OPTIMIZERS
 from simulator.algorithms.hub_round import choose_nodes
 from simulator.algorithms.model_generator import Generated, ModelGenerator, init_embeddings
-from simulator.algorithms.pfedhn import EMBEDDINGS, MODELS, ROW, VECTORS, PFedHN
+from simulator.algorithms.pfedhn import EMBEDDINGS, MODELS, NUM_UPDATES, ROW, VECTORS, PFedHN
 from simulator.figures.embeddings import node_embeddings
 from simulator.graphs.base import Graph
 from simulator.network import Network
@@ -42,7 +42,7 @@ from simulator.problems.base import Problem
 # A node is a hub with itself as its only node: what a hub has under ``hub/name``, every node has under ``name``.
 _HUB = "hub/"
 OWN_ROW, OWN_EMBEDDING, OWN_VECTORS = (name.removeprefix(_HUB) for name in (ROW, EMBEDDINGS, VECTORS))
-UPDATES, WEIGHT = "num_updates", "push_sum_weight"
+UPDATES, WEIGHT = NUM_UPDATES.removeprefix(_HUB), "push_sum_weight"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +141,8 @@ class PFedHNGossip(PFedHN):
         along_row, along_embedding = generator.pull_back(made, torch.zeros(1, dtype=torch.int64), delta[None])
         own = self._as_hub(state, position)
         before = own[ROW].clone() if WEIGHT in state else None
-        self._update_(own, along_row, along_embedding, int(state[UPDATES][position]))
+        self._update_(own, along_row, along_embedding)
         if before is not None:
             state[OWN_ROW][position] += (own[ROW] - before)[0]
         if self.spectral_norm:
             state[OWN_VECTORS][position] = made.vectors
-        state[UPDATES][position] += 1

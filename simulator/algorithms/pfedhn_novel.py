@@ -7,7 +7,9 @@ and the hub's optimizer takes a step along G_i, with the learning rate of embedd
 Compared are each late node's test accuracy with the mean of those trained with, and the total-variation distance
 1/2 sum_c |p_c - q_c| between its classes and those of the nearest of them.
 Needs: as pFedHN.
-Sends: as pFedHN; in the rounds of late nodes D numbers down and D up for each, under the phase ``novel``.
+Sends: as pFedHN; in the rounds of late nodes D numbers down and D up for each, under the phase ``novel``: the last
+``comm/bytes`` contains them, and ``comm/bytes_novel`` is they alone. The curves and all metrics that do not begin with
+``novel`` are those of the nodes that were trained with.
 Source: A. Shamsian et al., "Personalized Federated Learning using Hypernetworks", ICML 2021 (arXiv 2103.04628), the
 study of generalization to novel clients.
 Departures: no code of that study is published; all late nodes take part in every round, since they do not touch each
@@ -59,7 +61,16 @@ class PFedHNNovel(PFedHN):
         require_positive("algorithm.novel_rounds", self.novel_rounds)
 
     def members(self, problem: Problem) -> IntArray:
-        return super().members(problem)[: -self.num_novel_nodes]
+        everybody = super().members(problem)
+        if self.num_novel_nodes >= len(everybody):
+            raise ValueError(
+                f"algorithm.num_novel_nodes={self.num_novel_nodes}: only {len(everybody)} nodes have training samples, "
+                "and the hypernetwork must learn from one of them at least"
+            )
+        return everybody[: -self.num_novel_nodes]
+
+    def evaluated_nodes(self, problem: Problem) -> IntArray:
+        return self.members(problem)
 
     def novel_nodes(self, problem: Problem) -> IntArray:
         """The nodes that come late, ascending, [n]."""

@@ -72,7 +72,7 @@ class SampleExchange:
     def undo(self, problem: Classification, network: Network) -> None:
         """Leaves every node the samples that it was dealt, which stand before those that it has received."""
         dealt = problem.data.train_sizes[network.nodes.start : network.nodes.stop]
-        problem.use_train(replace(problem.data.train, sizes=dealt), 0)
+        problem.use_train(replace(problem.data.train, sizes=dealt), 0, None)
 
     def carry_out(self, index: int, step: int, problem: Classification, network: Network) -> None:
         """Sends the samples of exchange ``index`` along the edges of round ``step``; all nodes keep what is new."""
@@ -93,7 +93,9 @@ class SampleExchange:
         for position, received in enumerate(arrived.split(per_node.tolist())):
             new = unseen(code.pack(*train.of(position)), received)
             further.append(code.unpack(received[torch.from_numpy(new).to(received.device)], train.inputs.dtype))
-        problem.use_train(train.extend(further), index + 1)
+        extended = train.extend(further)
+        held = network.gather(torch.from_numpy(extended.sizes).to(train.inputs.device)).cpu().numpy()
+        problem.use_train(extended, index + 1, held)
 
 
 def unseen(held: Tensor, received: Tensor) -> IntArray:

@@ -119,6 +119,7 @@ class NodeData:
         replacement: whether minibatches are drawn with replacement instead of in epochs.
         pixels: how an image becomes bytes; None where samples are no images, or nodes normalise them differently.
         generation: how many times the training samples have been changed since they were dealt.
+        held_sizes: training samples that every node holds since then, int64 [M]; None for those that it was dealt.
     """
 
     train: Split
@@ -134,6 +135,7 @@ class NodeData:
     replacement: bool = False
     pixels: PixelCode | None = None
     generation: int = 0
+    held_sizes: npt.NDArray[np.int64] | None = None
 
     def repeat(self, copies: int) -> "NodeData":
         """Every node ``copies`` times in a row; the samples are shared."""
@@ -146,6 +148,7 @@ class NodeData:
             train_sizes=np.repeat(self.train_sizes, copies),
             valid_sizes=np.repeat(self.valid_sizes, copies),
             test_sizes=np.repeat(self.test_sizes, copies),
+            held_sizes=None if self.held_sizes is None else np.repeat(self.held_sizes, copies),
         )
 
     def part(self, positions: npt.NDArray[np.int64]) -> "NodeData":

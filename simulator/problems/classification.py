@@ -179,15 +179,15 @@ class Classification(BilevelProblem):
         some.compute_choices, some._executors = self.compute_choices, self._executors
         return some
 
-    def use_train(self, train: Split, generation: int) -> None:
+    def use_train(self, train: Split, generation: int, held_sizes: npt.NDArray[np.int64] | None) -> None:
         """Trains on other samples from now on; how that is computed stays as chosen.
 
         Args:
             train: the samples of the local nodes.
-            generation: of them, see :class:`simulator.data.base.NodeData`.
+            generation, held_sizes: of them, see :class:`simulator.data.base.NodeData`.
         """
         choices, executors = self.compute_choices, self._executors
-        self.data = replace(self.data, train=train, generation=generation)
+        self.data = replace(self.data, train=train, generation=generation, held_sizes=held_sizes)
         self._prepare()
         self.compute_choices, self._executors = choices, executors
 
@@ -324,7 +324,8 @@ class Classification(BilevelProblem):
         return self.data.train_sizes
 
     def split_sizes(self) -> Mapping[str, npt.NDArray[np.int64]]:
-        return {"train": self.data.train_sizes, "valid": self.data.valid_sizes, "test": self.data.test_sizes}
+        held = self.data.train_sizes if self.data.held_sizes is None else self.data.held_sizes
+        return {"train": held, "valid": self.data.valid_sizes, "test": self.data.test_sizes}
 
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
         executor = self._executor("first_order")

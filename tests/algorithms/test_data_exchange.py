@@ -6,6 +6,7 @@ import torch
 
 from simulator.algorithms.mixers import MIXERS
 from simulator.algorithms.sample_exchange import SampleExchange, unseen
+from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
@@ -82,6 +83,20 @@ def test_every_node_holds_the_union_once_with_the_right_labels(few, digits):
         expected = (few.images[held] / 255 - 0.3) / 0.7
         np.testing.assert_allclose(inputs.numpy(), expected, rtol=1e-13)
     assert len({tuple(exchange.chosen(node, index, 20)) for node in range(2) for index in range(2)}) == 4
+
+
+def test_accuracies_on_training_samples_are_weighted_with_what_nodes_hold(few):
+    partition, dealt = shards(3, few)
+    problem, network = make_problem(few, partition), make_network()
+    np.testing.assert_array_equal(problem.split_sizes()["train"], [len(rows) for rows in dealt])
+    exchange = SampleExchange(share_ratio=0.5, seed=0)
+    exchange.carry_out(0, 0, problem, network)
+    held = [len(numbers_held(problem, node)) for node in range(NUM_NODES)]
+    np.testing.assert_array_equal(problem.split_sizes()["train"], held)
+    np.testing.assert_array_equal(problem.sample_counts(), [len(rows) for rows in dealt])
+    assert len(set(held)) > 1
+    exchange.undo(problem, network)
+    np.testing.assert_array_equal(problem.split_sizes()["train"], [len(rows) for rows in dealt])
 
 
 def test_samples_are_the_same_when_all_their_bytes_are():
@@ -256,5 +271,12 @@ def test_what_cannot_be_exchanged_is_refused_in_one_line(composed):
         Simulation(composed("algorithm=data_exchange", "problem=quadratic", "graph=ring"))
     directed = RandomDirected(num_nodes=NUM_NODES, rate_low=0.4, rate_high=0.8)
     make_algorithm(mixer="uniform").check_graph(directed)
+    lossy = MessageLoss(graph=Ring(num_nodes=NUM_NODES), probability=0.1, seed=0)
+    make_algorithm(mixer="uniform").check_graph(lossy)
+    with pytest.raises(ValueError, match=r"faults: algorithm\.mixer=ps averages at a server .*faults=none"):
+        make_algorithm(mixer="ps").check_graph(lossy)
+    hub = on_data(composed, "data_exchange", "algorithm.mixer=ps", "partition.skip_hub=true")
+    with pytest.raises(ValueError, match=r"algorithm\.mixer=ps averages .* some have no training samples"):
+        Simulation(hub).init()
     with pytest.raises(ValueError, match=r"algorithm\.mixer=metropolis needs an undirected graph, and RandomDirected"):
         make_algorithm(mixer="metropolis").check_graph(directed)

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from simulator import metrics
-from simulator.algorithms.hub_round import choose_nodes
+from simulator.algorithms.hub_round import HubRound, choose_nodes
 from simulator.algorithms.hypernetwork import Hypernetwork
+from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.ring import Ring
+from simulator.graphs.star import Star
 from simulator.problems.mixture_weights import MixtureWeights
 from tests.algorithms.hub_data import (
     HIDDEN,
@@ -66,6 +68,25 @@ def test_rounds_are_those_of_the_authors_program(case, private):
     if case == "clipped":
         assert max(plain.norms["inner"]) > 0.3
         assert max(plain.norms["outer"]) > 0.05
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_rounds_of_which_the_hub_hears_nothing_are_no_updates(optimizer):
+    changes = {"nodes_per_round": 1, "optimizer": optimizer, "outer_lr": 0.01}
+    changes |= {"embedding_lr": None} if optimizer == "adam" else {}
+    network = make_network(graph=MessageLoss(graph=Star(num_nodes=NUM_NODES), probability=0.4, seed=1))
+    algorithm, problem, num_steps = make(**changes), make_problem(), 8
+    states, _ = run(algorithm, num_steps, problem, network)
+    plain, lost = Plain({**SETTINGS, **changes}, problem, states[0], private=False), []
+    for step in range(num_steps):
+        heard = HubRound(chosen(algorithm, step), step, network).senders
+        lost.append(len(heard) == 0)
+        if len(heard):
+            plain.step(heard, step)
+    assert lost[0]
+    assert 1 < sum(lost) < num_steps - 2
+    torch.testing.assert_close(states[-1]["hub/hypernetwork"][0], plain.net.row(), rtol=1e-9, atol=1e-10)
+    torch.testing.assert_close(states[-1]["hub/embeddings"][0], plain.embeddings.detach(), rtol=1e-9, atol=1e-10)
 
 
 def test_one_plain_step_makes_the_gradient_through_the_hypernetwork():
@@ -225,7 +246,7 @@ def test_what_it_cannot_run_on_is_refused():
     mixture = MixtureWeights(num_learners=2, batch_size=4, drop_last=False, weight_decay=0.0, outer_split="train")
     with pytest.raises(ValueError, match="algorithm=pfedhn_pc needs problem=classification"):
         make(private=True).check_problem(mixture)
-    with pytest.raises(ValueError, match="only 4 nodes have training samples"):
+    with pytest.raises(ValueError, match="only 4 nodes take part in training"):
         make(nodes_per_round=5).init(make_problem(), make_network())
 
 

@@ -7,6 +7,7 @@ import torch
 from simulator.algorithms.hub_round import choose_nodes
 from simulator.algorithms.model_generator import init_embeddings
 from simulator.algorithms.pfedhn_novel import PFedHNNovel, total_variation
+from simulator.metrics import evaluate
 from tests.algorithms.hub_data import NUM_NODES, SETTINGS, Plain, clip_, make, make_network, make_problem, run
 
 NUM_STEPS, LATE = 3, {"num_novel_nodes": 2, "novel_rounds": 3, "nodes_per_round": 1, "outer_clip": 0.02}
@@ -88,6 +89,17 @@ def test_their_accuracy_is_compared_with_that_of_the_others(studied):
     assert network.ledger.phases["novel"].bytes == num_bytes
 
 
+def test_only_nodes_that_were_trained_with_are_evaluated(studied):
+    algorithm, problem, network, states, report, _ = studied
+    found = evaluate(algorithm, states[-1], NUM_STEPS, problem, network)
+    per_node = found.per_node["test/accuracy"]
+    assert np.flatnonzero(~per_node.isnan()).tolist() == [1, 2]
+    assert found.numbers["test/accuracy"] == pytest.approx(report.numbers["trained/accuracy"])
+    sizes = problem.split_sizes()["test"][1:3]
+    weighted = (per_node[1:3].numpy() * sizes).sum() / sizes.sum()
+    assert found.numbers["test/accuracy_weighted"] == pytest.approx(weighted)
+
+
 def test_total_variation_of_simple_distributions():
     some, others = np.array([[4, 0, 0], [1, 1, 2]]), np.array([[0, 0, 9], [2, 2, 0], [3, 0, 0]])
     np.testing.assert_allclose(total_variation(some, others), [[1.0, 0.5, 0.0], [0.5, 0.5, 0.75]])
@@ -105,5 +117,7 @@ def test_late_nodes_are_drawn(studied, tmp_path):
 def test_nothing_late_is_refused(name):
     with pytest.raises(ValueError, match=f"algorithm.{name}=0"):
         make_novel(**{name: 0})
-    with pytest.raises(ValueError, match="nodes_per_round=3: only 2 nodes"):
+    with pytest.raises(ValueError, match="nodes_per_round=3: only 2 nodes take part in training"):
         make_novel(nodes_per_round=3).init(make_problem(), make_network())
+    with pytest.raises(ValueError, match="num_novel_nodes=4: only 4 nodes have training samples"):
+        make_novel(num_novel_nodes=4).init(make_problem(), make_network())
