@@ -7,7 +7,7 @@ Needs: as pFedHN, and a model that is an ``nn.Sequential`` ending with a linear 
 Sends: as pFedHN, with D the parameters of all layers but the last; omega_i never leaves its node.
 Source: A. Shamsian et al., "Personalized Federated Learning using Hypernetworks", ICML 2021 (arXiv 2103.04628), section
 on personal classifiers, and its code (https://github.com/AvivSham/pFedHN).
-Departures: as pFedHN.
+Departures: as pFedHN; a node whose answer is lost on the way keeps what its omega_i has learned.
 
 Shapes: N local nodes, n of them that train, D generated and C private parameters of a node.
 """
