@@ -2,33 +2,44 @@
 
 Reads finished runs of algorithm=data_exchange below the folders (a sweep over ``partition.digits_per_node``,
 ``algorithm.share_ratio``, ``graph``, ``algorithm.mixer``, ``seed``, ...). OUTPUT.csv has a row per run: the settings,
-test accuracy of every node in per cent, leakage of every node, then the graph, the seed and totals; ``--xlsx`` writes
-the same to OUTPUT.xlsx, which needs openpyxl. OUTPUT_leakage.png and OUTPUT_bytes.png show the mean test accuracy over
-the nodes against the leakage of the system and against the bytes that all edges carried: a panel per graph and way of
-averaging, a line per number of digits, a point per share ratio, means over seeds.
+test accuracy of every node in per cent, leakage of every node, then the graph, the seed and totals, then all other
+settings that differ; ``--xlsx`` writes the same to OUTPUT.xlsx, which needs openpyxl. Cells are empty where there is
+nothing, as for the accuracy of a node without test samples. OUTPUT_leakage.png and OUTPUT_bytes.png show the mean test
+accuracy over the nodes against the leakage of the system and against the bytes that all edges carried: a line per
+number of digits, a point per share ratio, means over seeds, and a panel for every value of all other settings.
 """
 
 import argparse
 import csv
+import json
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.table import Run, read_runs  # noqa: E402
+from scripts.table import Run, grouped, read_runs  # noqa: E402
 from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save  # noqa: E402
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 ALL = "all"
+RATIO, DIGITS = "algorithm.share_ratio", "partition.digits_per_node"
+# Have their columns, differing or not; the last is the same as num_nodes.
+SHOWN = (RATIO, DIGITS, "graph._target_", "algorithm.mixer", "model._target_", "graph.num_nodes")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """One run, as a row of the table."""
+    """One run, as a row of the table.
+
+    Attributes:
+        accuracies: in per cent; None for nodes without test samples, as ``accuracy`` where no node has any.
+        further: the other settings that tell runs apart, by their names.
+    """
 
     model: str
     share_ratio: float
@@ -36,36 +47,49 @@ class Outcome:
     mixer: str
     is_iid: bool
     num_rounds: int
-    accuracies: Sequence[float]
+    accuracies: Sequence[float | None]
     leakages: Sequence[float]
     graph: str
     seed: int
-    accuracy: float
+    accuracy: float | None
     leakage: float
     exchanged_mb: float
     total_mb: float
     membership: float | None
+    further: Mapping[str, object]
 
     @classmethod
-    def of(cls, run: Run) -> "Outcome":
+    def of(cls, run: Run, further: Sequence[str]) -> "Outcome":
         """Accuracies in per cent, traffic in MB."""
         settings, summary = run.settings, run.summary
         return cls(
             model=_class_name(settings["model._target_"]),
-            share_ratio=settings["algorithm.share_ratio"],
-            digits=settings.get("partition.digits_per_node", ALL),
+            share_ratio=settings[RATIO],
+            digits=settings.get(DIGITS, ALL),
             mixer=settings["algorithm.mixer"],
             is_iid=_class_name(settings["partition._target_"]) == "Iid",
             num_rounds=summary["step"],
-            accuracies=[100 * value for value in summary["test/accuracy_per_node"]],
+            accuracies=_per_cent(summary.get("test/accuracy_per_node", [None] * len(summary["privacy/leakage"]))),
             leakages=summary["privacy/leakage"],
             graph=_class_name(settings["graph._target_"]),
             seed=run.seed,
-            accuracy=100 * summary["test/accuracy"],
+            accuracy=_per_cent([summary.get("test/accuracy")])[0],
             leakage=summary["privacy/leakage_total"],
             exchanged_mb=summary["comm/bytes_exchange"] / 1e6,
             total_mb=summary["comm/bytes"] / 1e6,
             membership=summary["privacy/membership_accuracy"],
+            further={key: _cell(key, settings.get(key)) for key in further},
+        )
+
+    @property
+    def panel(self) -> str:
+        """The title of the panel that it is drawn in."""
+        words = []
+        for key, value in self.further.items():
+            if value is not None:
+                words.append(str(value) if key.endswith("._target_") else f"{key.rsplit('.', 1)[-1]}={value}")
+        return "\n".join(
+            filter(None, [f"{self.graph}, {self.mixer}, {self.model}", textwrap.fill(", ".join(words), 48)])
         )
 
     def cells(self, num_nodes: int) -> list[object]:
@@ -73,20 +97,38 @@ class Outcome:
         missing = [None] * (num_nodes - len(self.accuracies))
         before = [self.model, self.share_ratio, self.digits, self.mixer, self.is_iid, self.num_rounds]
         after = [self.graph, self.seed, self.accuracy, self.leakage, self.exchanged_mb, self.total_mb, self.membership]
-        return [*before, *self.accuracies, *missing, *self.leakages, *missing, *after]
+        return [*before, *self.accuracies, *missing, *self.leakages, *missing, *after, *self.further.values()]
 
 
 def _class_name(target: str) -> str:
     return target.rsplit(".", 1)[-1]
 
 
-def header(num_nodes: int) -> list[str]:
-    """The names of the columns."""
+def _per_cent(shares: Sequence[float | None]) -> list[float | None]:
+    return [None if share is None else 100 * share for share in shares]
+
+
+def _cell(key: str, value: object) -> object:
+    """A setting as a cell holds it: classes by their names, lists as text."""
+    if isinstance(value, str):
+        return _class_name(value) if key.endswith("._target_") else value
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def _order(value: object) -> tuple[int, float, str]:
+    """Sorts what is missing first, then numbers, then words."""
+    if value is None:
+        return 0, 0.0, ""
+    return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))
+
+
+def header(num_nodes: int, further: Sequence[str] = ()) -> list[str]:
+    """The names of the columns, those of the other settings that tell runs apart at the end."""
     names = ["nn model", "share ratio", "number of original digits", "aggregation model", "iid", "training rounds"]
     for what in ("acc", "leakage"):
         names += [f"{what} node {node}" for node in range(num_nodes)]
     names += ["graph", "seed", "acc mean", "leakage total", "exchanged MB", "total MB", "membership accuracy"]
-    return names
+    return [*names, *(key.removesuffix("._target_") for key in further)]
 
 
 def read_outcomes(folders: Sequence[Path]) -> list[Outcome]:
@@ -95,10 +137,34 @@ def read_outcomes(folders: Sequence[Path]) -> list[Outcome]:
     Raises:
         ValueError: when there is none.
     """
-    found = [Outcome.of(run) for run in read_runs(folders) if "privacy/leakage_total" in run.summary]
-    if not found:
+    runs = [run for run in read_runs(folders) if "privacy/leakage_total" in run.summary]
+    if not runs:
         raise ValueError("no run below the folders is one of algorithm=data_exchange")
-    return sorted(found, key=lambda o: (o.model, o.graph, o.mixer, str(o.digits), o.share_ratio, o.seed))
+    groups = list(grouped(runs, (RATIO, DIGITS)).values())
+    further = telling_settings([members[0].settings for members in groups])
+    outcomes = [Outcome.of(run, further) for members in groups for run in members]
+    return sorted(outcomes, key=_place)
+
+
+def telling_settings(settings: Sequence[Mapping[str, object]]) -> list[str]:
+    """Settings without a column of their own that differ: classes, and settings among components of the same class."""
+    found = []
+    for key in sorted({key for group in settings for key in group} - set(SHOWN)):
+        target = f"{key.split('.')[0]}._target_"
+        values: dict[str, set[str]] = {}
+        for group in settings:
+            kind = "" if key == target else str(group.get(target))
+            values.setdefault(kind, set()).add(json.dumps(group.get(key)))
+        if any(len(different) > 1 for different in values.values()):
+            found.append(key)
+    return found
+
+
+def _place(outcome: Outcome) -> tuple[object, ...]:
+    """Where a row stands in the table."""
+    others = [_order(value) for value in outcome.further.values()]
+    names = (outcome.model, outcome.graph, outcome.mixer)
+    return (*names, others, _order(outcome.digits), outcome.share_ratio, outcome.seed)
 
 
 def write_csv(rows: Sequence[Sequence[object]], path: Path) -> None:
@@ -126,9 +192,17 @@ def write_xlsx(rows: Sequence[Sequence[object]], path: Path) -> None:
 
 
 def draw(outcomes: Sequence[Outcome], cost: Callable[[Outcome], float], title: str, label: str, path: Path) -> Path:
-    """Accuracy against a cost: a panel per graph, way of averaging and model, a line per number of digits."""
-    panels = sorted({(o.graph, o.mixer, o.model) for o in outcomes})
-    digits = sorted({o.digits for o in outcomes}, key=str)
+    """Accuracy against a cost: a line per number of digits, a panel per value of all other settings.
+
+    Args:
+        outcomes: at least one, all with an accuracy.
+        cost: what the horizontal axis shows.
+        title: of the figure.
+        label: of the horizontal axis.
+        path: of the figure.
+    """
+    panels = list(dict.fromkeys(o.panel for o in outcomes))
+    digits = sorted({o.digits for o in outcomes}, key=_order)
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure(0.8 + 4.2 * columns, 0.4 + 3.8 * rows)
@@ -137,7 +211,7 @@ def draw(outcomes: Sequence[Outcome], cost: Callable[[Outcome], float], title: s
         axes.set_axis_off()
     for axes, panel in zip(grid.flat, panels, strict=False):
         for position, number in enumerate(digits):
-            line = points([o for o in outcomes if (o.graph, o.mixer, o.model, o.digits) == (*panel, number)], cost)
+            line = points([o for o in outcomes if (o.panel, o.digits) == (panel, number)], cost)
             if line:
                 style = {"color": PALETTE[position % len(PALETTE)], "marker": MARKERS[position % len(MARKERS)]}
                 axes.plot(
@@ -146,7 +220,7 @@ def draw(outcomes: Sequence[Outcome], cost: Callable[[Outcome], float], title: s
             for ratio, x, y in line:
                 axes.annotate(f"{ratio:g}", (x, y), xytext=(4, 4), textcoords="offset points", fontsize=8)
         y_label = "mean test accuracy (%)" if axes in grid[:, 0] else ""
-        dress(axes, ", ".join(panel), label, y_label)
+        dress(axes, panel, label, y_label)
         add_legend(axes)
     figure.suptitle(f"{title}; numbers are share ratios", x=0.01, ha="left")
     return save(figure, path)
@@ -157,9 +231,14 @@ def points(outcomes: Sequence[Outcome], cost: Callable[[Outcome], float]) -> lis
     ratios = sorted({o.share_ratio for o in outcomes})
     groups = [[o for o in outcomes if o.share_ratio == ratio] for ratio in ratios]
     return [
-        (group[0].share_ratio, statistics.fmean(map(cost, group)), statistics.fmean(o.accuracy for o in group))
+        (group[0].share_ratio, statistics.fmean(map(cost, group)), statistics.fmean(_accuracy(o) for o in group))
         for group in groups
     ]
+
+
+def _accuracy(outcome: Outcome) -> float:
+    assert outcome.accuracy is not None
+    return outcome.accuracy
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -173,7 +252,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         outcomes = read_outcomes(options.folders)
         num_nodes = max(len(o.accuracies) for o in outcomes)
-        rows = [header(num_nodes), *(o.cells(num_nodes) for o in outcomes)]
+        rows: list[list[object]] = [
+            [*header(num_nodes, list(outcomes[0].further))],
+            *(o.cells(num_nodes) for o in outcomes),
+        ]
         output.parent.mkdir(parents=True, exist_ok=True)
         write_csv(rows, output.with_name(f"{output.name}.csv"))
         if options.xlsx:
@@ -181,11 +263,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"exchange_sweep: {error}", file=sys.stderr)
         return 1
+    tested = [o for o in outcomes if o.accuracy is not None]
+    if not tested:
+        print("exchange_sweep: no run has test samples, so there are no figures", file=sys.stderr)
+        return 0
     for name, cost, title, label in (
         ("leakage", lambda o: o.leakage, "Accuracy against leakage", "leakage of the system (nats)"),
         ("bytes", lambda o: o.total_mb, "Accuracy against traffic", "sent over all edges (MB)"),
     ):
-        print(draw(outcomes, cost, title, label, output.with_name(f"{output.name}_{name}.png")))
+        print(draw(tested, cost, title, label, output.with_name(f"{output.name}_{name}.png")))
     return 0
 
 

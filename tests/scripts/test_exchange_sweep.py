@@ -10,22 +10,35 @@ import yaml
 from scripts import exchange_sweep
 
 
-def write(folder, *, digits=2, ratio=0.2, graph="ring.Ring", seed=0, accuracies=(0.5, 0.75), leakages=(0.1, 0.3)):
+def write(
+    folder,
+    *,
+    digits=2,
+    ratio=0.2,
+    graph="ring.Ring",
+    seed=0,
+    accuracies=(0.5, 0.75),
+    leakages=(0.1, 0.3),
+    partition=None,
+    **further,
+):
     folder.mkdir(parents=True)
-    partition = {"_target_": "simulator.data.partitions.digit_shards.DigitShards", "digits_per_node": digits}
+    known = [value for value in accuracies if value is not None]
+    shards = {"_target_": "simulator.data.partitions.digit_shards.DigitShards", "digits_per_node": digits}
     if digits is None:
-        partition = {"_target_": "simulator.data.partitions.iid.Iid"}
+        shards = {"_target_": "simulator.data.partitions.iid.Iid"}
     settings = {
         "seed": seed,
         "algorithm": {"_target_": "x.DataExchange", "share_ratio": ratio, "mixer": "uniform"},
         "graph": {"_target_": f"simulator.graphs.{graph}"},
         "model": {"_target_": "simulator.models.mlp.MLP"},
-        "partition": partition,
+        "partition": partition or shards,
+        **further,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     summary = {
         "step": 10,
-        "test/accuracy": sum(accuracies) / len(accuracies),
+        "test/accuracy": sum(known) / len(known) if known else None,
         "test/accuracy_per_node": list(accuracies),
         "privacy/leakage": list(leakages),
         "privacy/leakage_total": sum(leakages),
@@ -72,11 +85,89 @@ def test_a_row_per_run_and_a_point_per_share_ratio(sweep):
         assert (sweep / "out" / f"v1.table_{name}.png").stat().st_size > 5000
 
 
+def table_of(folder):
+    assert exchange_sweep.main([str(folder / "runs"), "--output", str(folder / "table")]) == 0
+    with (folder / "table.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_nodes_without_test_samples_have_empty_cells(tmp_path, capsys):
+    write(tmp_path / "runs" / "a", accuracies=(None, 0.75))
+    (row,) = table_of(tmp_path)
+    assert [row[name] for name in ("acc node 0", "acc node 1", "acc mean")] == ["", "75.0", "75.0"]
+    assert (tmp_path / "table_leakage.png").is_file()
+    write(tmp_path / "none" / "runs" / "a", accuracies=(None, None))
+    (row,) = table_of(tmp_path / "none")
+    assert [row[name] for name in ("acc node 0", "acc mean", "leakage node 0")] == ["", "", "0.1"]
+    assert not list((tmp_path / "none").glob("*.png"))
+    assert "no run has test samples" in capsys.readouterr().err
+
+
+def test_a_run_that_tests_nothing_says_nothing_of_accuracy(tmp_path):
+    write(tmp_path / "runs" / "a")
+    path = tmp_path / "runs" / "a" / "summary.json"
+    summary = {key: value for key, value in json.loads(path.read_text()).items() if not key.startswith("test/")}
+    path.write_text(json.dumps(summary))
+    (row,) = table_of(tmp_path)
+    assert [row[name] for name in ("acc node 0", "acc node 1", "acc mean")] == ["", "", ""]
+
+
+def test_only_seeds_are_averaged(tmp_path):
+    """Runs with other settings of any kind are neither in one panel nor alike in the table."""
+    dirichlet = {"_target_": "simulator.data.partitions.dirichlet.Dirichlet"}
+    for seed in (0, 1):
+        loss = {"_target_": "x.MessageLoss", "probability": 0.5, "seed": seed}
+        for name, changes in {
+            "2": {"num_steps": 2, "faults": {}},
+            "10": {"num_steps": 10, "faults": {}},
+            "faults": {"num_steps": 2, "faults": loss},
+            "sharp": {"num_steps": 2, "partition": {**dirichlet, "alpha": 0.1, "seed": seed}, "faults": {}},
+            "flat": {"num_steps": 2, "partition": {**dirichlet, "alpha": 10.0, "seed": seed}, "faults": {}},
+        }.items():
+            write(tmp_path / "runs" / f"{name}{seed}", seed=seed, eval_every=len(name), **changes)
+    outcomes = exchange_sweep.read_outcomes([tmp_path / "runs"])
+    panels = list(dict.fromkeys(outcome.panel for outcome in outcomes))
+    first = "Ring, uniform, MLP\n"
+    assert sorted(panels) == sorted(
+        [
+            f"{first}num_steps=2, DigitShards",
+            f"{first}num_steps=10, DigitShards",
+            f"{first}MessageLoss, num_steps=2, DigitShards",
+            f"{first}num_steps=2, Dirichlet, alpha=0.1",
+            f"{first}num_steps=2, Dirichlet, alpha=10.0",
+        ]
+    )
+    assert all([o.seed for o in outcomes if o.panel == panel] == [0, 1] for panel in panels)
+    rows = table_of(tmp_path)
+    assert list(rows[0])[-5:] == ["membership accuracy", "faults", "num_steps", "partition", "partition.alpha"]
+    assert [list(row.values())[-4:] for row in rows[::2]] == [
+        ["", "2", "DigitShards", ""],
+        ["", "2", "Dirichlet", "0.1"],
+        ["", "2", "Dirichlet", "10.0"],
+        ["", "10", "DigitShards", ""],
+        ["MessageLoss", "2", "DigitShards", ""],
+    ]
+
+
+def test_settings_that_come_with_another_class_do_not_tell(tmp_path):
+    write(tmp_path / "runs" / "a", model={"_target_": "x.MLP", "hidden": [8]}, num_nodes=2)
+    write(tmp_path / "runs" / "b", model={"_target_": "x.LeNet", "num_kernels": 8}, num_nodes=2)
+    assert list(table_of(tmp_path)[0])[-1] == "membership accuracy"
+    write(tmp_path / "runs" / "c", model={"_target_": "x.MLP", "hidden": [16]}, num_nodes=2)
+    assert [row["model.hidden"] for row in table_of(tmp_path)] == ["", "[16]", "[8]"]
+
+
+def test_digits_are_sorted_as_numbers(tmp_path):
+    for digits in (10, 2, 4):
+        write(tmp_path / "runs" / str(digits), digits=digits)
+    assert [row["number of original digits"] for row in table_of(tmp_path)] == ["2", "4", "10"]
+
+
 def test_a_workbook_has_the_same_cells(sweep):
     openpyxl = pytest.importorskip("openpyxl")
     assert exchange_sweep.main([str(sweep / "runs"), "--output", str(sweep / "table"), "--xlsx"]) == 0
     sheet = openpyxl.load_workbook(sweep / "table.xlsx").active
-    assert [cell.value for cell in sheet[1]] == exchange_sweep.header(3)
+    assert [cell.value for cell in sheet[1]] == exchange_sweep.header(3, ["partition"])
     assert [cell.value for cell in sheet[3]][:9] == ["MLP", 0.2, 2, "uniform", False, 10, 50, 75, None]
 
 
