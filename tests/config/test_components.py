@@ -133,10 +133,19 @@ def test_a_misspelt_setting_is_an_error_that_lists_the_right_ones(composed):
         config.build(settings)
 
 
+def test_a_setting_that_an_experiment_has_for_another_class_can_be_dropped(composed):
+    """As the message says."""
+    overrides = ["experiment=data_exchange", "partition=iid"]
+    with pytest.raises(ValueError, match=r"partition\.digits_per_node is no setting of Iid") as caught:
+        config.build(composed(*overrides))
+    assert str(caught.value).endswith("; if an experiment sets it, drop it with '~partition.digits_per_node'")
+    assert config.build(composed(*overrides, str(caught.value).split("'")[1])).partition is not None
+
+
 def test_a_misspelt_fault_setting_does_not_list_the_graph(composed):
     settings = composed("problem=quadratic", "faults=message_loss")
     settings["faults"]["rate"] = 1.0
-    with pytest.raises(ValueError, match=r"faults\.rate is no setting of MessageLoss; it has: probability, seed$"):
+    with pytest.raises(ValueError, match=r"faults\.rate is no setting of MessageLoss; it has: probability, seed; "):
         config.build(settings)
 
 
