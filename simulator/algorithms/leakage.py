@@ -7,7 +7,8 @@ sent, E_j what node j holds afterwards (T_i included) and s_i the share of its s
     leakage of class c of node i  = s_i sum_{j heard T_i} KL(q_{T_i of class c} || q_{E_j of class c}),
     label distance of node i      = mean over these j of sum_c |share of c in T_i - share of c in E_j| / 2.
 The leakage of the system is the sum over all nodes. Models play no role in it, and it is no privacy guarantee: two sets
-of unlike images with one mean image leak nothing.
+of unlike images with one mean image leak nothing. By the definition the leakage of a class is exactly 0
+(``privacy/leakage_by_class``) where a neighbour holds that class from this sender alone, although that discloses most.
 Source: the measure of a course project on decentralized learning with data exchange; leakage by class and label
 distance are additions to it.
 Departures: s_i = 0 gives 0, where the original gives -0.
