@@ -189,9 +189,10 @@ def _check_settings(section: str, target: type, settings: Mapping[str, Any], giv
     unknown = [key for key in settings if key not in allowed and key not in ("_target_", "_partial_")]
     if unknown:
         keys = ", ".join(sorted(allowed - given))
+        wrong = f"{section}.{unknown[0]}"
         raise ValueError(
-            f"{section}.{unknown[0]} is no setting of {target.__name__}; it has: {keys}; if an experiment sets it, drop "
-            f"it with '~{section}.{unknown[0]}'"
+            f"{wrong} is no setting of {target.__name__}; it has: {keys}; "
+            f"if an experiment sets it, drop it with '~{wrong}'"
         )
     _check_types(section, target, settings)
     inner = [(f"{section}.{key}", value) for key, value in settings.items()]
