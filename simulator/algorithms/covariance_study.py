@@ -75,6 +75,13 @@ class CovarianceStudy(DSGD):
         if self.clique_averaging:
             raise ValueError("algorithm.clique_averaging=true: algorithm=covariance_study goes without it")
 
+    def check_problem(self, problem: Problem) -> None:
+        if problem.mixes_architectures:
+            raise ValueError(
+                "algorithm=covariance_study needs models of one architecture at all nodes, and those of "
+                f"{type(problem).__name__} differ; use problem=classification"
+            )
+
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         num_params = state["params"].shape[1]
         shuffled = generator(network.graph.seed, "covariance_coordinates").permutation(num_params)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from simulator import config
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.two_cliques import TwoCliques
 from simulator.processes import World
@@ -183,3 +184,11 @@ def test_a_run_writes_numbers_matrices_and_a_figure(composed, tmp_path):
 def test_bad_settings_are_refused(composed, override, message):
     with pytest.raises(ValueError, match=message):
         Simulation(composed(*[each for each in DATA if "repetitions" not in each], override))
+
+
+def test_models_of_different_sizes_are_refused(composed):
+    settings = composed("algorithm=covariance_study", "graph=self_loop", "problem=model_sizes", "num_nodes=4")
+    with pytest.raises(
+        ValueError, match="needs models of one architecture at all nodes, and those of ModelSizes differ"
+    ):
+        config.check(settings, config.build(settings), 1)
