@@ -38,6 +38,14 @@ SETTINGS = {
     "spectral_norm": False,
     "seed": 4,
 }
+# Changes of the settings under which rounds are compared with a program written apart.
+CASES = {
+    "plain": {},
+    "one node": {"nodes_per_round": 1},
+    "all nodes": {"nodes_per_round": 4, "num_hidden": 0},
+    "clipped": {"inner_clip": 0.3, "outer_clip": 0.05},
+    "adam": {"optimizer": "adam", "embedding_lr": None, "outer_lr": 0.01},
+}
 
 
 class WithoutHub(Dealt):

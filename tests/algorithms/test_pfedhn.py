@@ -18,6 +18,7 @@ from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
 from simulator.problems.mixture_weights import MixtureWeights
 from tests.algorithms.hub_data import (
+    CASES,
     HIDDEN,
     NUM_NODES,
     SETTINGS,
@@ -40,15 +41,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def chosen(algorithm, step):
     return choose_nodes(MEMBERS, algorithm.nodes_per_round, algorithm.seed, step)
-
-
-CASES = {
-    "plain": {},
-    "one node": {"nodes_per_round": 1},
-    "all nodes": {"nodes_per_round": 4, "num_hidden": 0},
-    "clipped": {"inner_clip": 0.3, "outer_clip": 0.05},
-    "adam": {"optimizer": "adam", "embedding_lr": None, "outer_lr": 0.01},
-}
 
 
 @pytest.mark.parametrize("private", [False, True])

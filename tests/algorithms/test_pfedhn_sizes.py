@@ -18,6 +18,7 @@ from simulator.graphs.star import Star
 from simulator.models.mlp import MLP
 from simulator.problems.base import Setting
 from simulator.problems.model_sizes import ModelSizes
+from tests.algorithms import hub_data
 from tests.algorithms.hub_data import SETTINGS, Trunk, WithoutHub, clip_, make, make_network, run
 from tests.algorithms.simulation import ALGORITHMS, CONF, SMALL_MODELS, TINY_DATA, Simulation
 from tests.problems.conftest import build
@@ -131,12 +132,8 @@ class Sized:
         torch.autograd.backward(made, [(m - t).detach() / num_nodes for m, t in zip(made, tensors, strict=True)])
 
 
-CASES = {
-    "plain": {},
-    "one node": {"nodes_per_round": 1},
+CASES = hub_data.CASES | {
     "all nodes": {"nodes_per_round": 5, "num_hidden": 0},
-    "clipped": {"inner_clip": 0.3, "outer_clip": 0.05},
-    "adam": {"optimizer": "adam", "embedding_lr": None, "outer_lr": 0.01},
     "messages are lost": {"nodes_per_round": 5},
 }
 
