@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simulator.algorithms.dsgd import DSGD
+from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.data.base import Dataset, NodeIndices, Partition, Samples
 from simulator.graphs.ring import Ring
 from simulator.models.cnn_mnist import CnnMnist
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.models.mlp import MLP
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.classification import Classification

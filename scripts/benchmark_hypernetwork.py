@@ -31,14 +31,14 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from simulator.algorithms.pfedhn import PFedHN  # noqa: E402
+from simulator.algorithms.hypernetworks.pfedhn import PFedHN  # noqa: E402
 from simulator.data.base import Dataset, NodeIndices, Partition, Samples  # noqa: E402
 from simulator.graphs.star import Star  # noqa: E402
 from simulator.local_processes import run_local  # noqa: E402
 from simulator.models.cnn_mnist3 import CnnMnist3  # noqa: E402
 from simulator.models.lenet import LeNet  # noqa: E402
 from simulator.models.mlp import MLP  # noqa: E402
-from simulator.network import Network  # noqa: E402
+from simulator.network.network import Network  # noqa: E402
 from simulator.placement import Placement  # noqa: E402
 from simulator.problems.base import Setting  # noqa: E402
 from simulator.problems.classification import Classification  # noqa: E402

@@ -18,8 +18,8 @@ from scripts.benchmark_contenders import MODELS, HandWritten, Ours, PlainLoop, R
 from scripts.benchmark_measuring import Candidate, Effort, Table, Times, measure, rate
 from scripts.benchmark_processes import Exchanges, NodeSteps, RankGroup
 from simulator.graphs.random_directed import RandomDirected
-from simulator.mixing import Plan
 from simulator.models.logistic_regression import LogisticRegression
+from simulator.network.plans import Plan
 from simulator.placement import Placement
 from simulator.problems.classification import EXECUTORS
 

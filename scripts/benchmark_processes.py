@@ -13,7 +13,7 @@ from scripts.benchmark_contenders import MODELS, Ours
 from simulator.graphs.base import Graph
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.graphs.ring import Ring
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.processes import process_group
 from simulator.world import Compute, World

@@ -37,7 +37,7 @@ def main() -> int:
     reached("import torch")
 
     import simulator.run
-    from simulator.algorithms.sgp import SGP
+    from simulator.algorithms.gossip.sgp import SGP
     from simulator.problems.classification import Classification
 
     reached("import the simulator")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from simulator.network import Network
+from simulator.network.network import Network
 
 FOLDER = "checkpoint"
 HUB_PREFIX = "hub/"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State, consensus_distance
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.problems.base import Problem
 
 

@@ -17,9 +17,9 @@ import torch
 from simulator import checkpoint, config, metrics
 from simulator.algorithms.base import State
 from simulator.checkpoint import Checkpoint, write_atomically
-from simulator.ledger import LinkModel
 from simulator.loggers.base import Logger
-from simulator.network import Network
+from simulator.network.ledger import LinkModel
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.processes import STOPPED_EXIT_CODE, process_group

@@ -11,8 +11,8 @@ import numpy as np
 from simulator.algorithms.base import Report
 from simulator.checkpoint import write_atomically
 from simulator.graphs.base import Graph
-from simulator.ledger import Ledger
 from simulator.metrics import Evaluation
+from simulator.network.ledger import Ledger
 from simulator.problems.base import Problem
 
 FILE_NAME = "summary.json"

@@ -10,12 +10,12 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up. A module imports from lower lines, or from its own package; never from its own line or above.
 LAYERS = (
-    ("errors", "randomness", "placement", "schedules", "tuning", "rows", "ledger", "world"),
+    ("errors", "randomness", "placement", "schedules", "tuning", "rows", "world"),
     ("processes", "resume"),
     ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
-    ("data", "mixing", "faults", "figures", "topology"),
-    ("transport", "problems"),
+    ("data", "faults", "figures", "topology"),
+    ("problems",),
     ("network",),
     ("hypergradients", "checkpoint"),
     ("algorithms",),
@@ -26,7 +26,7 @@ LAYERS = (
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
 
-TALK = {"network", "transport", "processes", "local_processes"}
+TALK = {"network", "processes", "local_processes"}
 TOUCH_FILES = {
     "data",
     "loggers",

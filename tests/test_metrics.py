@@ -7,7 +7,7 @@ import torch
 from simulator import metrics
 from simulator.algorithms.base import Algorithm, consensus_distance
 from simulator.graphs.ring import Ring
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Problem
 from simulator.summary import _best

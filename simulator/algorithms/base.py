@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from simulator.graphs.base import Graph
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.problems.base import Problem
 
 State = dict[str, Tensor]

@@ -4,7 +4,7 @@ Definition: the edges 0-1, 0-2, 0-3 and 2-4, degrees 3, 1, 2, 1, 1. Metropolis w
 static.
 Sends: 8 messages per round.
 Source: the only topology of a course project on decentralized learning with data exchange, which averages on it with
-weights of its own (see algorithms/mixers.py).
+weights of its own (see algorithms/exchange/mixers.py).
 Departures: none.
 """
 

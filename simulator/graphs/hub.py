@@ -6,7 +6,7 @@ diagonal of rows that hear nobody. Directed, of period 2.
 Sends: M - 1 messages per round.
 Source: McMahan et al., AISTATS 2017 (arXiv 1602.05629), whose server is here a node with data of its own.
 Departures: algorithms for this schedule read who hears whom and average with weights of their own (the nodes' numbers
-of samples), for which see :func:`simulator.algorithms.local_training.average`.
+of samples), for which see :func:`simulator.algorithms.federated.local_training.average`.
 """
 
 import numpy as np

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem
 
 

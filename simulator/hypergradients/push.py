@@ -22,7 +22,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TypeVar
 
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.problems.base import Problem
 
 ProblemT = TypeVar("ProblemT", bound=Problem)
@@ -26,7 +26,7 @@ def replicated(
 
     Args:
         streams: of the copies' minibatches; see :meth:`simulator.problems.base.Problem.replicate`.
-        first_rounds: of the copies in the graph schedule; see :meth:`simulator.network.Network.replicate`.
+        first_rounds: of the copies in the graph schedule; see :meth:`simulator.network.network.Network.replicate`.
         operations: ``first_order`` and ``second_order``, whichever are used; rank 0 settles how they are computed.
     """
     assert len(streams) == len(first_rounds)

@@ -8,7 +8,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.quadratic import Quadratic

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from simulator.algorithms.pfedhn import PFedHN
-from simulator.algorithms.pfedhn_pc import PFedHNPC
+from simulator.algorithms.hypernetworks.pfedhn import PFedHN
+from simulator.algorithms.hypernetworks.pfedhn_pc import PFedHNPC
 from simulator.graphs.star import Star
 from simulator.models.mlp import MLP
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.classification import Classification

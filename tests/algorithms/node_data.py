@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from simulator.graphs.base import Graph
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from tests.problems.conftest import build
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from simulator.algorithms.data_exchange import DataExchange
+from simulator.algorithms.exchange.data_exchange import DataExchange
 from simulator.data.base import Dataset, Samples
 from simulator.data.partitions.digit_shards import DigitShards
 from simulator.graphs.exchange_tree import ExchangeTree
 from simulator.models.logistic_regression import LogisticRegression
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.classification import Classification

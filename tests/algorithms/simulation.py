@@ -12,7 +12,7 @@ from torch import Tensor
 
 from simulator import config
 from simulator.algorithms.base import Algorithm, State
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.apfl import APFL
-from simulator.algorithms.fedavg import FedAvg
+from simulator.algorithms.federated.apfl import APFL
+from simulator.algorithms.federated.fedavg import FedAvg
 from simulator.graphs.hub import Hub
 from simulator.graphs.self_loop import SelfLoop
 from simulator.schedules import Constant

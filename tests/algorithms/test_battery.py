@@ -14,9 +14,9 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from simulator import checkpoint, metrics
-from simulator.algorithms.sgp import SGP
-from simulator.ledger import Ledger
-from simulator.network import Network
+from simulator.algorithms.gossip.sgp import SGP
+from simulator.network.ledger import Ledger
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import BilevelProblem
 from tests.algorithms.simulation import (

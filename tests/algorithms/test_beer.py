@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.beer import BEER
+from simulator.algorithms.compressed.beer import BEER
 from simulator.schedules import Constant, InverseRoot
 from tests.algorithms.explicit_copies import (
     CODERS,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.c2dfb import C2DFB
+from simulator.algorithms.bilevel.c2dfb import C2DFB
 from simulator.processes import World
 from simulator.run import Job
 from simulator.run import run as run_job

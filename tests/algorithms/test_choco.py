@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.choco import ChocoSGD
-from simulator.algorithms.consensus_lr import consensus_lr
-from simulator.algorithms.dsgd import DSGD
+from simulator.algorithms.compressed.choco import ChocoSGD
+from simulator.algorithms.compressed.consensus_lr import consensus_lr
+from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.schedules import Constant, InverseRoot
 from tests.algorithms.explicit_copies import (
     CODERS,

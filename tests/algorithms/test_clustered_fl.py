@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.clustered_fl import ClusteredFL, bipartition, split_clusters
-from simulator.algorithms.fedavg import FedAvg
+from simulator.algorithms.federated.clustered_fl import ClusteredFL, bipartition, split_clusters
+from simulator.algorithms.federated.fedavg import FedAvg
 from simulator.graphs.hub import Hub
 from simulator.graphs.ring import Ring
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Problem
 from simulator.schedules import Constant

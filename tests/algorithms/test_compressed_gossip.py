@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.compressed_gossip import CompressedGossip
-from simulator.algorithms.dsgd import DSGD
+from simulator.algorithms.compressed.compressed_gossip import CompressedGossip
+from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.schedules import Constant
 from tests.algorithms.explicit_copies import (
     CODERS,

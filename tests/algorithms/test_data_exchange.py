@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.mixers import MIXERS
-from simulator.algorithms.sample_exchange import SampleExchange, unseen
+from simulator.algorithms.exchange.mixers import MIXERS
+from simulator.algorithms.exchange.sample_exchange import SampleExchange, unseen
 from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from tests.algorithms.numbered_images import (
     CLASS_SIZES,

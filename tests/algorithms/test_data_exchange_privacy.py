@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.leakage import divergence
-from simulator.algorithms.membership import attack_accuracy, matched
+from simulator.algorithms.exchange.leakage import divergence
+from simulator.algorithms.exchange.membership import attack_accuracy, matched
 from tests.algorithms.numbered_images import (
     NUM_NODES,
     Numbered,

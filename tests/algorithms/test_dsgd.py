@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.dsgd import DSGD
+from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.d_cliques import DCliques
 from simulator.graphs.ring import Ring
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.quadratic import Quadratic

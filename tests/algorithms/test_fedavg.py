@@ -5,16 +5,16 @@ import pytest
 import torch
 
 from simulator import metrics
-from simulator.algorithms.fedavg import FedAvg
-from simulator.algorithms.fedprox import FedProx
-from simulator.algorithms.pfedme import PFedMe
+from simulator.algorithms.federated.fedavg import FedAvg
+from simulator.algorithms.federated.fedprox import FedProx
+from simulator.algorithms.federated.pfedme import PFedMe
 from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.hub import Hub
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.schedules import Constant, MultiStep
 from tests.algorithms.node_data import NUM_NODES, TRAIN_SIZES, Regression, make_problem, run

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.fedem import FedEM
+from simulator.algorithms.federated.fedem import FedEM
 from simulator.graphs.hub import Hub
 from simulator.graphs.ring import Ring
 from simulator.problems.classification import EXECUTORS

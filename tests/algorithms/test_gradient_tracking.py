@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.diging import DIGing
-from simulator.algorithms.dsgd import DSGD
-from simulator.algorithms.push_diging import PushDIGing
+from simulator.algorithms.gossip.diging import DIGing
+from simulator.algorithms.gossip.dsgd import DSGD
+from simulator.algorithms.gossip.push_diging import PushDIGing
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.quadratic import Quadratic

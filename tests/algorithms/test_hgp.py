@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.hgp import HGP
+from simulator.algorithms.hypergradient.hgp import HGP
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.graphs.random_directed import RandomDirected
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.quadratic import Quadratic

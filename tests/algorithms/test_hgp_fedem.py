@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.hgp_fedem import HGPFedEM
+from simulator.algorithms.hypergradient.hgp_fedem import HGPFedEM
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.graphs.random_directed import RandomDirected
 from simulator.hypergradients.push import push_hypergradient
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.schedules import MultiStep
 from tests.algorithms.node_data import NUM_NODES, make_problem, run

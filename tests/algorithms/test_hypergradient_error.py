@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.hypergradient_error import HypergradientError
+from simulator.algorithms.hypergradient.hypergradient_error import HypergradientError
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.processes import World

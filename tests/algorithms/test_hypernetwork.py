@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.clipped_sgd import clip_rows_
-from simulator.algorithms.hub_optimizers import Adam, MomentumSGD
-from simulator.algorithms.hypernetwork import Hypernetwork
-from simulator.algorithms.model_generator import init_embeddings
-from simulator.algorithms.spectral_normalization import SpectralNormalization
+from simulator.algorithms.hypernetworks.clipped_sgd import clip_rows_
+from simulator.algorithms.hypernetworks.hub_optimizers import Adam, MomentumSGD
+from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
+from simulator.algorithms.hypernetworks.model_generator import init_embeddings
+from simulator.algorithms.hypernetworks.spectral_normalization import SpectralNormalization
 from simulator.models.cnn_mnist3 import CnnMnist3
 from simulator.models.lenet import LeNet
 from simulator.rows import ModelFunction

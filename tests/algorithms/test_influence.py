@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.influence import Influence, most_influential, scores
+from simulator.algorithms.hypergradient.influence import Influence, most_influential, scores
 from tests.algorithms.logistic import Logistic, pushed, train
 from tests.algorithms.simulation import Simulation
 

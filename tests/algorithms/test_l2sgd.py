@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.fedavg import FedAvg
-from simulator.algorithms.l2sgd import L2SGD
+from simulator.algorithms.federated.fedavg import FedAvg
+from simulator.algorithms.federated.l2sgd import L2SGD
 from simulator.graphs.hub import Hub
 from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.dsgd import DSGD
-from simulator.algorithms.sgp import SGP
+from simulator.algorithms.gossip.dsgd import DSGD
+from simulator.algorithms.gossip.sgp import SGP
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.star import Star
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.quadratic import Quadratic

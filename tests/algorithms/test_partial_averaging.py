@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.fedavg import FedAvg
-from simulator.algorithms.fedper import FedPer
-from simulator.algorithms.lg_fedavg import LGFedAvg
+from simulator.algorithms.federated.fedavg import FedAvg
+from simulator.algorithms.federated.fedper import FedPer
+from simulator.algorithms.federated.lg_fedavg import LGFedAvg
 from simulator.graphs.hub import Hub
 from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from simulator import metrics
-from simulator.algorithms.fedavg import FedAvg
-from simulator.algorithms.per_fedavg import PerFedAvg
+from simulator.algorithms.federated.fedavg import FedAvg
+from simulator.algorithms.federated.per_fedavg import PerFedAvg
 from simulator.graphs.hub import Hub
 from simulator.graphs.ring import Ring
 from simulator.schedules import Constant, MultiStep

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from simulator import metrics
-from simulator.algorithms.hub_round import HubRound, choose_nodes
-from simulator.algorithms.hypernetwork import Hypernetwork
+from simulator.algorithms.hypernetworks.hub_round import HubRound, choose_nodes
+from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
 from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star

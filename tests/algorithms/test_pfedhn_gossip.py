@@ -6,10 +6,10 @@ import torch
 from omegaconf import OmegaConf
 
 from simulator import metrics
-from simulator.algorithms.hub_round import choose_nodes
-from simulator.algorithms.hypernetwork import Hypernetwork
-from simulator.algorithms.pfedhn_choco import PFedHNChoco
-from simulator.algorithms.pfedhn_gossip import PFedHNGossip
+from simulator.algorithms.hypernetworks.hub_round import choose_nodes
+from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
+from simulator.algorithms.hypernetworks.pfedhn_choco import PFedHNChoco
+from simulator.algorithms.hypernetworks.pfedhn_gossip import PFedHNGossip
 from simulator.compressors.identity import Identity
 from simulator.compressors.top_k import TopK
 from simulator.graphs.fully_connected import FullyConnected

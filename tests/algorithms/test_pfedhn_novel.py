@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.hub_round import choose_nodes
-from simulator.algorithms.model_generator import init_embeddings
-from simulator.algorithms.pfedhn_novel import PFedHNNovel, total_variation
+from simulator.algorithms.hypernetworks.hub_round import choose_nodes
+from simulator.algorithms.hypernetworks.model_generator import init_embeddings
+from simulator.algorithms.hypernetworks.pfedhn_novel import PFedHNNovel, total_variation
 from simulator.metrics import evaluate
 from tests.algorithms.hub_data import NUM_NODES, SETTINGS, Plain, clip_, make, make_network, make_problem, run
 

@@ -11,8 +11,8 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from simulator import config, metrics
-from simulator.algorithms.hub_round import HubRound, choose_nodes
-from simulator.algorithms.pfedhn_sizes import PFedHNSizes
+from simulator.algorithms.hypernetworks.hub_round import HubRound, choose_nodes
+from simulator.algorithms.hypernetworks.pfedhn_sizes import PFedHNSizes
 from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.star import Star
 from simulator.models.mlp import MLP

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.quantized_push_sum import QuantizedPushSum
-from simulator.algorithms.sgp import SGP
+from simulator.algorithms.compressed.quantized_push_sum import QuantizedPushSum
+from simulator.algorithms.gossip.sgp import SGP
 from simulator.graphs.base import Edges, PeriodicGraph
 from simulator.graphs.support import directed_support
 from simulator.graphs.weights import out_degree

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.references import References, slots_of
+from simulator.algorithms.compressed.references import References, slots_of
 from simulator.faults.message_loss import MessageLoss
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from tests.algorithms.explicit_copies import (
     CODERS,

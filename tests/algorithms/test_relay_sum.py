@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.relay_sum import RelaySum, parents, relay
+from simulator.algorithms.gossip.relay_sum import RelaySum, parents, relay
 from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.base import Edges, PeriodicGraph
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.quadratic import Quadratic

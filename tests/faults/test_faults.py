@@ -9,7 +9,7 @@ import torch
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from simulator.algorithms.dsgd import DSGD
+from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.config import build, check
 from simulator.faults.base import FaultyGraph
 from simulator.faults.message_loss import MessageLoss
@@ -20,7 +20,7 @@ from simulator.graphs.fully_connected import FullyConnected
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.schedules import Constant
 from tests.graphs.loading import build as build_graph

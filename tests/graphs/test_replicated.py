@@ -13,8 +13,8 @@ from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.replicated import Replicated
-from simulator.ledger import LinkModel
-from simulator.network import Network
+from simulator.network.ledger import LinkModel
+from simulator.network.network import Network
 from simulator.placement import Placement
 
 NUM_NODES, FIRST = 4, (5, 0, 1000, 5)

@@ -10,7 +10,7 @@ from simulator.data.base import Dataset, NodeIndices, Partition, Samples
 from simulator.graphs.ring import Ring
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.models.logistic_regression import LogisticRegression
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.l2_decay import L2Decay

@@ -15,7 +15,7 @@ from simulator.graphs.self_loop import SelfLoop
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.models.linear_binary import LinearBinary
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.l2_decay import L2Decay

@@ -11,7 +11,12 @@ from scripts import tradeoff
 
 def write(folder, *, num_pushes, depth, seed, error, total_bytes, base_probability=1.0):
     folder.mkdir(parents=True)
-    algorithm = {"_target_": "simulator.algorithms.hgp.HGP", "num_pushes": num_pushes, "depth": depth, "step_size": 0.3}
+    algorithm = {
+        "_target_": "simulator.algorithms.hypergradient.hgp.HGP",
+        "num_pushes": num_pushes,
+        "depth": depth,
+        "step_size": 0.3,
+    }
     graph = {"_target_": "simulator.graphs.random_directed.RandomDirected", "base_probability": base_probability}
     settings = {"seed": seed, "num_nodes": 4, "algorithm": algorithm, "graph": {**graph, "seed": seed}}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from simulator.graphs.random_directed import RandomDirected
 from simulator.local_processes import run_local
-from simulator.network import Network
+from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.processes import Compute, World, process_group
 

@@ -1,0 +1,1 @@
+"""Bilevel optimization of variables that all nodes share."""

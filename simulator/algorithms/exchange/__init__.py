@@ -1,0 +1,1 @@
+"""Training after samples were exchanged, and what that reveals."""

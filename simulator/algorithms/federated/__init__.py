@@ -1,0 +1,1 @@
+"""Local epochs and averages, over a hub or a graph, and personalized models."""

@@ -1,0 +1,68 @@
+"""FedProx: local epochs that are held near the last average, then an average.
+
+Update equations, one step being one round (see local_training.py), with c = x_i at the start of the round:
+    x_i <- a local epoch of  x_i <- x_i - lr (grad f_i(x_i; batch) + proximity (x_i - c));
+    then an average as in FedAvg.
+Needs: graph=hub or doubly stochastic W.
+Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge.
+Source: Li et al., MLSys 2020 (arXiv 1812.06127), algorithm 2.
+Departures: the local problem is not solved to an accuracy but for one epoch, without momentum, as in Marfoq et al.,
+NeurIPS 2021 (arXiv 2108.10252); all nodes take part in every round.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from simulator.algorithms.base import State
+from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.network.network import Network
+from simulator.problems.base import Problem
+
+
+def proximal_epoch_(
+    params: Tensor, centre: Tensor, problem: Problem, algorithm: LocalTraining, step: int, proximity: float
+) -> None:
+    """A local epoch of proximal SGD towards ``centre`` [N, D], in place of ``params`` [N, D]."""
+    hparams = problem.init_hparams()
+
+    def gradient(x: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+        return problem.grad_at(hparams, x, steps).add_(x - centre, alpha=proximity)
+
+    train_locally_(params, gradient, algorithm.batches(problem, step), lr=algorithm.rate(step))
+
+
+def require_proximity(proximity: float) -> None:
+    """Raises ValueError when the proximal coefficient is negative."""
+    if not proximity >= 0:
+        raise ValueError(f"algorithm.proximity={proximity}: expected a number of at least 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FedProx(LocalTraining):
+    """Federated averaging with a proximal term.
+
+    Args:
+        lr, lr_schedule, local_steps: of the local training.
+        proximity: coefficient of the squared distance to the last average (mu in the paper).
+    """
+
+    proximity: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_proximity(self.proximity)
+
+    def init(self, problem: Problem, network: Network) -> State:
+        return {"params": problem.init_params()}
+
+    def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
+        params = state["params"]
+        proximal_epoch_(params, params.clone(), problem, self, step, self.proximity)
+        (averaged,) = average((params,), step, problem, network)
+        return {"params": averaged}
+
+    def estimate(self, state: State) -> Tensor:
+        return state["params"]

@@ -1,0 +1,161 @@
+"""D-SGD: decentralized stochastic gradient descent.
+
+Update equations, with W doubly stochastic, learning rate a_t and h local steps (1 unless asked otherwise):
+    local steps at node i, starting from u = x_i, h times (m_i is heavy-ball momentum; it stays at its node):
+        m_i <- momentum m_i + grad f_i(u),    u <- u - a_t m_i
+    adapt-then-combine:  x_i <- sum_j W_t[i, j] u_j
+    combine-and-adapt:   x_i <- sum_j W_t[i, j] x_j + (u_i - x_i)
+    with ema > 0 what is evaluated is e_i <- ema e_i + (1 - ema) x_i, which starts at the initial parameters and never
+    enters the training.
+The weight decay of the problem is part of grad f_i, and so goes through the momentum.
+With clique_averaging every gradient is first replaced by the mean of those of the node's clique (graph=d_cliques).
+Needs: doubly stochastic W. With row-stochastic W it runs to a weighted consensus, which is refused.
+Sends: D numbers per edge and step; with clique_averaging also D numbers per edge for every local step.
+Source: Lian et al., NeurIPS 2017 (arXiv 1705.09056), algorithm 1; both orders in Sayed, Foundations and Trends 2014;
+the average for evaluation as in Vogels, Hendrikx and Jaggi, NeurIPS 2022 (arXiv 2206.03093); clique averaging:
+Bellet, Kermarrec and Lavoie, SRDS 2022 (arXiv 2104.07365), algorithm 1.
+Departures: with clique_averaging, gradients also travel along the few edges between cliques, where nobody uses them.
+"""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.faults.base import beneath_faults
+from simulator.graphs.base import Graph
+from simulator.graphs.d_cliques import DCliques
+from simulator.network.network import Network
+from simulator.problems.base import Problem
+from simulator.schedules import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class CombinedDescent(Algorithm):
+    """Local gradient steps and, at every step, a combination with what other nodes have.
+
+    Args:
+        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        momentum: heavy-ball coefficient in [0, 1).
+        order: ``adapt_then_combine`` or ``combine_and_adapt``.
+        local_steps: gradient steps of a node between two rounds of mixing, at least 1; each has a minibatch of its own.
+        ema: decay of the moving average that is evaluated in place of the parameters, in [0, 1); 0 for none.
+    """
+
+    lr: float
+    lr_schedule: Schedule
+    momentum: float
+    order: Literal["adapt_then_combine", "combine_and_adapt"]
+    local_steps: int = 1
+    ema: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_positive("algorithm.lr", self.lr)
+        for name in ("momentum", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"algorithm.{name}={getattr(self, name)}: expected a number in [0, 1)")
+        if self.order not in ("adapt_then_combine", "combine_and_adapt"):
+            raise ValueError(f"algorithm.order={self.order!r}: expected adapt_then_combine or combine_and_adapt")
+        if self.local_steps < 1:
+            raise ValueError(f"algorithm.local_steps={self.local_steps}: expected at least 1")
+
+    def init(self, problem: Problem, network: Network) -> State:
+        params = problem.init_params()
+        state = {"params": params}
+        if self.momentum:
+            state["momentum"] = params.new_zeros(params.shape)
+        if self.ema:
+            state["average"] = params.clone()
+        return state
+
+    def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
+        state, x = dict(state), state["params"]
+        if self.order == "combine_and_adapt":
+            mixed = self.combine(x, state, step, network)
+            mixed.sub_(x)
+            self._adapt_(x, state, step, problem, network)
+            mixed.add_(x)
+        else:
+            self._adapt_(x, state, step, problem, network)
+            mixed = self.combine(x, state, step, network)
+        if self.ema:
+            state["average"].lerp_(mixed, 1.0 - self.ema)
+        state["params"] = mixed
+        return state
+
+    @abstractmethod
+    def combine(self, rows: Tensor, state: State, step: int, network: Network) -> Tensor:
+        """What takes the place of ``rows`` [N, D] once they have been sent, [N, D]; may put things into ``state``."""
+
+    def add_gradient_(
+        self, out: Tensor, x: Tensor, batch: int, alpha: float, step: int, problem: Problem, network: Network
+    ) -> None:
+        """Adds ``alpha`` times the gradient at ``x`` on minibatch ``batch`` to ``out``, which may be ``x``."""
+        problem.add_grad_(out, x, problem.init_hparams(), batch, alpha)
+
+    def _adapt_(self, x: Tensor, state: State, step: int, problem: Problem, network: Network) -> None:
+        """Takes the local steps of one step, in place."""
+        lr = self.lr * self.lr_schedule.factor(step)
+        for batch in range(step * self.local_steps, (step + 1) * self.local_steps):
+            if not self.momentum:
+                self.add_gradient_(x, x, batch, -lr, step, problem, network)
+                continue
+            momentum = state["momentum"].mul_(self.momentum)
+            self.add_gradient_(momentum, x, batch, 1.0, step, problem, network)
+            x.add_(momentum, alpha=-lr)
+
+    def estimate(self, state: State) -> Tensor:
+        return state["average"] if self.ema else state["params"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DSGD(CombinedDescent):
+    """Decentralized SGD.
+
+    Args:
+        lr, lr_schedule, momentum, order, local_steps, ema: as :class:`CombinedDescent`.
+        clique_averaging: whether gradients are averaged over the cliques of graph=d_cliques before they are used.
+    """
+
+    clique_averaging: bool = False
+
+    def check_graph(self, graph: Graph) -> None:
+        require_stochasticity("dsgd", graph, ("double",), "use algorithm=sgp there")
+        if self.clique_averaging and not isinstance(beneath_faults(graph), DCliques):
+            raise ValueError(
+                f"algorithm.clique_averaging=true: graph {graph.description} has no cliques; use graph=d_cliques"
+            )
+
+    def combine(self, rows: Tensor, state: State, step: int, network: Network) -> Tensor:
+        (mixed,) = network.mix((rows,), step)
+        return mixed
+
+    def add_gradient_(
+        self, out: Tensor, x: Tensor, batch: int, alpha: float, step: int, problem: Problem, network: Network
+    ) -> None:
+        if not self.clique_averaging:
+            super().add_gradient_(out, x, batch, alpha, step, problem, network)
+            return
+        inbox = network.exchange((problem.grad(x, problem.init_hparams(), batch),), step)
+        clique_of = _clique_of(network.graph)
+        is_within = clique_of[inbox.source] == clique_of[inbox.target]
+        target = inbox.target[is_within] - network.nodes.start
+        shares = 1.0 / np.bincount(target, minlength=len(x))[target]
+        rows = inbox.rows[0][torch.from_numpy(inbox.row[is_within]).to(x.device)]
+        rows.mul_(torch.from_numpy(alpha * shares[:, None]).to(x))
+        out.index_add_(0, torch.from_numpy(target).to(x.device), rows)
+
+
+def _clique_of(graph: Graph) -> npt.NDArray[np.int64]:
+    """The clique of every node, [M]."""
+    cliques = beneath_faults(graph)
+    assert isinstance(cliques, DCliques)
+    found = np.empty(graph.num_nodes, dtype=np.int64)
+    for number, nodes in enumerate(cliques.cliques):
+        found[nodes] = number
+    return found

@@ -1,0 +1,59 @@
+"""Push-DIGing: gradient tracking on directed and time-varying graphs, by push-sum.
+
+Update equations, with P_t column-stochastic, push-sum weights w_i (1 at the start), biased parameters u_i (x_i at the
+start), y_0 = grad f(x_0) and g_t = grad f(x_t) on the minibatch of step t:
+    u <- P_t (u - a_t y),    w <- P_t w,    x = u / w,    y <- P_t y + g_{t+1} - g_t
+The sum over nodes of y is that of g at every step.
+Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
+Sends: 2 D + 1 numbers per edge and step, in one message.
+Source: Nedic, Olshevsky and Shi, SIAM Journal on Optimization 2017 (arXiv 1607.03218), algorithm 2.
+Departures: learning rates may change over time.
+"""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.graphs.base import Graph
+from simulator.network.network import Network
+from simulator.problems.base import Problem
+from simulator.schedules import Schedule
+
+
+@dataclass(frozen=True, kw_only=True)
+class PushDIGing(Algorithm):
+    """Gradient tracking by push-sum.
+
+    Args:
+        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+    """
+
+    lr: float
+    lr_schedule: Schedule
+
+    def __post_init__(self) -> None:
+        require_positive("algorithm.lr", self.lr)
+
+    def check_graph(self, graph: Graph) -> None:
+        require_stochasticity("push_diging", graph, ("column", "double"), "use a graph with out-degree weights")
+
+    def init(self, problem: Problem, network: Network) -> State:
+        params = problem.init_params()
+        gradient = problem.grad(params, problem.init_hparams(), 0)
+        return {
+            "params": params,
+            "push_sum_weight": params.new_ones(len(params)),
+            "gradient": gradient,
+            "tracker": gradient.clone(),
+        }
+
+    def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
+        y, lr = state["tracker"], self.lr * self.lr_schedule.factor(step)
+        biased, weight, tracker = network.mix((state["params"].sub_(y, alpha=lr), state["push_sum_weight"], y), step)
+        gradient = problem.grad(biased / weight[:, None], problem.init_hparams(), step + 1)
+        tracker.add_(gradient).sub_(state["gradient"])
+        return {"params": biased, "push_sum_weight": weight, "gradient": gradient, "tracker": tracker}
+
+    def estimate(self, state: State) -> Tensor:
+        return state["params"] / state["push_sum_weight"][:, None]

@@ -1,0 +1,1 @@
+"""Hypergradient push, and the studies of its error and of influence."""

@@ -1,0 +1,1 @@
+"""Hypernetworks that generate the nodes' models, at a hub or gossiped."""

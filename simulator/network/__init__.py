@@ -1,0 +1,1 @@
+"""The network between nodes: rounds of messages over a graph schedule, collectives for metrics, and the byte ledger."""
