@@ -31,6 +31,9 @@ class Coded:
 class Compressor(ABC):
     """Maps v to Q(v) with E||v - Q(v)||^2 <= (1 - delta) ||v||^2, and Q(v) to bytes of a length known beforehand.
 
+    Q is a contraction when delta is positive. Unbiased compressors, E Q(v) = v, often are none: their error may be
+    larger than v itself. Which algorithms need a contraction is said in algorithms/compressed/requirements.py.
+
     Rows are coded one by one: neither bytes nor values of a row depend on the rows beside it. Rows of zeros decode to
     zeros. Rows with NaN or infinite entries are coded without complaint, as they are the business of whoever computed
     them.
@@ -51,7 +54,7 @@ class Compressor(ABC):
 
     @abstractmethod
     def contraction(self, num_columns: int) -> float:
-        """A lower bound of delta over all rows of ``num_columns`` columns."""
+        """A lower bound of delta over all rows of ``num_columns`` columns; not positive when Q is no contraction."""
 
     @abstractmethod
     def encode(self, rows: Tensor, keys: npt.NDArray[np.uint64]) -> Coded:

@@ -29,7 +29,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def gossip(compressor="top_k", **changes):
     settings = {"lr": 0.1, "lr_schedule": Constant(), "momentum": 0.0, "order": "adapt_then_combine", "seed": 0}
-    settings |= {"consensus_lr": None, "error_feedback": True, "compressor": load("compressor", compressor)}
+    if isinstance(compressor, str):
+        compressor = load("compressor", compressor)
+    settings |= {"consensus_lr": None, "error_feedback": True, "compressor": compressor}
     return CompressedGossip(**{**settings, **changes})
 
 

@@ -195,7 +195,7 @@ def test_without_compression_references_give_plain_gossip():
 
 def test_compressed_gossip_keeps_the_mean_and_sends_what_the_compressor_says():
     """One round, in which the largest tenth of what the nodes' steps have changed is sent, in float32."""
-    compressor = TopK(fraction=0.1, consensus_lr=0.5, index_coding="smallest")
+    compressor = TopK(fraction=0.1, consensus_lr=0.5, index_coding="smallest", wire_dtype="float32")
     (start, found), network = run(choco(compressor, nodes_per_round=9), 1, network=on(RING))
     (_, alone), _ = run(gossip(nodes_per_round=9), 1, network=on(SelfLoop(num_nodes=NUM_NODES)))
     after = alone["hypernetwork"].numpy()

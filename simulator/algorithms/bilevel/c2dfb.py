@@ -5,7 +5,7 @@ of node i knows alike (references.py) in
     A_i = sum_j w_ij (d^_j - d^_i),    B_i = sum_j w_ij (s^_j - s^_i);
 after an inner step every node sends Q(d_i - d^_i) and Q(s_i - s^_i) of y and of z, which all add to the references.
 As iterates and trackers settle, the residuals vanish, and with them the error of the compression.
-Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem.
+Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem; a contraction as Q.
 Sends: 2 H numbers per edge and step, uncompressed, and 4 compressed vectors of D per edge and inner step, in one
 message; K inner steps more before step 0.
 Source: Wen, Liu, Abdelmoniem, Zhou and Xu, arXiv 2410.14115: a re-implementation from the public abstract and standard

@@ -5,7 +5,7 @@ Update equations: penalty_method.py and undirected_penalty.py, where in an inner
     m_i = Q(v_i + e_i),    e_i <- v_i + e_i - m_i (without error feedback e_i = 0),    A_i = sum_j w_ij (m_j - m_i).
 Means over nodes are kept as with residuals, but Q(d) is not exact where d ends up: with constant steps an error stays
 whose size shrinks with the step sizes.
-Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem.
+Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem; with error feedback a contraction as Q.
 Sends: what C2DFB sends, in as many bytes.
 Source: error feedback is that of Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599).
 Departures: Wen et al., arXiv 2410.14115, have a naive variant, of which their public abstract says nothing: this one is
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.undirected_penalty import CompressedPenalty
+from simulator.algorithms.compressed.requirements import require_contraction
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -36,7 +37,10 @@ class C2DFBNaive(CompressedPenalty):
 
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)
-        return {**state, "cut_off": torch.zeros_like(state["vectors"])} if self.error_feedback else state
+        if not self.error_feedback:
+            return state
+        require_contraction(self.compressor, state["vectors"].shape[2], "error feedback")
+        return {**state, "cut_off": torch.zeros_like(state["vectors"])}
 
     def disagreement(self, state: State, round_index: int, network: Network) -> Tensor:
         wanted = state["vectors"]

@@ -8,8 +8,8 @@ is the gradient at x on the minibatch of step t, and v = g_0 at the start:
     p_i = Q(v_i - v^_i),    v^_i <- v^_i + p_i  (at i and at its neighbours)
 The mean of v is that of g at every step, whatever the compressor and the noise; with exact gradients a constant a_t
 reaches the common minimiser however unlike the nodes are.
-Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
-references.py).
+Needs: undirected graph, doubly stochastic W; any schedule; a contraction as Q. Where the schedule changes, references
+are kept by link (see references.py).
 Sends: two compressed rows of D columns per edge and step, in one message.
 Source: Zhao, Li, Li, Richtarik and Chi, NeurIPS 2022 (arXiv 2201.13320), algorithm 1.
 Departures: learning rates may change over time; where the schedule changes, gossip uses the links of the round before.

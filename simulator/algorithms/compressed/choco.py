@@ -6,8 +6,8 @@ the gradient steps of D-SGD (see dsgd.py, for learning rate, momentum, local ste
     x_i <- x_i^(1/2) + gamma sum_j W[i, j] (x^_j - x^_i)
 With order=combine_and_adapt gossip comes first and the gradient steps, taken from the old x_i, are added after it.
 With Q(v) = v and gamma = 1 this is D-SGD.
-Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
-references.py).
+Needs: undirected graph, doubly stochastic W; any schedule; a contraction as Q. Where the schedule changes, references
+are kept by link (see references.py).
 Sends: one compressed row of D columns per edge and step.
 Source: Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340), algorithm 2; momentum and local training as in
 Koloskova, Lin, Stich and Jaggi, ICLR 2020 (arXiv 1907.09356).

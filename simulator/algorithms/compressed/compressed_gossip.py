@@ -7,11 +7,13 @@ steps of D-SGD (see dsgd.py, for learning rate, momentum, local steps and the av
 With order=combine_and_adapt gossip comes first and the gradient steps, taken from the old x_i, are added after it.
 The mean over nodes moves as without compression, but Q(x) does not become exact as x settles: with constant steps the
 nodes keep disagreeing. It is what CHOCO-SGD (choco.py) is compared with.
-Needs: doubly stochastic W; any schedule.
+Needs: doubly stochastic W; any schedule. Error feedback and consensus_lr=theory need a contraction. The analyses of
+scheme Q2-G assume an unbiased Q, which compressor.unbiased=true gives for qsgd and random_k.
 Sends: one compressed row of D columns per edge and step.
-Source: scheme Q2-G of Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340), with a consensus step gamma; error
-feedback as in Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599).
-Departures: none.
+Source: scheme Q2-G as in Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340); error feedback as
+in Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599).
+Departures: a consensus step gamma below 1; Q may be biased (top_k, sign, and qsgd and random_k with unbiased=false),
+which the analyses of Q2-G do not cover. With gamma = 1 and an unbiased Q it is their scheme.
 """
 
 from dataclasses import dataclass
@@ -26,6 +28,7 @@ from simulator.algorithms.compressed.consensus_lr import (
     check_theory_applies,
     consensus_lr,
 )
+from simulator.algorithms.compressed.requirements import require_contraction
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.algorithms.gossip.dsgd import CombinedDescent
 from simulator.compressors.base import Compressor
@@ -64,6 +67,7 @@ class CompressedGossip(CombinedDescent):
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)
         if self.error_feedback:
+            require_contraction(self.compressor, state["params"].shape[1], "error feedback")
             state["compression_error"] = torch.zeros_like(state["params"])
         return state
 

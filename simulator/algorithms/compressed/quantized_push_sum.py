@@ -10,12 +10,13 @@ link (see references.py), z^_ij being what j knows of i:
     q_ij = Q(z_i - z^_ij),    z^_ij <- z^_ij + q_ij    for those j that i sends to in this round
     x_i <- x_i + gamma (sum_j P_t[i, j] w_j z^_ji - sum_j P_t[j, i] w_i z^_ij),    w_i as above with P_t
 With Q(v) = v and gamma = 1 both are SGP.
-Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
+Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1); a contraction as Q.
 Sends: one compressed row of D columns and one number per edge and step, in one message.
 Source: Taheri, Mokhtari, Hassani and Pedarsani, ICML 2020 (arXiv 2002.09964), algorithm 2, for static graphs.
-Departures: the consensus step gamma (1 in the paper, for which compression must be mild), which mixes with
-(1 - gamma) I + gamma P; references start at the common starting point, which everybody knows, instead of 0; schedules
-that change.
+Departures: Q may be biased; the paper assumes E Q(v) = v and an error much smaller than v, which mild compression with
+compressor.unbiased=true gives (qsgd with 64 levels, for example). The consensus step gamma, 1 in the paper, mixes with
+(1 - gamma) I + gamma P. References start at the common starting point, which everybody knows, instead of 0.
+Schedules may change.
 """
 
 from dataclasses import dataclass
