@@ -297,7 +297,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--megabytes", help='evaluations within these megabytes count, or "least"')
     parser.add_argument("--ignore", default="", help="settings that do not tell graphs apart, as in problem.sampling")
     parser.add_argument("--gamma", type=float, default=0.951, help="a further decay at which n_W is shown")
-    parser.add_argument("--max-rounds", type=int, default=4000, help="rounds that stand for a random graph")
+    parser.add_argument("--max-rounds", type=int, default=8000, help="rounds that stand for a random graph")
     parser.add_argument("--output", type=Path, default=Path("topology_correlation"), help="folder to write to")
     options = parser.parse_args(arguments)
     metric, gamma = options.metric, options.gamma

@@ -60,6 +60,15 @@ class Edges:
         return matrix
 
 
+def is_symmetric(edges: Edges, tolerance: float = 0.0) -> bool:
+    """Whether W equals its transpose: the same entries, with weights that differ by at most ``tolerance``."""
+    order = np.lexsort((edges.target, edges.source))
+    same_entries = np.array_equal(edges.source[order], edges.target) and np.array_equal(
+        edges.target[order], edges.source
+    )
+    return same_entries and bool((np.abs(edges.weight[order] - edges.weight) <= tolerance).all())
+
+
 class Graph(ABC):
     """A graph schedule: W_t as a pure function of (seed, t), the same on every process.
 
@@ -88,7 +97,11 @@ class Graph(ABC):
     @property
     @abstractmethod
     def directed(self) -> bool:
-        """Whether some W_t has a support that is not symmetric."""
+        """Whether some W_t has a support that is not symmetric, or is doubly stochastic and differs from its transpose.
+
+        So a schedule that is undirected and doubly stochastic has symmetric matrices W_t. Push-sum weights on a
+        symmetric support may differ by direction.
+        """
 
     @property
     @abstractmethod

@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 
-from simulator.graphs.base import Edges, PeriodicGraph
+from simulator.graphs.base import Edges, PeriodicGraph, is_symmetric
 
 
 class DeBruijn(PeriodicGraph):
@@ -37,11 +37,7 @@ class DeBruijn(PeriodicGraph):
 
     @cached_property
     def _is_directed(self) -> bool:
-        edges = self.edges(0)
-        pairs, reversed_pairs = (
-            a * self.num_nodes + b for a, b in ((edges.target, edges.source), (edges.source, edges.target))
-        )
-        return not np.array_equal(pairs, np.sort(reversed_pairs))
+        return not is_symmetric(self.edges(0))
 
     @property
     def directed(self) -> bool:

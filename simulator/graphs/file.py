@@ -6,9 +6,10 @@ column, as .npy or as text. ``#`` starts a comment. format=auto takes .npy and .
 edges if its lines have 2 or 3 columns, otherwise for a matrix. directed=false reads an edge line in both directions and
 wants a symmetric support of a matrix.
 Weights of the file are used as they are (a self-loop is a line "i i weight") and must be non-negative and sum to 1 by
-row, by column or both, which the graph then declares. Without weights (or with a matrix of zeros and ones) self-loops
-are added and the rule is Metropolis (undirected: doubly stochastic) or 1/out-degree (directed: column-stochastic). A
-rule that is named (weights) is taken instead of these, and of the weights of the file. Static.
+row, by column or both, which the graph then declares. Doubly stochastic weights that are not symmetric make it
+directed. Without weights (or with a matrix of zeros and ones) self-loops are added and the rule is Metropolis
+(undirected: doubly stochastic) or 1/out-degree (directed: column-stochastic). A rule that is named (weights) is taken
+instead of these, and of the weights of the file. Static.
 Sends: 1 message per edge and round.
 Source: none.
 Departures: none.
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity
+from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity, is_symmetric
 from simulator.graphs.support import IntArray, directed_support, undirected_support
 from simulator.graphs.weight_rules import AUTO, rule_of
 from simulator.graphs.weights import SUM_TOLERANCE, FloatArray, stochasticity_of
@@ -64,8 +65,9 @@ class File(PeriodicGraph):
 
     @property
     def directed(self) -> bool:
-        """As given."""
-        return self._directed
+        """As given; true of a doubly stochastic matrix that differs from its transpose by more than rounding."""
+        edges, stochasticity = self._content
+        return self._directed or (stochasticity == "double" and not is_symmetric(edges, SUM_TOLERANCE))
 
     @property
     def stochasticity(self) -> Stochasticity:
@@ -85,7 +87,7 @@ class File(PeriodicGraph):
         source, target, weight = self._from_edges(table) if by_edge else self._from_matrix(table)
         if weight is None or self.weights != AUTO:
             joined = slice(None) if weight is None else weight != 0
-            support = directed_support if self.directed else undirected_support
+            support = directed_support if self._directed else undirected_support
             source, target = support(source[joined], target[joined], self.num_nodes)
             weight = self._rule(source, target, self.num_nodes)
             return Edges.from_sorted(source, target, weight), self._rule_stochasticity
@@ -146,7 +148,7 @@ class File(PeriodicGraph):
         if table.shape[1] == 2:
             return source, target, None
         weight = table[:, 2]
-        if not self.directed:
+        if not self._directed:
             mirrored = source != target
             source, target, weight = (
                 np.concatenate([source, target[mirrored]]),
@@ -165,7 +167,7 @@ class File(PeriodicGraph):
         if table.shape != (self.num_nodes, self.num_nodes):
             raise self._error(f"a matrix of shape {table.shape}, but num_nodes={self.num_nodes}")
         support = table != 0
-        if not self.directed and (support != support.T).any():
+        if not self._directed and (support != support.T).any():
             row, column = np.argwhere(support != support.T)[0]
             raise self._error(
                 f"of entries ({row}, {column}) and ({column}, {row}) only one is not 0; set graph.directed=true"

@@ -13,14 +13,21 @@ import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from simulator.graphs.base import Graph
+from simulator.graphs.base import Graph, is_symmetric
 from simulator.graphs.connectivity import check_mixes, check_stochastic
 from simulator.graphs.de_bruijn import DeBruijn
+from simulator.graphs.directed_ring import DirectedRing
+from simulator.graphs.equi_dyn import EquiDyn
+from simulator.graphs.equi_static import EquiStatic
 from simulator.graphs.erdos_renyi import ErdosRenyi
+from simulator.graphs.exponential import Exponential
+from simulator.graphs.hierarchical import Hierarchical
 from simulator.graphs.k_hop_ring import KHopRing
 from simulator.graphs.matcha import Matcha
 from simulator.graphs.networkx import NetworkX
 from simulator.graphs.nice import Nice
+from simulator.graphs.one_peer_exponential import OnePeerExponential
+from simulator.graphs.p_peer_exponential import PPeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.ring import Ring
@@ -138,6 +145,48 @@ def test_sums_are_as_declared_and_directedness_is_true(new):
     assert graph.directed >= asymmetric
     assert graph.directed == asymmetric or (isinstance(graph, NetworkX) and graph.num_nodes <= 3)
     check_stochastic(graph)
+
+
+def test_undirected_and_doubly_stochastic_means_symmetric(new):
+    graph = new()
+    if graph.stochasticity != "double":
+        return
+    matrices = [graph.edges(step).to_matrix(graph.num_nodes) for step in range(rounds_of(graph))]
+    symmetric = [np.array_equal(matrix, matrix.T) for matrix in matrices]
+    assert all(is_symmetric(graph.edges(step)) == symmetric[step] for step in range(rounds_of(graph)))
+    if not isinstance(graph, NetworkX):  # a generator may call a symmetric graph directed
+        assert graph.directed != all(symmetric)
+
+
+@pytest.mark.parametrize("directed", [True, False])
+@pytest.mark.parametrize("num_nodes", range(1, 11))
+def test_equi_static_is_undirected_exactly_when_its_matrix_is_symmetric(num_nodes, directed):
+    """An offset that is drawn twice and its opposite once make a symmetric support, but not a symmetric matrix."""
+    only_the_support = 0
+    for seed in range(200):
+        graph = EquiStatic(num_nodes=num_nodes, directed=directed, seed=seed)
+        matrix = graph.edges(0).to_matrix(num_nodes)
+        assert graph.directed != np.array_equal(matrix, matrix.T)
+        only_the_support += graph.directed and np.array_equal(matrix != 0, matrix.T != 0)
+    assert (only_the_support > 0) == (directed and num_nodes in (4, 5, 6, 7, 8, 9, 10))
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *((DeBruijn, {"degree": degree}) for degree in range(2, 8)),
+        *((PPeerExponential, {"num_out": num_out}) for num_out in range(1, 8)),
+        *((KHopRing, {"k": k}) for k in range(1, 4)),
+        *((kind, {}) for kind in (Exponential, OnePeerExponential, DirectedRing)),
+        *((EquiDyn, {"directed": directed}) for directed in (True, False)),
+        (Hierarchical, {"group_size": 1}),
+    ],
+)
+def test_shifts_are_undirected_exactly_when_their_matrices_are_symmetric(kind, settings):
+    for num_nodes in range(1, 20):
+        graph = kind(num_nodes=num_nodes, **settings)
+        matrices = [graph.edges(step).to_matrix(num_nodes) for step in range(rounds_of(graph))]
+        assert graph.directed != all(np.array_equal(matrix, matrix.T) for matrix in matrices), num_nodes
 
 
 def test_entries_are_sorted_distinct_and_read_only(new):
