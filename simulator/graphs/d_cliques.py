@@ -2,9 +2,10 @@
 
 Definition: with p_i the label distribution of node i and p the mean of all, the skew of a clique C is sum_l |mean_{i
 in C} p_i(l) - p(l)|. The nodes are dealt at random into as few cliques of at most `max_clique_size` as possible,
-whose sizes differ by at most one; then, `num_swaps` times (by default 100 K, and at least 1000, for K cliques), two random cliques exchange one node each, a random one of
-all exchanges that lower the sum of their skews, if there is any. Every clique is a complete graph. With K cliques in
-the order of the deal, edges between them run between the nodes that have the fewest such edges so far, for
+whose sizes differ by at most one; then, `num_swaps` times, two random cliques exchange one node each, a random one of
+all exchanges that lower the sum of their skews, if there is any. By default a number of swaps that grows with the
+number of cliques K, so that every clique takes part in about as many. Every clique is a complete graph. With the
+cliques in the order of the deal, edges between them run between the nodes that have the fewest such edges so far, for
 
     ring         every clique and the next
     small_world  every clique and those 2^s and 2^s + 1 places before and after it, s = 0, ..., ceil(log2 K) - 1
@@ -17,7 +18,8 @@ Sends: about max_clique_size - 1 messages per node and round.
 Source: Bellet, Kermarrec and Lavoie, "D-Cliques: compensating for data heterogeneity with topology in decentralized
 federated learning", SRDS 2022 (greedy swap), and its published code for the edges between cliques.
 Departures: cliques of even sizes, there the last one is what is left; among equals the first node is taken, there a
-random one; num_swaps grows with the number of cliques, there it is 1000. Averaging gradients within cliques is the algorithm's business, see :attr:`DCliques.cliques`.
+random one; the number of swaps, which is 1000 there. Averaging gradients within cliques is the algorithm's business, see
+:attr:`DCliques.cliques`.
 """
 
 from collections.abc import Sequence
