@@ -8,14 +8,16 @@ that begin with ``hub/``: one row on the process that hosts node 0, none elsewhe
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import isabstract
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.algorithms.weights import Weights
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -42,6 +44,9 @@ class Algorithm(ABC):
     """A decentralized algorithm.
 
     Attributes:
+        weights: what W_t must be; every concrete class has it, see :mod:`simulator.algorithms.weights`.
+        push_sum_alternative: which algorithm of the configuration does the same work with column-stochastic weights,
+            for the message that refuses them; empty for none.
         uses_compressor: whether the configuration's compressor is used.
         needs_bilevel: whether the problem must have an outer objective and hyperparameters.
         personalizes: whether the nodes' parameters or predictions differ on purpose.
@@ -53,6 +58,8 @@ class Algorithm(ABC):
         studies_graph: whether the graph alone is what a run is about, so that its labels may be made up.
     """
 
+    weights: ClassVar[Weights]
+    push_sum_alternative: ClassVar[str] = ""
     uses_compressor: ClassVar[bool] = False
     needs_bilevel: ClassVar[bool] = False
     personalizes: ClassVar[bool] = False
@@ -62,8 +69,30 @@ class Algorithm(ABC):
     keeps_models_apart: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not isabstract(cls) and not hasattr(cls, "weights"):
+            raise TypeError(
+                f"{cls.__name__} must say what it needs of the mixing matrix, for example "
+                "weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC; see simulator/algorithms/weights.py"
+            )
+
+    @property
+    def name(self) -> str:
+        """What messages call the algorithm: its name in the configuration, or else that of its module."""
+        name: str = getattr(self, "_name", type(self).__module__.rpartition(".")[-1])
+        return name
+
+    def named(self, name: str) -> Self:
+        """This algorithm, with the name by which the configuration has chosen it."""
+        object.__setattr__(self, "_name", name)  # algorithms are frozen dataclasses
+        return self
+
     def check_graph(self, graph: Graph) -> None:
-        """Raises ValueError when this algorithm cannot run on ``graph``."""
+        """Raises ValueError when this algorithm cannot run on ``graph`` for another reason than its weights.
+
+        The weights are checked before; see :func:`simulator.algorithms.weights.check_weights`.
+        """
 
     def check_problem(self, problem: Problem) -> None:
         """Raises ValueError when this algorithm cannot solve ``problem``, which is not set up yet."""

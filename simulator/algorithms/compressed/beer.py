@@ -16,11 +16,12 @@ Departures: learning rates may change over time; where the schedule changes, gos
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_undirected
+from simulator.algorithms.base import Algorithm, State, require_positive
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -28,6 +29,7 @@ from simulator.algorithms.compressed.consensus_lr import (
     consensus_lr,
 )
 from simulator.algorithms.compressed.references import References
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -46,6 +48,8 @@ class BEER(Algorithm):
         lr: learning rate; lr_schedule: what it is multiplied with at each step.
     """
 
+    weights: ClassVar[Weights] = Weights.SYMMETRIC
+    push_sum_alternative: ClassVar[str] = "quantized_push_sum"
     uses_compressor = True
 
     compressor: Compressor
@@ -64,7 +68,6 @@ class BEER(Algorithm):
         return References(self.compressor, self.seed, "beer")
 
     def check_graph(self, graph: Graph) -> None:
-        require_undirected("beer", graph)
         check_theory_applies(self.consensus_lr, graph)
 
     def init(self, problem: Problem, network: Network) -> State:

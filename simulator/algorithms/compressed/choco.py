@@ -15,10 +15,11 @@ Departures: references start at the common starting point, which everybody knows
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_undirected
+from simulator.algorithms.base import State
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -27,6 +28,7 @@ from simulator.algorithms.compressed.consensus_lr import (
 )
 from simulator.algorithms.compressed.references import References
 from simulator.algorithms.gossip.dsgd import CombinedDescent
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -44,6 +46,8 @@ class ChocoSGD(CombinedDescent):
         lr, lr_schedule, momentum, order, local_steps, ema: as ``CombinedDescent`` in gossip/dsgd.py.
     """
 
+    weights: ClassVar[Weights] = Weights.SYMMETRIC
+    push_sum_alternative: ClassVar[str] = "quantized_push_sum"
     uses_compressor = True
 
     compressor: Compressor
@@ -60,7 +64,6 @@ class ChocoSGD(CombinedDescent):
         return References(self.compressor, self.seed, "choco")
 
     def check_graph(self, graph: Graph) -> None:
-        require_undirected("choco", graph)
         check_theory_applies(self.consensus_lr, graph)
 
     def init(self, problem: Problem, network: Network) -> State:

@@ -15,11 +15,12 @@ Departures: none.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_stochasticity
+from simulator.algorithms.base import State
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -28,6 +29,7 @@ from simulator.algorithms.compressed.consensus_lr import (
 )
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.algorithms.gossip.dsgd import CombinedDescent
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -46,6 +48,8 @@ class CompressedGossip(CombinedDescent):
         lr, lr_schedule, momentum, order, local_steps, ema: as ``CombinedDescent`` in gossip/dsgd.py.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "quantized_push_sum"
     uses_compressor = True
 
     compressor: Compressor
@@ -58,7 +62,6 @@ class CompressedGossip(CombinedDescent):
         check_consensus_lr(self.consensus_lr)
 
     def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("compressed_gossip", graph, ("double",), "use algorithm=quantized_push_sum there")
         check_theory_applies(self.consensus_lr, graph)
 
     def init(self, problem: Problem, network: Network) -> State:

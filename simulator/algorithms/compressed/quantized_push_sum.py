@@ -23,10 +23,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.algorithms.base import Algorithm, State, require_positive
 from simulator.algorithms.compressed.references import References
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
-from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -43,6 +43,7 @@ class QuantizedPushSum(Algorithm):
         lr: learning rate; lr_schedule: what it is multiplied with at each step.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
     uses_compressor = True
     keeps_agreement: ClassVar[bool] = False  # on static graphs x moves to the share of its node, and compressed at that
 
@@ -63,9 +64,6 @@ class QuantizedPushSum(Algorithm):
     def references(self) -> References:
         """What the nodes know of each other's parameters."""
         return References(self.compressor, self.seed, "quantized_push_sum")
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("quantized_push_sum", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

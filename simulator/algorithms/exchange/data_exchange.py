@@ -20,7 +20,7 @@ Shapes: N local nodes, M all nodes, D parameters, C classes, P pixels.
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,7 @@ from simulator.algorithms.exchange.membership import attack_accuracy, matched
 from simulator.algorithms.exchange.mixers import MIXERS
 from simulator.algorithms.exchange.sample_exchange import SampleExchange
 from simulator.algorithms.federated.local_training import local_batches, require_momentum, train_locally_
+from simulator.algorithms.weights import Weights
 from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
 from simulator.graphs.base import Graph
@@ -59,6 +60,8 @@ class DataExchange(Algorithm):
         leakage_eps: smoothing of the pixel shares, positive.
         seed: of the samples that are sent and of those that an attacker is shown.
     """
+
+    weights: ClassVar[Weights] = Weights.ANY
 
     share_ratio: float
     exchange_every: int | None
@@ -107,14 +110,14 @@ class DataExchange(Algorithm):
     def check_problem(self, problem: Problem) -> None:
         if type(problem) is not Classification:
             raise ValueError(
-                f"problem: algorithm=data_exchange needs problem=classification, and this is {type(problem).__name__}"
+                f"problem: algorithm={self.name} needs problem=classification, and this is {type(problem).__name__}"
             )
 
     def init(self, problem: Problem, network: Network) -> State:
         problem = cast(Classification, problem)
         if problem.data.pixels is None:
             raise ValueError(
-                "algorithm=data_exchange sends images of 8 bits with labels below 256, normalised alike at all nodes, "
+                f"algorithm={self.name} sends images of 8 bits with labels below 256, normalised alike at all nodes, "
                 "and the samples are no such images; use for example dataset=digits"
             )
         if self.mixer == "ps" and not problem.sample_counts().all():

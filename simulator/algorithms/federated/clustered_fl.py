@@ -113,7 +113,7 @@ class ClusteredFL(MomentumTraining):
 
     def check_graph(self, graph: Graph) -> None:
         if not has_hub(graph):
-            raise ValueError(f"algorithm=clustered_fl needs graph=hub, and this graph is {graph.description}")
+            raise ValueError(f"algorithm={self.name} needs graph=hub, and this graph is {graph.description}")
 
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)

@@ -36,7 +36,9 @@ class FedEM(MomentumTraining):
 
     def check_problem(self, problem: Problem) -> None:
         if not isinstance(problem, MixtureWeights):
-            raise ValueError(f"algorithm=fedem needs problem=mixture_weights, and this is {type(problem).__name__}")
+            raise ValueError(
+                f"problem: algorithm={self.name} needs problem=mixture_weights, and this is {type(problem).__name__}"
+            )
 
     def init(self, problem: Problem, network: Network) -> State:
         return {**super().init(problem, network), "log_shares": problem.init_hparams().log_softmax(dim=1)}

@@ -10,6 +10,7 @@ samples of node j, which everybody knows; on any other graph it is W_t @ X.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.weights import Weights
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
@@ -40,6 +42,8 @@ class LocalTraining(Algorithm):
         local_steps: minibatches per round; None for one epoch of each node's own length.
     """
 
+    weights: ClassVar[Weights] = Weights.ANY
+
     lr: float
     lr_schedule: Schedule
     local_steps: int | None
@@ -49,7 +53,7 @@ class LocalTraining(Algorithm):
         require_local_steps(self.local_steps)
 
     def check_graph(self, graph: Graph) -> None:
-        require_averaging(type(self).__name__.lower(), graph)
+        require_averaging(self.name, graph)
 
     def rate(self, step: int) -> float:
         """The learning rate of round ``step``."""

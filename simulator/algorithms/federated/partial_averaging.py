@@ -27,7 +27,7 @@ class PartialAveraging(MomentumTraining):
     def check_problem(self, problem: Problem) -> None:
         if type(problem) is not Classification:
             raise ValueError(
-                f"algorithm: {type(self).__name__} shares layers of a model, so it needs problem=classification, and "
+                f"problem: algorithm={self.name} shares layers of a model, so it needs problem=classification, and "
                 f"this is {type(problem).__name__}"
             )
 

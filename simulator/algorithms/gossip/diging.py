@@ -12,12 +12,12 @@ Departures: learning rates may change over time.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
-from simulator.graphs.base import Graph
+from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.weights import Weights
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -32,6 +32,9 @@ class DIGing(Algorithm):
         order: ``combine_and_adapt`` or ``adapt_then_combine``.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "push_diging"
+
     lr: float
     lr_schedule: Schedule
     order: Literal["combine_and_adapt", "adapt_then_combine"]
@@ -40,9 +43,6 @@ class DIGing(Algorithm):
         require_positive("algorithm.lr", self.lr)
         if self.order not in ("adapt_then_combine", "combine_and_adapt"):
             raise ValueError(f"algorithm.order={self.order!r}: expected combine_and_adapt or adapt_then_combine")
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("diging", graph, ("double",), "use algorithm=push_diging there")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

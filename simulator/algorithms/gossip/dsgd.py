@@ -19,14 +19,15 @@ Departures: with clique_averaging, gradients also travel along the few edges bet
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.weights import Weights
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.graphs.d_cliques import DCliques
@@ -122,10 +123,12 @@ class DSGD(CombinedDescent):
         clique_averaging: whether gradients are averaged over the cliques of graph=d_cliques before they are used.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "sgp"
+
     clique_averaging: bool = False
 
     def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("dsgd", graph, ("double",), "use algorithm=sgp there")
         if self.clique_averaging and not isinstance(beneath_faults(graph), DCliques):
             raise ValueError(
                 f"algorithm.clique_averaging=true: graph {graph.description} has no cliques; use graph=d_cliques"

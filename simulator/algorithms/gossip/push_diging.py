@@ -11,11 +11,12 @@ Departures: learning rates may change over time.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
-from simulator.graphs.base import Graph
+from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.weights import Weights
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -29,14 +30,13 @@ class PushDIGing(Algorithm):
         lr: learning rate; lr_schedule: what it is multiplied with at each step.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+
     lr: float
     lr_schedule: Schedule
 
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("push_diging", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

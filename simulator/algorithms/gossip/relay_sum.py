@@ -15,7 +15,7 @@ sent itself. The numbers and the bytes are the same, and three rows per node sta
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.gossip.dsgd import CombinedDescent
+from simulator.algorithms.weights import Weights
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -44,6 +45,8 @@ class RelaySum(CombinedDescent):
         lr, lr_schedule, momentum, order, local_steps, ema: as ``CombinedDescent`` in gossip/dsgd.py.
     """
 
+    weights: ClassVar[Weights] = Weights.ANY
+
     normalize: Literal["count", "nodes"]
 
     def __post_init__(self) -> None:
@@ -60,7 +63,7 @@ class RelaySum(CombinedDescent):
             is_tree = num_links == 2 * (tree.num_nodes - 1) and bool((parents(tree)[1:] >= 0).all())
         if not is_tree:
             raise ValueError(
-                f"algorithm=relay_sum needs a static tree, and graph {graph.description} is none; use for example "
+                f"algorithm={self.name} needs a static tree, and graph {graph.description} is none; use for example "
                 "graph=star, or algorithm=dsgd here"
             )
 

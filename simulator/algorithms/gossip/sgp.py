@@ -11,12 +11,12 @@ Departures: none.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
-from simulator.graphs.base import Graph
+from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.weights import Weights
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -62,6 +62,8 @@ class SGP(Algorithm):
         order: ``adapt_then_mix`` or ``mix_then_adapt``.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+
     lr: float
     lr_schedule: Schedule
     order: Order
@@ -69,9 +71,6 @@ class SGP(Algorithm):
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
         check_order(self.order)
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("sgp", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

@@ -23,9 +23,9 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.algorithms.base import Algorithm, State, require_positive
 from simulator.algorithms.gossip.sgp import Order, check_order, push_gradient_step
-from simulator.graphs.base import Graph
+from simulator.algorithms.weights import Weights
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.network.network import Network
@@ -195,6 +195,8 @@ class HGP(HypergradientPush):
         share_rounds: S; 0 for hyperparameters of each node's own. The others as in :class:`HypergradientPush`.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+
     order: Order
     share_rounds: int
 
@@ -208,9 +210,6 @@ class HGP(HypergradientPush):
                 f"algorithm.reference={self.reference}: it is for hyperparameters of each node's own, and with "
                 f"algorithm.share_rounds={self.share_rounds} there are none; use algorithm.reference=none"
             )
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("hgp", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def _push(self, state: State, problem: Problem, network: Network) -> State:
         state = super()._push(state, problem, network)

@@ -12,11 +12,12 @@ does; there the former is weighted with the nodes' numbers of samples.
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_stochasticity
+from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import (
     local_batches,
     require_local_steps,
@@ -24,7 +25,7 @@ from simulator.algorithms.federated.local_training import (
     train_locally_,
 )
 from simulator.algorithms.hypergradient.hgp import HypergradientPush
-from simulator.graphs.base import Graph
+from simulator.algorithms.weights import Weights
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -38,6 +39,9 @@ class HGPFedEM(HypergradientPush):
         local_steps: minibatches per round; None for one epoch. The others as in :class:`HypergradientPush`.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "hgp"
+
     momentum: float
     local_steps: int | None
 
@@ -45,9 +49,6 @@ class HGPFedEM(HypergradientPush):
         super().__post_init__()
         require_momentum(self.momentum)
         require_local_steps(self.local_steps)
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("hgp_fedem", graph, ("double",), "use algorithm=hgp there")
 
     def init_training(self, problem: Problem) -> State:
         params = problem.init_params()

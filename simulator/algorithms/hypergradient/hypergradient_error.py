@@ -24,10 +24,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Report, State, require_positive, require_stochasticity
+from simulator.algorithms.base import Report, State, require_positive
 from simulator.algorithms.gossip.sgp import SGP
 from simulator.figures.studies import error_by_term
-from simulator.graphs.base import Graph
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.hypergradients.replicas import replicated
@@ -76,9 +75,6 @@ class HypergradientError(SGP):
                 raise ValueError(f"algorithm.{name}={values}: expected different integers of at least {smallest}")
         if not self.rules or not set(self.rules) <= set(RULES):
             raise ValueError(f"algorithm.rules={list(self.rules)}: expected some of {', '.join(RULES)}")
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("hypergradient_error", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         bilevel = cast(BilevelProblem, problem)

@@ -22,6 +22,7 @@ from simulator.algorithms.compressed.consensus_lr import (
 )
 from simulator.algorithms.compressed.references import References
 from simulator.algorithms.hypernetworks.pfedhn_gossip import OWN_ROW, PFedHNGossip
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -37,6 +38,8 @@ class PFedHNChoco(PFedHNGossip):
         consensus_lr: gamma in (0, 1]; None for the compressor's, or ``theory`` (see consensus_lr.py).
     """
 
+    weights: ClassVar[Weights] = Weights.SYMMETRIC
+    push_sum_alternative: ClassVar[str] = "pfedhn_gossip"
     uses_compressor = True
 
     compressor: Compressor
