@@ -33,7 +33,7 @@ from simulator.algorithms.exchange.leakage import Leakage, measure
 from simulator.algorithms.exchange.membership import attack_accuracy, matched
 from simulator.algorithms.exchange.mixers import MIXERS
 from simulator.algorithms.exchange.sample_exchange import SampleExchange
-from simulator.algorithms.federated.local_training import local_batches, require_momentum, train_locally_
+from simulator.algorithms.federated.local_training import gradient_of, local_batches, require_momentum, train_locally_
 from simulator.algorithms.weights import Weights
 from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
@@ -149,7 +149,7 @@ class DataExchange(Algorithm):
         epochs = range(step * self.local_epochs, (step + 1) * self.local_epochs)
         train_locally_(
             params,
-            partial(problem.grad_at, problem.init_hparams()),
+            gradient_of(problem, problem.init_hparams()),
             chain.from_iterable(local_batches(problem, epoch, None) for epoch in epochs),
             lr=self.lr,
             momentum=self.momentum,
@@ -219,14 +219,14 @@ class DataExchange(Algorithm):
         # With a single exchange exactly the share ratio, as it is defined; more only if later ones sent other samples.
         further = counts[:, SENT].sum(axis=1) - self.exchange.num_sent(sizes)
         return measure(
-            images[:, SENT],
-            images[:, HELD],
-            counts[:, SENT],
-            counts[:, HELD],
-            source[between],
-            target[between],
-            self.share_ratio + further / np.maximum(sizes, 1),
-            self.leakage_eps,
+            sent=images[:, SENT],
+            held=images[:, HELD],
+            sent_labels=counts[:, SENT],
+            held_labels=counts[:, HELD],
+            source=source[between],
+            target=target[between],
+            share_sent=self.share_ratio + further / np.maximum(sizes, 1),
+            eps=self.leakage_eps,
         )
 
     def _attack(self, params: Tensor, problem: Classification, network: Network) -> FloatArray:

@@ -53,12 +53,12 @@ class APFL(LocalTraining):
         a = state["mixing"][:, None]
         for position, steps in enumerate(self.batches(problem, step)):
             trains = torch.from_numpy(steps >= 0).to(x)[:, None]
-            gradient = problem.grad_at(hparams, torch.lerp(x, v, a), steps)
+            gradient = problem.grad_at(torch.lerp(x, v, a), hparams, steps)
             if self.adaptive and position == 0:
                 slope = ((v - x) * gradient).sum(dim=1, keepdim=True)
                 a = (a - lr * slope).clamp(0.0, 1.0)
-                gradient = problem.grad_at(hparams, torch.lerp(x, v, a), steps)
-            shared = problem.grad_at(hparams, x, steps)
+                gradient = problem.grad_at(torch.lerp(x, v, a), hparams, steps)
+            shared = problem.grad_at(x, hparams, steps)
             v.addcmul_(gradient, a * trains, value=-lr)
             x.addcmul_(shared, trains, value=-lr)
         (averaged,) = average((x,), step, problem, network)

@@ -22,7 +22,6 @@ Shapes: N local nodes, M all nodes, D parameters, U nodes that the hub hears.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +33,7 @@ from simulator.algorithms.federated.local_training import (
     HUB,
     MomentumTraining,
     from_hub,
+    gradient_of,
     has_hub,
     sample_weights,
     weighted_sum,
@@ -121,7 +121,7 @@ class ClusteredFL(MomentumTraining):
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         start = state["params"].clone()
-        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         return {**state, **self._average_by_cluster(start, state["params"], state["clusters"], step, problem, network)}
 
     def _average_by_cluster(

@@ -14,13 +14,12 @@ Departures: all nodes take part in every round; the hub has data of its own.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import MomentumTraining, average, train_locally_
+from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of, train_locally_
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -42,7 +41,7 @@ class FedAvg(MomentumTraining):
             raise ValueError(f"algorithm.adaptation_epochs={self.adaptation_epochs}: expected at least 0")
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         (averaged,) = average((state["params"],), step, problem, network)
         return {**state, "params": averaged}
 
@@ -57,7 +56,7 @@ class FedAvg(MomentumTraining):
         for epoch in range(self.adaptation_epochs):
             train_locally_(
                 adapted,
-                partial(problem.grad_at, hparams),
+                gradient_of(problem, hparams),
                 self.batches(problem, step + 1 + epoch),
                 lr=self.rate(step),
                 momentum=self.momentum,

@@ -14,13 +14,12 @@ Departures: all nodes take part in every round. The problem's outer_regularizati
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, cast
 
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import MomentumTraining, average
+from simulator.algorithms.federated.local_training import IntArray, MomentumTraining, average
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.mixture_weights import MixtureWeights
@@ -46,7 +45,11 @@ class FedEM(MomentumTraining):
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         mixture = cast(MixtureWeights, problem)
         responsibilities = mixture.responsibilities(state["params"], state["log_shares"])
-        self.train_(state, partial(mixture.weighted_grad_at, responsibilities), step, problem)
+
+        def gradient(params: Tensor, steps: IntArray) -> Tensor:
+            return mixture.weighted_grad_at(params, responsibilities, steps)
+
+        self.train_(state, gradient, step, problem)
         totals = responsibilities.sum(dim=1)
         shares = totals / totals.sum(dim=1, keepdim=True).clamp_min(1.0)
         (averaged,) = average((state["params"],), step, problem, network)

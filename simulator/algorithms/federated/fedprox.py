@@ -29,7 +29,7 @@ def proximal_epoch_(
     hparams = problem.init_hparams()
 
     def gradient(x: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
-        return problem.grad_at(hparams, x, steps).add_(x - centre, alpha=proximity)
+        return problem.grad_at(x, hparams, steps).add_(x - centre, alpha=proximity)
 
     train_locally_(params, gradient, algorithm.batches(problem, step), lr=algorithm.rate(step))
 

@@ -12,14 +12,13 @@ also leaves lr out of the second kind; rates here are those of the sum over node
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.algorithms.federated.local_training import LocalTraining, average, gradient_of, train_locally_
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.randomness import generator
@@ -66,7 +65,7 @@ class L2SGD(LocalTraining):
             return {"params": torch.lerp(params, averaged, self.rate(step) * self.penalty / self.probability)}
         train_locally_(
             params,
-            partial(problem.grad_at, problem.init_hparams()),
+            gradient_of(problem, problem.init_hparams()),
             self.batches(problem, step),
             lr=self.rate(step) / (1 - self.probability),
         )

@@ -31,6 +31,7 @@ HUB = 0
 
 IntArray = npt.NDArray[np.int64]
 Gradient = Callable[[Tensor, IntArray], Tensor]
+"""From parameters [N, D] and the minibatch of every node [N] to gradients [N, D]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +135,15 @@ def local_batches(problem: Problem, round_index: int, local_steps: int | None) -
         yield np.where(position < lengths, round_index * lengths + position, -1)
 
 
+def gradient_of(problem: Problem, hparams: Tensor) -> Gradient:
+    """The gradients of f_i at fixed hyperparameters [N, H], as :func:`train_locally_` takes them."""
+
+    def gradient(params: Tensor, steps: IntArray) -> Tensor:
+        return problem.grad_at(params, hparams, steps)
+
+    return gradient
+
+
 def train_locally_(
     params: Tensor,
     gradient: Gradient,
@@ -147,7 +157,7 @@ def train_locally_(
 
     Args:
         params: [N, D].
-        gradient: from parameters [N, D] and minibatches [N] to gradients [N, D].
+        gradient: the direction of a step, such as :func:`gradient_of`.
         batches: as from :func:`local_batches`.
         momentum: heavy-ball coefficient; velocity: its state [N, D], None without momentum.
     """

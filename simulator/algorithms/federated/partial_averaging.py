@@ -8,11 +8,10 @@ Everything else of x_i stays at node i. All nodes start from the same parameters
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, cast
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import MomentumTraining, average
+from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
@@ -41,7 +40,7 @@ class PartialAveraging(MomentumTraining):
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         params, shared = state["params"], self._columns(problem)
-        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         (params[:, shared],) = average((params[:, shared].contiguous(),), step, problem, network)
         return state
 

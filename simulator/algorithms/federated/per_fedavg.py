@@ -77,12 +77,12 @@ class PerFedAvg(LocalTraining):
 
         def meta_gradient(x: Tensor, first: IntArray) -> Tensor:
             second, third = (np.where(first < 0, -1, first + place) for place in (1, 2))
-            adapted = x - self.adaptation_lr * problem.grad_at(hparams, x, first)
-            gradient = problem.grad_at(hparams, adapted, second)
+            adapted = x - self.adaptation_lr * problem.grad_at(x, hparams, first)
+            gradient = problem.grad_at(adapted, hparams, second)
             if self.variant == "first_order":
                 return gradient
             ahead, behind = (
-                problem.grad_at(hparams, x + sign * self.difference * gradient, third) for sign in (1.0, -1.0)
+                problem.grad_at(x + sign * self.difference * gradient, hparams, third) for sign in (1.0, -1.0)
             )
             return gradient.sub_(ahead.sub_(behind), alpha=self.adaptation_lr / (2 * self.difference))
 

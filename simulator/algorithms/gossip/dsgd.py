@@ -94,7 +94,7 @@ class CombinedDescent(Algorithm):
         """What takes the place of ``rows`` [N, D] once they have been sent, [N, D]; may put things into ``state``."""
 
     def add_gradient_(
-        self, out: Tensor, x: Tensor, batch: int, alpha: float, step: int, problem: Problem, network: Network
+        self, out: Tensor, x: Tensor, problem: Problem, network: Network, *, batch: int, alpha: float, step: int
     ) -> None:
         """Adds ``alpha`` times the gradient at ``x`` on minibatch ``batch`` to ``out``, which may be ``x``."""
         problem.add_grad_(out, x, problem.init_hparams(), batch, alpha)
@@ -104,10 +104,10 @@ class CombinedDescent(Algorithm):
         lr = self.lr * self.lr_schedule.factor(step)
         for batch in range(step * self.local_steps, (step + 1) * self.local_steps):
             if not self.momentum:
-                self.add_gradient_(x, x, batch, -lr, step, problem, network)
+                self.add_gradient_(x, x, problem, network, batch=batch, alpha=-lr, step=step)
                 continue
             momentum = state["momentum"].mul_(self.momentum)
-            self.add_gradient_(momentum, x, batch, 1.0, step, problem, network)
+            self.add_gradient_(momentum, x, problem, network, batch=batch, alpha=1.0, step=step)
             x.add_(momentum, alpha=-lr)
 
     def estimate(self, state: State) -> Tensor:
@@ -139,10 +139,10 @@ class DSGD(CombinedDescent):
         return mixed
 
     def add_gradient_(
-        self, out: Tensor, x: Tensor, batch: int, alpha: float, step: int, problem: Problem, network: Network
+        self, out: Tensor, x: Tensor, problem: Problem, network: Network, *, batch: int, alpha: float, step: int
     ) -> None:
         if not self.clique_averaging:
-            super().add_gradient_(out, x, batch, alpha, step, problem, network)
+            super().add_gradient_(out, x, problem, network, batch=batch, alpha=alpha, step=step)
             return
         inbox = network.exchange((problem.grad(x, problem.init_hparams(), batch),), step)
         clique_of = _clique_of(network.graph)

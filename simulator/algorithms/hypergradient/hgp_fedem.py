@@ -11,7 +11,6 @@ does; there the former is weighted with the nodes' numbers of samples.
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import (
+    gradient_of,
     local_batches,
     require_local_steps,
     require_momentum,
@@ -58,7 +58,7 @@ class HGPFedEM(HypergradientPush):
         params = state["params"]
         train_locally_(
             params,
-            partial(problem.grad_at, state["hparams"]),
+            gradient_of(problem, state["hparams"]),
             local_batches(problem, inner_step, self.local_steps),
             lr=self.lr * self.lr_schedule.factor(inner_step),
             momentum=self.momentum,

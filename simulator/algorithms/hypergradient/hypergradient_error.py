@@ -81,7 +81,16 @@ class HypergradientError(SGP):
         params, hparams = self.estimate(state), self.hparams(state, problem)
         exact = exact_hypergradient(bilevel, network, params, hparams, method="dense")
         errors = {
-            (rule, pushes): self._errors(rule, pushes, step + 1, params, hparams, exact.hypergradient, bilevel, network)
+            (rule, pushes): self._errors(
+                params,
+                hparams,
+                bilevel,
+                network,
+                rule=rule,
+                pushes=pushes,
+                first=step + 1,
+                reference=exact.hypergradient,
+            )
             for rule in self.rules
             for pushes in self.push_counts
         }
@@ -110,16 +119,17 @@ class HypergradientError(SGP):
 
     def _errors(
         self,
+        params: Tensor,
+        hparams: Tensor,
+        problem: BilevelProblem,
+        network: Network,
+        *,
         rule: str,
         pushes: int,
         first: int,
-        params: Tensor,
-        hparams: Tensor,
         reference: Tensor,
-        problem: BilevelProblem,
-        network: Network,
     ) -> npt.NDArray[np.float64]:
-        """e_m of every graph seed, [K, depth]; ``first`` is the first round and minibatch that training left."""
+        """e_m of every graph seed, [K, depth]; ``first`` is the first round and minibatch after training."""
         copies = len(self.graph_seeds)
         stride = self.depth * max(self.push_counts)
         squares = torch.zeros(self.depth, len(params) * copies, dtype=torch.float64, device=params.device)
