@@ -1,8 +1,16 @@
-"""The contract of an algorithm: frozen hyperparameters, a state of rows, and one pure-looking step.
+"""The contract of an algorithm: frozen hyperparameters, a state of rows, and a step from one state to the next.
 
 The state is a dictionary of tensors whose first axis is the local node, so that it can be saved by node and resumed on
-another number of processes. A step may update the state's tensors in place. What only a hub holds stands under names
-that begin with ``hub/``: one row on the process that hosts node 0, none elsewhere.
+another number of processes. What only a hub holds has names that begin with ``hub/``: one row on the process that hosts
+node 0, none elsewhere.
+
+Ownership: a step consumes the state that it is given. It may overwrite these tensors, return them, or neither; whoever
+calls it must not use the old state afterwards. No tensor of a state is shared with the problem or with the algorithm.
+
+The module or class docstring of an algorithm lists what is in its state on a line such as
+    State: ``params`` [N, D], ``push_sum_weight`` [N]; with momentum also ``momentum`` [N, D].
+After a semicolon stand keys that only some settings have. N, M, D and H are those of simulator/problems/base.py: local
+nodes, all nodes, parameters and hyperparameters; the module explains other letters.
 """
 
 from abc import ABC, abstractmethod
@@ -99,17 +107,17 @@ class Algorithm(ABC):
 
     @abstractmethod
     def init(self, problem: Problem, network: Network) -> State:
-        """The state before step 0; sends nothing."""
+        """The state before step 0, in new tensors; sends nothing."""
 
     @abstractmethod
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        """The state after ``step``."""
+        """The state after ``step``, which counts from 0; ``state`` must not be used afterwards."""
 
     def prepare_evaluation(self, state: State, problem: Problem, network: Network) -> State:
-        """The state that :meth:`estimate` and the rest of an evaluation are given, on every process.
+        """The state that :meth:`estimate`, :meth:`hparams` and :meth:`diagnose` get in an evaluation, on every process.
 
-        For what nodes have to be told before they can be evaluated; it must leave the state and the ledger as they
-        are, that is send by collectives for metrics alone.
+        The only way to evaluate other models than those of the state: models that nodes adapt or receive before they
+        are evaluated. It must not change ``state`` or the ledger, so it sends by the collectives for metrics alone.
         """
         return state
 
@@ -132,7 +140,10 @@ class Algorithm(ABC):
     def diagnose(
         self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool
     ) -> Mapping[str, float | Tensor]:
-        """Further metrics after ``step``: numbers, or one value per local node [N]. Does not change the state."""
+        """Further metrics after ``step``: numbers, or one value per local node [N].
+
+        Does not change the state. The names must not be those of the problem's metrics.
+        """
         return {}
 
     def finish(self, state: State, step: int, problem: Problem, network: Network) -> State:

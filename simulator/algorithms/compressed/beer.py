@@ -8,6 +8,9 @@ is the gradient at x on the minibatch of step t, and v = g_0 at the start:
     p_i = Q(v_i - v^_i),    v^_i <- v^_i + p_i  (at i and at its neighbours)
 The mean of v is that of g at every step, whatever the compressor and the noise; with exact gradients a constant a_t
 reaches the common minimiser however unlike the nodes are.
+State: ``params`` [N, D], ``gradient`` [N, D], ``tracker`` [N, D]; on a static graph also ``beer/reference`` [N, 2, D],
+``beer/mixed`` [N, 2, D]; on other graphs, with S links that a node may ever have, also ``beer/sent`` [N, S, 2, D],
+``beer/received`` [N, S, 2, D], ``beer/disagreement`` [N, 2, D].
 Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
 references.py).
 Sends: two compressed rows of D columns per edge and step, in one message.

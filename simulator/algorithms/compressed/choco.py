@@ -6,6 +6,9 @@ the gradient steps of D-SGD (see dsgd.py, for learning rate, momentum, local ste
     x_i <- x_i^(1/2) + gamma sum_j W[i, j] (x^_j - x^_i)
 With order=combine_and_adapt gossip comes first and the gradient steps, taken from the old x_i, are added after it.
 With Q(v) = v and gamma = 1 this is D-SGD.
+State: ``params`` [N, D]; with momentum also ``momentum`` [N, D]; with ema also ``average`` [N, D]; on a static graph
+also ``choco/reference`` [N, 1, D], ``choco/mixed`` [N, 1, D]; on other graphs, with S links that a node may ever have,
+also ``choco/sent`` [N, S, 1, D], ``choco/received`` [N, S, 1, D], ``choco/disagreement`` [N, 1, D].
 Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
 references.py).
 Sends: one compressed row of D columns per edge and step.

@@ -7,6 +7,8 @@ steps of D-SGD (see dsgd.py, for learning rate, momentum, local steps and the av
 With order=combine_and_adapt gossip comes first and the gradient steps, taken from the old x_i, are added after it.
 The mean over nodes moves as without compression, but Q(x) does not become exact as x settles: with constant steps the
 nodes keep disagreeing. It is what CHOCO-SGD (choco.py) is compared with.
+State: ``params`` [N, D]; with error_feedback also ``compression_error`` [N, D]; with momentum also ``momentum`` [N, D];
+with ema also ``average`` [N, D].
 Needs: doubly stochastic W; any schedule.
 Sends: one compressed row of D columns per edge and step.
 Source: scheme Q2-G of Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340), with a consensus step gamma; error

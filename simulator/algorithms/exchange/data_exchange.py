@@ -6,6 +6,7 @@ Update equations, one step being one round:
     x   <- an average over neighbours, or over all nodes.
 How samples are exchanged is in sample_exchange.py, averages are in mixers.py, what leaks in leakage.py and what an
 attacker can tell from the models in membership.py.
+State: ``params`` [N, D], ``exchanges`` [N]; with stale_eval also ``stale`` [N, D].
 Needs: problem=classification with images of 8 bits; mixer=metropolis an undirected graph.
 Sends: (pixels + 1) floor(share_ratio n_i) bytes per edge in an exchange (phase ``exchange``), D numbers per edge and
 round; with mixer=ps 2 (M - 1) D numbers per round, and only the exchange follows the graph.

@@ -6,6 +6,7 @@ shared one, and z_i = a_i v_i + (1 - a_i) x_i what it uses:
     for each minibatch of a local epoch:
         v_i <- v_i - lr a_i grad f_i(z_i; batch),    x_i <- x_i - lr grad f_i(x_i; batch)
     x_i <- the average of all x_j, as in FedAvg.
+State: ``params`` [N, D], ``own`` [N, D], ``mixing`` [N].
 Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge; v and a stay at home.
 Source: Deng, Kamani and Mahdavi, arXiv 2003.13461, algorithm 1 and its adaptive mixing weight.

@@ -6,6 +6,7 @@ Update equations, one step being one round (see local_training.py):
     max_C ||d_i|| > max_threshold, by complete linkage of the distances 1 - cos(d_i, d_j);
     x_i <- x_i + sum_{j in C} n_j d_j / sum_{j in C} n_j with C the cluster of node i, n_j its training samples.
 The mean of the first criterion counts every node once.
+State: ``params`` [N, D], ``clusters`` [N]; with momentum also ``momentum`` [N, D].
 Needs: graph=hub.
 Sends: up D + 1 numbers from every other node, d_i and its cluster; down, to every other node, M numbers that say who is
 in which cluster, and D numbers for every cluster, of which a node uses those of its own.

@@ -6,6 +6,8 @@ p_i, and l_k(j) the loss of learner k on training sample j of node i:
     M-step:  for every k a local epoch of SGD with momentum on  mean_j q_jk l_k(j) + weight_decay / 2 ||x_ik||^2
     x_ik <- the average over nodes, learner by learner, as in FedAvg.
 Node i predicts with the mixture sum_k p_ik softmax_k.
+State: ``params`` [N, P], ``log_shares`` [N, K]; with momentum also ``momentum`` [N, P]. P = K D: the learners of a node
+stand one after the other.
 Needs: graph=hub or doubly stochastic W; problem=mixture_weights, whose hyperparameters are log p here.
 Sends: K times what FedAvg sends: K D numbers up and K D down for every node but the hub, or K D per edge.
 Source: Marfoq, Neglia, Bellet, Kameni and Vidal, NeurIPS 2021 (arXiv 2108.10252), algorithms 1 (with a hub) and 4

@@ -3,6 +3,7 @@
 Update equations, one step being one round (see local_training.py), with c = x_i at the start of the round:
     x_i <- a local epoch of  x_i <- x_i - lr (grad f_i(x_i; batch) + proximity (x_i - c));
     then an average as in FedAvg.
+State: ``params`` [N, D].
 Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge.
 Source: Li et al., MLSys 2020 (arXiv 1812.06127), algorithm 2.

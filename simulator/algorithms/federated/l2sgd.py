@@ -4,6 +4,7 @@ Update equations for the sum over nodes of f_i(x_i) + penalty / 2 ||x_i - mean x
     with probability 1 - p:  x_i <- a local epoch of SGD at the rate lr / (1 - p)
     with probability p:      x_i <- x_i - lr penalty / p (x_i - mean x)
 where the mean is that of the hub, or sum_j W_t[i, j] x_j on other graphs. Steps of the second kind communicate.
+State: ``params`` [N, D].
 Needs: graph=hub or doubly stochastic W.
 Sends: in a share p of the steps what FedAvg sends: D numbers up and D down for every node but the hub, or D per edge.
 Source: Hanzely and Richtarik, arXiv 2002.05516, algorithm L2SGD without variance reduction (L2GD with minibatches).

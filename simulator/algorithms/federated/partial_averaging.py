@@ -3,6 +3,7 @@
 Update equations, one step being one round (see local_training.py), with S the columns of the shared layers:
     x_i <- a local epoch of SGD with momentum from x_i;    x_i[S] <- the average of all x_j[S], as in FedAvg.
 Everything else of x_i stays at node i. All nodes start from the same parameters.
+State: ``params`` [N, D]; with momentum also ``momentum`` [N, D].
 """
 
 from abc import abstractmethod

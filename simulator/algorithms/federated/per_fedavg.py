@@ -7,6 +7,7 @@ a = adaptation_lr; in each local step, with a minibatch of its own for every gra
     hessian_free:  x_i <- x_i - lr (g - a d)  with  d = (f_i'(x_i + delta g) - f_i'(x_i - delta g)) / (2 delta)
 where both gradients of d are of one minibatch; then x_i <- the average of all x_j, as in FedAvg. What node i uses, and
 is evaluated with, is x_i after adaptation_steps gradient steps of rate a on all its training samples.
+State: ``params`` [N, D].
 Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge.
 Source: Fallah, Mokhtari and Ozdaglar, "Personalized Federated Learning with Theoretical Guarantees: A Model-Agnostic

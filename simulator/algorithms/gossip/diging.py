@@ -4,6 +4,7 @@ Update equations, with y_0 = grad f(x_0), g_t = grad f(x_t) (each on the minibat
     combine-and-adapt (DIGing):  x_{t+1} = W_t x_t - a_t y_t,      y_{t+1} = W_t y_t + g_{t+1} - g_t
     adapt-then-combine:          x_{t+1} = W_t (x_t - a_t y_t),    y_{t+1} = W_t (y_t + g_{t+1} - g_t)
 The sum over nodes of y_t is that of g_t at every step, whatever the noise of the gradients.
+State: ``params`` [N, D], ``gradient`` [N, D], ``tracker`` [N, D].
 Needs: doubly stochastic W; any schedule.
 Sends: 2 D numbers per edge and step, in one message for DIGing and in two, one after the other, for adapt-then-combine.
 Source: Nedic, Olshevsky and Shi, SIAM Journal on Optimization 2017 (arXiv 1607.03218), algorithm 1; adapt-then-combine:

@@ -9,6 +9,7 @@ Update equations, with W doubly stochastic, learning rate a_t and h local steps 
     enters the training.
 The weight decay of the problem is part of grad f_i, and so goes through the momentum.
 With clique_averaging every gradient is first replaced by the mean of those of the node's clique (graph=d_cliques).
+State: ``params`` [N, D]; with momentum also ``momentum`` [N, D]; with ema also ``average`` [N, D].
 Needs: doubly stochastic W. With row-stochastic W it runs to a weighted consensus, which is refused.
 Sends: D numbers per edge and step; with clique_averaging also D numbers per edge for every local step.
 Source: Lian et al., NeurIPS 2017 (arXiv 1705.09056), algorithm 1; both orders in Sayed, Foundations and Trends 2014;

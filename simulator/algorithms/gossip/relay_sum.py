@@ -7,6 +7,8 @@ root is node 0; m[j -> i] is the message of this round, m'[j -> i] that of the r
     normalize=count:  x_i <- s_i / c_i,        normalize=nodes:  x_i <- (s_i + (n - c_i) x_0) / n
 After as many rounds as the tree is wide, s_i holds each node's value once, and c_i = n. Gradient steps, momentum,
 order, local steps and the average for evaluation are those of D-SGD (see dsgd.py); this takes the place of its W_t @ X.
+State: ``params`` [N, D], ``relay_up`` [N, D + 1], ``relay_down`` [N, D + 1], ``relay_children`` [N, D + 1]; with
+normalize=nodes also ``start`` [N, D]; with momentum also ``momentum`` [N, D]; with ema also ``average`` [N, D].
 Needs: a static tree; its weights are not used. A message that is lost takes its counts along.
 Sends: D + 1 numbers per edge and step.
 Source: Vogels, He, Koloskova, Lin, Karimireddy, Stich and Jaggi, NeurIPS 2021 (arXiv 2110.04175), algorithm 1.

@@ -3,6 +3,7 @@
 Update equations, with P_t column-stochastic, push-sum weights w_i (1 at the start) and debiased z_i = x_i / w_i:
     adapt-then-mix:  x <- P_t (x - a_t grad f(z)),    w <- P_t w
     mix-then-adapt:  x <- P_t x - a_t grad f(z),      w <- P_t w
+State: ``params`` [N, D], ``push_sum_weight`` [N].
 Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
 Sends: D + 1 numbers per edge and step, in one buffer.
 Source: Assran et al., ICML 2019 (arXiv 1811.10792), algorithm 1, and Nedic and Olshevsky, IEEE TAC 2016

@@ -8,6 +8,8 @@ Adam's step is taken when the next outer step begins, so that what is reported a
 together: the trained parameters, the hyperparameters they were trained with, and the hypergradient there.
 Each node has hyperparameters h_i of its own. With share_rounds S all have the same: as the derivative with respect to
 shared hyperparameters is sum_i v_i, S rounds of push-sum average M v_i before Adam's step, and h_i after it.
+State: ``params`` [N, D], ``push_sum_weight`` [N], ``hparams`` [N, H], ``hypergradient`` [N, H], ``adam_mean`` [N, H],
+``adam_square`` [N, H].
 Needs: column-stochastic P; a bilevel problem.
 Sends: D + 1 numbers per edge and inner step; depth * num_pushes rounds of D + 1 numbers per hypergradient; 2 S rounds
 of H + 1 numbers per outer step.

@@ -3,6 +3,8 @@
 Update equations: as HGP (see hgp.py), with inner_steps rounds of local training (see local_training.py) for SGP:
     x_i <- a local epoch of SGD with momentum on f_i(., h_i) from x_i;    x_i <- sum_j W_t[i, j] x_j
 There are no push-sum weights in training; the hypergradient push has its own.
+State: ``params`` [N, D], ``hparams`` [N, H], ``hypergradient`` [N, H], ``adam_mean`` [N, H], ``adam_square`` [N, H];
+with momentum also ``momentum`` [N, D].
 Needs: doubly stochastic W; a bilevel problem.
 Sends: D numbers per edge and round of training; depth * num_pushes rounds of D + 1 numbers per hypergradient.
 Source: Terashita and Hara, arXiv 2210.02129, personalization in the setting of FedEM (Marfoq et al., arXiv 2108.10252).
