@@ -280,7 +280,7 @@ def measure(
             return
         # The first repetition warms up.
         medians = {name: statistics.median(values[1:]) for name, values in times.items()}
-        chosen = ours.problem.compute_choices["first_order"]
+        chosen = ours.problem.executors.names["first_order"]
         where = f"simulator on {world.world_size} process(es), compute={chosen}, {clock} clock"
         print(f"{settings.nodes} nodes, {settings.inner_steps} local steps, {where}")
         for name, median in medians.items():

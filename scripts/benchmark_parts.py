@@ -17,11 +17,11 @@ import torch
 from scripts.benchmark_contenders import MODELS, HandWritten, Ours, PlainLoop, RandomImages
 from scripts.benchmark_measuring import Candidate, Effort, Table, Times, measure, rate
 from scripts.benchmark_processes import Exchanges, NodeSteps, RankGroup
+from simulator.compute.choice import EXECUTORS
 from simulator.graphs.random_directed import RandomDirected
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.network.plans import Plan
 from simulator.placement import Placement
-from simulator.problems.classification import EXECUTORS
 
 HAND_WRITTEN_WIDTHS = {"logistic regression": [784, 10], "MLP": [784, 128, 10]}
 DIGITS_SHAPE = (1, 8, 8)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from simulator import randomness
-from simulator.compute import Batch
+from simulator.compute.executors import Batch
 from simulator.data.augmentation import CropAndFlip
 from simulator.data.base import Split
 from simulator.data.sampling import MinibatchSampler

@@ -101,6 +101,18 @@ class Problem(ABC):
         assert (steps == steps[0]).all(), "nodes whose epochs differ need a problem that overrides this"
         return self.grad(params, hparams, int(steps[0]))
 
+    def batch(self, step: int | npt.NDArray[np.int64], *, outer: bool = False) -> list[npt.NDArray[np.int64]]:
+        """The samples that every local node uses at ``step``, as positions in its training set.
+
+        Args:
+            step: one for all nodes, or one for each [N].
+            outer: the samples of the outer objective at ``step`` instead, as positions in its own set.
+
+        Raises:
+            ValueError: when the problem has no samples.
+        """
+        raise ValueError(f"problem: {type(self).__name__} has no samples")
+
     def epoch_lengths(self) -> npt.NDArray[np.int64]:
         """Minibatches in an epoch of every local node, at least 1, [N]."""
         return np.ones(len(self.init_params()), dtype=np.int64)

@@ -92,7 +92,8 @@ class CoefficientTuning(BilevelProblem):
         self.ridge = ExponentialRidge(self.regularization / (self.num_params if self.scale_regularization else 1))
         self._sampler = self._sample(data.train, "minibatch")
         self._train = SoftmaxRegression(data.train, data.num_classes, self._sampler)
-        self._outer = SoftmaxRegression(data.valid, data.num_classes, self._sample(data.valid, "minibatch/outer"))
+        self._outer_sampler = self._sample(data.valid, "minibatch/outer")
+        self._outer = SoftmaxRegression(data.valid, data.num_classes, self._outer_sampler)
         self._test = SoftmaxRegression(data.test, data.num_classes)
 
     def _sample(self, split: Split, stream: str) -> MinibatchSampler:
@@ -126,6 +127,9 @@ class CoefficientTuning(BilevelProblem):
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out
+
+    def batch(self, step: int | npt.NDArray[np.int64], *, outer: bool = False) -> list[npt.NDArray[np.int64]]:
+        return (self._outer_sampler if outer else self._sampler).positions(step)
 
     def epoch_lengths(self) -> npt.NDArray[np.int64]:
         return self._sampler.epoch_lengths

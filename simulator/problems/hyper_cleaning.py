@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from simulator import randomness
-from simulator.compute import Head
+from simulator.compute.executors import Head
 from simulator.data.base import NodeData
 from simulator.data.partitions.dealing import require_validation_samples
 from simulator.problems.base import Setting

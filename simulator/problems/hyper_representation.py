@@ -22,12 +22,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.compute import Batch, VmapExecutor
+from simulator.compute.executors import Batch, Executor, VmapExecutor
 from simulator.data.base import NodeData
 from simulator.data.partitions.dealing import require_validation_samples
 from simulator.data.sampling import MinibatchSampler
 from simulator.problems.base import Setting
-from simulator.problems.classification import EXECUTORS, Classification
+from simulator.problems.classification import Classification
 
 
 class HyperRepresentation(Classification):
@@ -118,7 +118,7 @@ class HyperRepresentation(Classification):
     ) -> None:
         """Adds ``alpha`` times the gradient of the mean loss with respect to params [N, D] to ``out``."""
         self._executor("first_order")
-        head = EXECUTORS[self.compute_choices["first_order"]](self._head_function, self.head)
+        head = self.executors.build("first_order", self._head_function, self.head)
         for batch in self._featured(hparams, sampler, step):
             head.add_gradient_(out, params, hparams, batch, alpha)
 
@@ -134,9 +134,10 @@ class HyperRepresentation(Classification):
         if whole and kept is not None and torch.equal(kept[0], hparams):
             yield from kept[1]
             return
-        chosen = EXECUTORS[self.compute_choices["first_order"]]
-        kind = VmapExecutor if self.compute_choices["first_order"] == "batched" else chosen
-        features = kind(self._feature_function, self.head)
+        if self.executors.names["first_order"] == "batched":
+            features: Executor = VmapExecutor(self._feature_function, self.head)
+        else:
+            features = self.executors.build("first_order", self._feature_function, self.head)
         batches = []
         for batch in sampler.batches(step, hparams.dtype):
             featured = replace(batch, inputs=features.outputs(hparams, batch), masks=None)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.compute import Head, LoopExecutor
+from simulator.compute.executors import Head, LoopExecutor
 from simulator.data.base import NodeData
 from simulator.problems.classification import EVALUATION_BLOCK, Classification
 from simulator.problems.heads import MixedLearners, WeightedLearners
@@ -81,6 +81,6 @@ class MixtureWeights(Classification):
         """
         executor = self._executor("first_order", WeightedLearners(self.num_learners))
         out = params * self.weight_decay
-        for batch in self._train.batches(steps, params.dtype):
+        for batch in self.batches(steps, params.dtype):
             executor.add_gradient_(out, params, shares.flatten(1), batch, 1.0)
         return out
