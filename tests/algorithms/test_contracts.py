@@ -181,7 +181,7 @@ def test_without_a_configuration_the_module_gives_the_name():
 
 
 def stated(kind: type[Algorithm]) -> tuple[dict[str, str], dict[str, str]]:
-    """Keys and shapes of the ``State:`` line of a class, of its module, or of the nearest base; and the optional ones."""
+    """Keys and shapes of the ``State:`` line of a class, its module, or the nearest base; then the optional ones."""
     end = r"(?=^ *(?:Needs|Sends|Source|Departures|Shapes|Args):|^ *$|\Z)"
     for base in kind.__mro__:
         for text in (base.__doc__ or "", sys.modules[base.__module__].__doc__ or ""):
