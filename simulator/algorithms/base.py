@@ -20,12 +20,12 @@ from inspect import isabstract
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -129,7 +129,7 @@ class Algorithm(ABC):
         """The hyperparameters [N, H] that go with :meth:`estimate`."""
         return problem.init_hparams()
 
-    def evaluated_nodes(self, problem: Problem) -> npt.NDArray[np.int64] | None:
+    def evaluated_nodes(self, problem: Problem) -> IntArray | None:
         """The nodes whose models are evaluated, ascending, None for all; the metrics of the others are NaN."""
         return None
 

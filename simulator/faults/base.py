@@ -15,8 +15,8 @@ from abc import abstractmethod
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import BoolArray
 from simulator.graphs.base import Edges, Graph, Stochasticity
 from simulator.graphs.symmetry import has_symmetric_weights
 
@@ -69,7 +69,7 @@ class FaultyGraph(Graph):
         return has_symmetric_weights(self.graph)
 
     @abstractmethod
-    def is_down(self, edges: Edges, step: int) -> npt.NDArray[np.bool_]:
+    def is_down(self, edges: Edges, step: int) -> BoolArray:
         """Which entries of W_step fail, shape [E]; of self-loops nothing is asked."""
 
     def edges(self, step: int) -> Edges:

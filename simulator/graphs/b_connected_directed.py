@@ -15,8 +15,9 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, Graph
-from simulator.graphs.support import IntArray, directed_support
+from simulator.graphs.support import directed_support
 from simulator.graphs.weights import out_degree
 from simulator.randomness import generator
 

@@ -19,10 +19,11 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.edge_colouring import matchings
-from simulator.graphs.pairs import FloatArray, edges_of_pairs, joined
-from simulator.graphs.support import IntArray, count_components
+from simulator.graphs.pairs import edges_of_pairs, joined
+from simulator.graphs.support import count_components
 from simulator.randomness import uniforms
 
 _RELATIVE_GAP = 1e-5

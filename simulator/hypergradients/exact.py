@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import FloatArray
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem
 
@@ -66,11 +66,11 @@ def exact_hypergradient(
         outer_params, outer_hparams = problem.outer_grads(z, h)
     right = network.mean(outer_params)
 
-    def mean_hessian_times(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def mean_hessian_times(vector: FloatArray) -> FloatArray:
         p = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1))).to(z.device)
         with torch.enable_grad():
             product = network.mean(problem.hvp(z, h, p.expand_as(z).contiguous(), None))
-        result: npt.NDArray[np.float64] = product.detach().cpu().numpy()
+        result: FloatArray = product.detach().cpu().numpy()
         return result
 
     b = right.detach().cpu().numpy()
@@ -86,7 +86,7 @@ def exact_hypergradient(
     return Reference((outer_hparams - cross).detach() / network.num_nodes, residual, definite)
 
 
-def _solve_dense(times: object, b: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], bool]:
+def _solve_dense(times: object, b: FloatArray) -> tuple[FloatArray, bool]:
     assert callable(times)
     matrix = np.stack([times(column) for column in np.eye(b.size)], axis=1)
     matrix = (matrix + matrix.T) / 2
@@ -94,14 +94,12 @@ def _solve_dense(times: object, b: npt.NDArray[np.float64]) -> tuple[npt.NDArray
     return np.linalg.solve(matrix, b), definite
 
 
-def _solve_iteratively(
-    times: object, b: npt.NDArray[np.float64], tolerance: float, max_iterations: int
-) -> tuple[npt.NDArray[np.float64], bool]:
+def _solve_iteratively(times: object, b: FloatArray, tolerance: float, max_iterations: int) -> tuple[FloatArray, bool]:
     assert callable(times)
     from scipy.sparse.linalg import LinearOperator, cg, minres
 
-    def times_if_convex(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        product: npt.NDArray[np.float64] = times(vector)
+    def times_if_convex(vector: FloatArray) -> FloatArray:
+        product: FloatArray = times(vector)
         if vector.any() and vector.reshape(-1) @ product <= 0:
             raise _NegativeCurvatureError
         return product

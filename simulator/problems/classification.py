@@ -16,11 +16,11 @@ from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from simulator import randomness
+from simulator.arrays import IntArray
 from simulator.compute.choice import ExecutorChoice
 from simulator.compute.executors import Batch, Executor, Head, LoopExecutor
 from simulator.data.base import NodeData, Split
@@ -161,7 +161,7 @@ class Classification(BilevelProblem):
         replicas._prepare()
         return replicas
 
-    def part(self, positions: npt.NDArray[np.int64]) -> Self:
+    def part(self, positions: IntArray) -> Self:
         some = copy.copy(self)
         some._keys = self._keys[positions]
         some.data = self.data.part(positions)
@@ -169,7 +169,7 @@ class Classification(BilevelProblem):
         some.executors = self.executors
         return some
 
-    def use_train(self, train: Split, generation: int, held_sizes: npt.NDArray[np.int64] | None) -> None:
+    def use_train(self, train: Split, generation: int, held_sizes: IntArray | None) -> None:
         """Trains on other samples from now on; how that is computed stays as chosen.
 
         Args:
@@ -211,10 +211,10 @@ class Classification(BilevelProblem):
         """What executors are timed with, see :data:`simulator.compute.choice.Sample`."""
         return self.initial_rows(), self.init_hparams(), next(self.batches(0, self._setting.dtype), None)
 
-    def batch(self, step: int | npt.NDArray[np.int64], *, outer: bool = False) -> list[npt.NDArray[np.int64]]:
+    def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
         return (self._outer if outer else self._train).positions(step)
 
-    def batches(self, step: int | npt.NDArray[np.int64] | None, dtype: torch.dtype) -> Iterator[Batch]:
+    def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
         """What gradients of f_i at ``step`` are computed from, dropout masks and augmented images included.
 
         Yields one minibatch; with ``step=None``, or where the batch is all that nodes have, blocks of everything.
@@ -242,7 +242,7 @@ class Classification(BilevelProblem):
         return torch.full(shape, self.initial_hparam(), dtype=setting.dtype, device=setting.device)
 
     def add_grad_(
-        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | npt.NDArray[np.int64] | None, alpha: float
+        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | IntArray | None, alpha: float
     ) -> None:
         executor = self._executor("first_order")
         coefficients = self.l2_coefficients(hparams)
@@ -263,18 +263,18 @@ class Classification(BilevelProblem):
         elif coefficients:
             out.add_(params, alpha=alpha * coefficients)
 
-    def grad_at(self, params: Tensor, hparams: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out
 
-    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+    def epoch_lengths(self) -> IntArray:
         return self._train.epoch_lengths
 
-    def sample_counts(self) -> npt.NDArray[np.int64]:
+    def sample_counts(self) -> IntArray:
         return self.data.train_sizes
 
-    def split_sizes(self) -> Mapping[str, npt.NDArray[np.int64]]:
+    def split_sizes(self) -> Mapping[str, IntArray]:
         held = self.data.train_sizes if self.data.held_sizes is None else self.data.held_sizes
         return {"train": held, "valid": self.data.valid_sizes, "test": self.data.test_sizes}
 

@@ -17,11 +17,10 @@ Shapes: N local nodes, D = F C parameters, H = F hyperparameters.
 import math
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import IntArray
 from simulator.data.base import NodeData, Split
 from simulator.data.loading import load_node_data
 from simulator.data.partitions.dealing import require_validation_samples
@@ -123,18 +122,18 @@ class CoefficientTuning(BilevelProblem):
         self.ridge.add_params_gradient_(out, params, hparams, alpha)
         self._train.add_pulls_(out, pulls, alpha)
 
-    def grad_at(self, params: Tensor, hparams: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out
 
-    def batch(self, step: int | npt.NDArray[np.int64], *, outer: bool = False) -> list[npt.NDArray[np.int64]]:
+    def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
         return (self._outer_sampler if outer else self._sampler).positions(step)
 
-    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+    def epoch_lengths(self) -> IntArray:
         return self._sampler.epoch_lengths
 
-    def sample_counts(self) -> npt.NDArray[np.int64]:
+    def sample_counts(self) -> IntArray:
         return self.data.train_sizes
 
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:

@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import IntArray
 from simulator.compute.executors import Batch, Executor, VmapExecutor
 from simulator.data.base import NodeData
 from simulator.data.partitions.dealing import require_validation_samples
@@ -68,7 +67,7 @@ class HyperRepresentation(Classification):
         return self.initial_rows()[:, : self.num_hparams].clone()
 
     def add_grad_(
-        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | npt.NDArray[np.int64] | None, alpha: float
+        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | IntArray | None, alpha: float
     ) -> None:
         if out is params:
             params = params.clone()
@@ -113,7 +112,7 @@ class HyperRepresentation(Classification):
         params: Tensor,
         hparams: Tensor,
         sampler: MinibatchSampler,
-        step: int | npt.NDArray[np.int64] | None,
+        step: int | IntArray | None,
         alpha: float,
     ) -> None:
         """Adds ``alpha`` times the gradient of the mean loss with respect to params [N, D] to ``out``."""
@@ -122,9 +121,7 @@ class HyperRepresentation(Classification):
         for batch in self._featured(hparams, sampler, step):
             head.add_gradient_(out, params, hparams, batch, alpha)
 
-    def _featured(
-        self, hparams: Tensor, sampler: MinibatchSampler, step: int | npt.NDArray[np.int64] | None
-    ) -> Iterator[Batch]:
+    def _featured(self, hparams: Tensor, sampler: MinibatchSampler, step: int | IntArray | None) -> Iterator[Batch]:
         """Batches whose inputs are the features that ``hparams`` [N, H] makes of them.
 
         An inner loop asks for everything at the same hyperparameters again and again; those features are kept.

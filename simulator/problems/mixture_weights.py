@@ -10,11 +10,10 @@ Departures: none.
 
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import IntArray
 from simulator.compute.executors import Head, LoopExecutor
 from simulator.data.base import NodeData
 from simulator.problems.classification import EVALUATION_BLOCK, Classification
@@ -73,7 +72,7 @@ class MixtureWeights(Classification):
                 found[i, start : start + len(likelihood)] = likelihood.softmax(-1)
         return found
 
-    def weighted_grad_at(self, params: Tensor, shares: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def weighted_grad_at(self, params: Tensor, shares: Tensor, steps: IntArray) -> Tensor:
         """Gradient of the learners' losses, sample j of learner k weighted with ``shares`` [N, S, K]; [N, K D].
 
         Args:

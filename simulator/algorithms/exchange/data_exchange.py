@@ -24,7 +24,6 @@ from itertools import chain
 from typing import ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -36,14 +35,13 @@ from simulator.algorithms.exchange.mixers import MIXERS
 from simulator.algorithms.exchange.sample_exchange import SampleExchange
 from simulator.algorithms.federated.local_training import gradient_of, local_batches, require_momentum, train_locally_
 from simulator.algorithms.weights import Weights
+from simulator.arrays import FloatArray
 from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

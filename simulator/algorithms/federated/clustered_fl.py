@@ -25,7 +25,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -39,12 +38,10 @@ from simulator.algorithms.federated.local_training import (
     sample_weights,
     weighted_sum,
 )
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 def bipartition(products: FloatArray) -> IntArray:

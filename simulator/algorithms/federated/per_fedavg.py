@@ -24,7 +24,8 @@ import numpy as np
 from torch import Tensor
 
 from simulator.algorithms.base import State, require_positive
-from simulator.algorithms.federated.local_training import IntArray, LocalTraining, average, train_locally_
+from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.arrays import IntArray
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State, require_positive
 from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.graphs.d_cliques import DCliques
@@ -155,7 +155,7 @@ class DSGD(CombinedDescent):
         out.index_add_(0, torch.from_numpy(target).to(x.device), rows)
 
 
-def _clique_of(graph: Graph) -> npt.NDArray[np.int64]:
+def _clique_of(graph: Graph) -> IntArray:
     """The clique of every node, [M]."""
     cliques = beneath_faults(graph)
     assert isinstance(cliques, DCliques)
