@@ -26,6 +26,7 @@ from torch import Tensor
 
 from simulator.algorithms.weights import Weights
 from simulator.arrays import IntArray
+from simulator.checks import require_positive as require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -153,12 +154,6 @@ class Algorithm(ABC):
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         """Called once after :meth:`finish`, on every process: studies of the final state. What it sends counts."""
         return Report()
-
-
-def require_positive(name: str, value: float) -> None:
-    """Raises ValueError unless ``value`` is positive."""
-    if not value > 0:
-        raise ValueError(f"{name}={value}: expected a positive number")
 
 
 def require_stochasticity(algorithm: str, graph: Graph, allowed: tuple[str, ...], remedy: str) -> None:

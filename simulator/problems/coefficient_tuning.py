@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from simulator.arrays import IntArray
+from simulator.checks import require_positive
 from simulator.data.base import NodeData, Split
 from simulator.data.loading import load_node_data
 from simulator.data.partitions.dealing import require_validation_samples
@@ -55,8 +56,7 @@ class CoefficientTuning(BilevelProblem):
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"problem.batch_size={batch_size}: expected a positive number, or null for the full batch")
-        if not regularization > 0:
-            raise ValueError(f"problem.regularization={regularization}: expected a positive number")
+        require_positive("problem.regularization", regularization)
         if outer_regularization < 0:
             raise ValueError(f"problem.outer_regularization={outer_regularization}: must not be negative")
         self.batch_size = batch_size

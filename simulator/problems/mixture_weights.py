@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from simulator.arrays import IntArray
+from simulator.checks import require_at_least
 from simulator.compute.executors import Head, LoopExecutor
 from simulator.data.base import NodeData
 from simulator.problems.classification import EVALUATION_BLOCK, Classification
@@ -45,8 +46,7 @@ class MixtureWeights(Classification):
             outer_split=outer_split,
             outer_regularization=outer_regularization,
         )
-        if num_learners < 2:
-            raise ValueError(f"problem.num_learners={num_learners}: expected at least 2")
+        require_at_least("problem.num_learners", num_learners, 2)
         self.num_learners = num_learners
 
     def build_head(self, data: NodeData) -> Head:

@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
+from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import (
     HUB,
     MomentumTraining,
@@ -39,6 +39,7 @@ from simulator.algorithms.federated.local_training import (
     weighted_sum,
 )
 from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem

@@ -16,9 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.weights import Weights
 from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_positive, require_within
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
@@ -105,8 +106,7 @@ def require_local_steps(local_steps: int | None) -> None:
 
 def require_momentum(momentum: float) -> None:
     """Raises ValueError unless ``momentum`` lies in [0, 1)."""
-    if not 0 <= momentum < 1:
-        raise ValueError(f"algorithm.momentum={momentum}: expected a number in [0, 1)")
+    require_within("algorithm.momentum", momentum, "[0, 1)")
 
 
 def require_averaging(algorithm: str, graph: Graph) -> None:

@@ -23,9 +23,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Report, State, require_positive
+from simulator.algorithms.base import Report, State
 from simulator.algorithms.gossip.sgp import SGP
 from simulator.arrays import FloatArray
+from simulator.checks import require_positive
 from simulator.figures.studies import error_by_term
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient

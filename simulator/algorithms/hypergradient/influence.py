@@ -24,14 +24,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import (
-    Report,
-    State,
-    consensus_distance,
-    require_positive,
-)
+from simulator.algorithms.base import Report, State, consensus_distance
 from simulator.algorithms.gossip.sgp import SGP, push_gradient_step
 from simulator.arrays import FloatArray
+from simulator.checks import require_positive
 from simulator.figures.studies import predicted_against_actual
 from simulator.hypergradients.push import push_hypergradient
 from simulator.hypergradients.replicas import replicated
