@@ -1,4 +1,4 @@
-"""Classification of what the nodes hold, and its bilevel forms.
+"""Classification with cross-entropy, and its bilevel forms.
 
 Update equations: f_i(x) = mean_j loss(model(x; a_ij), b_ij) + weight_decay / 2 ||x||^2 over node i's training set (or
 minibatch); F_i(x) = the bare mean loss on its outer set; r_i = outer_regularization / 2 ||hparams_i||^2.

@@ -1,4 +1,4 @@
-"""Data exchange: neighbours send each other a part of their training samples, then all train and average.
+"""Data exchange: neighbours send each other some of their training samples; then all nodes train and average.
 
 Update equations, one step being one round:
     before round 0 (and before every ``exchange_every``-th round)  data_i <- data_i united with what neighbours send,

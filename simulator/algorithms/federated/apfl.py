@@ -1,4 +1,4 @@
-"""APFL: every node mixes a model of its own with the model that all share, and may learn how much of each.
+"""APFL: every node mixes its own model with the shared model; the mixing weight may be learned.
 
 Update equations, one step being one round (see local_training.py), with v_i the node's own model, x_i its copy of the
 shared one, and z_i = a_i v_i + (1 - a_i) x_i what it uses:

@@ -1,4 +1,4 @@
-"""Clustered federated learning: the hub splits the nodes where their updates point apart, and averages by cluster.
+"""Clustered federated learning: the hub splits nodes with dissimilar updates and averages within each cluster.
 
 Update equations, one step being one round (see local_training.py):
     y_i <- a local epoch of SGD with momentum from x_i;    d_i = y_i - x_i

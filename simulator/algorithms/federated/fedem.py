@@ -1,4 +1,4 @@
-"""FedEM: every node's data are a mixture of components that all nodes share; expectation maximisation, round by round.
+"""FedEM: the data of every node are a mixture of shared components, fitted by expectation maximisation.
 
 Update equations, one step being one round (see local_training.py), with learners x_i1..x_iK at node i, their shares
 p_i, and l_k(j) the loss of learner k on training sample j of node i:

@@ -1,4 +1,4 @@
-"""FedProx: local epochs that are held near the last average, then an average.
+"""FedProx: local epochs with a proximal term towards the last average, then an average.
 
 Update equations, one step being one round (see local_training.py), with c = x_i at the start of the round:
     x_i <- a local epoch of  x_i <- x_i - lr (grad f_i(x_i; batch) + proximity (x_i - c));

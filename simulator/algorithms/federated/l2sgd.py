@@ -1,4 +1,4 @@
-"""L2SGD: models of the nodes' own and a penalty on their distance from the average, with loops of random length.
+"""L2SGD: one model per node and an L2 penalty on the distance from the average, with local loops of random length.
 
 Update equations for the sum over nodes of f_i(x_i) + penalty / 2 ||x_i - mean x||^2: all nodes toss one coin per step,
     with probability 1 - p:  x_i <- a local epoch of SGD at the rate lr / (1 - p)

@@ -1,4 +1,4 @@
-"""Per-FedAvg: nodes average a model that is good after every node has taken a gradient step from it.
+"""Per-FedAvg: nodes average an initial model that is good after one local gradient step (meta-learning).
 
 Update equations, one step being one round (see local_training.py), for the sum over nodes of f_i(x - a grad f_i(x)),
 a = adaptation_lr; in each local step, with a minibatch of its own for every gradient f_i',

@@ -1,4 +1,4 @@
-"""pFedMe: models of the nodes' own, held near an average that they all feed.
+"""pFedMe: one model per node, held near the shared average by a Moreau envelope.
 
 Update equations, one step being one round (see local_training.py), with c_i the average that node i knows:
     x_i <- a local epoch of  x_i <- x_i - lr (grad f_i(x_i; batch) + proximity (x_i - c_i));

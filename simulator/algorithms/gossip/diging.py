@@ -1,4 +1,4 @@
-"""DIGing: gradient tracking, which finds the common minimiser at a constant learning rate, however unlike the nodes.
+"""DIGing: gradient tracking, which converges to the common minimiser at a constant learning rate for unlike nodes.
 
 Update equations, with y_0 = grad f(x_0), g_t = grad f(x_t) (each on the minibatch of step t) and learning rate a_t:
     combine-and-adapt (DIGing):  x_{t+1} = W_t x_t - a_t y_t,      y_{t+1} = W_t y_t + g_{t+1} - g_t

@@ -1,4 +1,4 @@
-"""RelaySum: on a tree, every node averages all nodes' values, each delayed by how far away it is.
+"""RelaySum: on a tree, every node averages the values of all nodes, each delayed by its distance.
 
 Update equations of one round, with own value v_i (a count of 1 travels with it as a further column), on a tree whose
 root is node 0; m[j -> i] is the message of this round, m'[j -> i] that of the round before (0 before the first):

@@ -1,4 +1,4 @@
-"""HGP: hyperparameters of every node tuned with hypergradients that are pushed over the graph.
+"""HGP: every node tunes its hyperparameters with hypergradients computed by push-sum over the graph.
 
 Update equations: an outer step is
     x <- x_0;  inner_steps times SGP on f_i(., h_i) (see sgp.py);  v_i = hypergradient push at z_i = x_i / w_i

@@ -1,4 +1,4 @@
-"""Hypergradient error: how far hypergradient push is from the exact hypergradient, term by term.
+"""Study of the hypergradient's error: hypergradient push against the exact hypergradient, term by term.
 
 Update equations: SGP (see sgp.py). After the last step, at the debiased z_i and the starting hyperparameters,
     h_i = exact hypergradient of the full training sets (see hypergradients/exact.py)

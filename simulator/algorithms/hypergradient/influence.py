@@ -1,4 +1,4 @@
-"""Influence: which training samples move the validation loss, predicted by hypergradient push, checked by retraining.
+"""Study of influential samples: their effect on the validation loss, predicted by hypergradient push and by retraining.
 
 Update equations: SGP (see sgp.py). After the last step, at the debiased z_i, with a mask h_ij = 1 per training sample,
     v_ij = hypergradient push (see hypergradients/push.py), the derivative of the mean outer objective F by h_ij

@@ -1,4 +1,4 @@
-"""pFedHN without a hub, whose hypernetworks are gossiped as compressed residuals against references.
+"""pFedHN without a hub, with compressed gossip of the hypernetworks (CHOCO-SGD).
 
 Update equations: as pfedhn_gossip.py, with gossip as in CHOCO-SGD (see choco.py): with phi_i^(1/2) what the node's step
 has made of phi_i, consensus step gamma and compressor Q,

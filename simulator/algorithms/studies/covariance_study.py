@@ -1,4 +1,4 @@
-"""Study of the covariance between nodes: D-SGD, whose last stretch is repeated with other minibatches.
+"""Study of the covariance between nodes: D-SGD whose last steps are repeated with other minibatches.
 
 Update equations: D-SGD (see dsgd.py). From the state after the last step T, training goes on for ``horizon`` steps,
 ``repetitions`` times: steps, rounds of the schedule and momenta continue, minibatches are each repetition's own. Some

@@ -1,4 +1,4 @@
-"""Study of random quadratics: D-SGD simulated many times over, against the exact second moments.
+"""Study of random quadratics: D-SGD simulated many times, compared with the exact second moments.
 
 Update equations: D-SGD (see dsgd.py). After the last step it is repeated from the start, ``repetitions`` times at once
 as copies of the nodes, over the rounds 0 .. horizon - 1 of the schedule and with samples of their own. Of every step

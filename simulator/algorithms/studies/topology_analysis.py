@@ -1,4 +1,4 @@
-"""Topology analysis: what is known of a graph schedule before training, beside a short training on it.
+"""Topology analysis: what is known of a graph schedule before training.
 
 Update equations: SGP (see sgp.py). After the last step the schedule itself is analysed: gaps, effective number of
 neighbours, gossip, traffic, convergence rates on random quadratics and the theorem's largest learning rate, each
