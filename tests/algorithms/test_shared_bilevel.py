@@ -78,6 +78,39 @@ def test_a_schedule_must_not_keep_step_with_the_inner_steps():
         simulation("push_penalty", graph="one_peer_exponential", inner_steps=2)
 
 
+class Recorded(Graph):
+    """An undirected schedule that records the rounds that are asked for; it has no period, so nothing is cached."""
+
+    directed = False
+    stochasticity = "double"
+    period = None
+
+    def __init__(self, graph):
+        super().__init__(num_nodes=graph.num_nodes)
+        self.graph, self.asked = graph, []
+
+    def edges(self, step):
+        self.asked.append(step)
+        return self.graph.edges(step)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_steps_take_the_rounds_that_are_checked(name):
+    """The phases of the penalty methods tell x from y; elsewhere variables take turns in the order of the rounds."""
+    made = simulation(name, compressor=compressor_for(name))
+    made.network.graph = graph = Recorded(made.network.graph)
+    state, rounds = made.init(), made.algorithm.rounds
+    for step in range(3):
+        graph.asked.clear()
+        state = made.run(state, step, step + 1)
+        setup = list(range(rounds.setup)) if step == 0 else []
+        assert graph.asked == setup + [index for variable in rounds.counts for index in rounds.of(variable, step)]
+    phases = {phase: traffic.messages for phase, traffic in made.network.ledger.phases.items()}
+    if rounds.setup:
+        expected = {"setup": rounds.setup, "outer": 3 * rounds.counts["x"], "inner": 3 * rounds.counts["y"]}
+        assert phases == {phase: 2 * NUM_NODES * count for phase, count in expected.items()}
+
+
 @pytest.mark.parametrize(("name", "entry"), [("c2dfb", "hparam_tracker"), ("mdbo", "param_tracker")])
 def test_a_broken_invariant_is_named(name, entry):
     made = simulation(name, compressor=compressor_for(name), check_invariants=True)
