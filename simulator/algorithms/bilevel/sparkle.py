@@ -8,9 +8,9 @@ Needs: symmetric, doubly stochastic W; any schedule with gradient tracking, a st
 bilevel problem, with second derivatives unless first_order.
 Sends: 2 H + 4 D numbers per edge and step with gradient tracking on both levels; a level with another correction sends
 half of its share. One message.
-State: ``hparams`` [N, H] for x, ``params`` [N, D] for y, ``adjoint`` [N, D] for z; the directions at which they are,
-``hparams_direction`` [N, H] for r, ``params_direction`` [N, D], ``adjoint_direction`` [N, D]; and the memories of the
-corrections, ``hparams_memory`` [N, H], ``params_memory`` [N, D], ``adjoint_memory`` [N, D].
+State: ``hparams`` [N, H] for x, ``params`` [N, D] for y, ``adjoint`` [N, D] for z, their last directions
+``hparams_direction`` [N, H] (this is r), ``params_direction`` [N, D], ``adjoint_direction`` [N, D], and the memories of
+the corrections ``hparams_memory`` [N, H], ``params_memory`` [N, D], ``adjoint_memory`` [N, D].
 Source: Zhu, Kong, Lu, Huang and Yuan, NeurIPS 2024 (arXiv 2411.14166).
 Departures: gradient tracking, EXTRA and exact diffusion in their usual forms, of which the paper's unified form is a
 reparametrization.
