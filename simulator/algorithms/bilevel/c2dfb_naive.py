@@ -1,4 +1,4 @@
-"""C2DFB with naive compression: iterates and trackers are compressed themselves, instead of residuals.
+"""C2DFB with naive compression: iterates and trackers are compressed instead of residuals.
 
 Update equations: the step of penalty_method.py with the gossip of naive_gossip.py. With constant steps an error stays
 whose size shrinks with the step sizes.

@@ -1,4 +1,4 @@
-"""F2SA with gradient tracking: the penalty method with uncompressed messages, by default on a single loop.
+"""F2SA with gradient tracking: the penalty method with uncompressed messages, by default as a single loop.
 
 Update equations: the step of penalty_method.py with the gossip of exact_gossip.py and a penalty that may grow:
 lambda_c = penalty (1 + c)^penalty_growth for c = 0 in the setup and c = t + 1 in step t.

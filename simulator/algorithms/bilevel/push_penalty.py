@@ -13,11 +13,9 @@ Departures: none.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simulator.algorithms.base import require_stochasticity
 from simulator.algorithms.bilevel.penalty_method import PenaltyMethod
 from simulator.algorithms.bilevel.push_sum_gossip import PushSumGossip
 from simulator.algorithms.weights import Weights
-from simulator.graphs.base import Graph
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,3 @@ class PushPenalty(PenaltyMethod):
     @property
     def gossip(self) -> PushSumGossip:
         return PushSumGossip()
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity(self.name, graph, ("column", "double"), "use a graph with out-degree weights")
-        self.rounds.check_connected(graph, self.name)

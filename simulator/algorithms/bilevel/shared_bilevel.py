@@ -13,18 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, consensus_distance, require_stochasticity
+from simulator.algorithms.base import Algorithm, State, consensus_distance
 from simulator.algorithms.bilevel.step_rounds import StepRounds
 from simulator.algorithms.weights import Weights
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 
-_NUM_ROUNDS_LOOKED_AT = 3
 _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 
 
@@ -55,24 +53,11 @@ class SharedBilevel(Algorithm):
             raise ValueError(f"algorithm.hparam_range={list(self.hparam_range)}: expected [low, high], or null")
 
     @property
-    def name(self) -> str:
-        """The word that chooses this algorithm in a configuration."""
-        return type(self).__module__.rpartition(".")[-1]
-
-    @property
     def rounds(self) -> StepRounds:
         """The rounds of a step; by default one, which carries all variables, so that step t takes round t."""
         return StepRounds({"all variables": 1})
 
     def check_graph(self, graph: Graph) -> None:
-        remedy = "use an undirected graph with metropolis weights, or algorithm=push_penalty"
-        require_stochasticity(self.name, graph, ("double",), remedy)
-        symmetric = not graph.directed and all(_is_symmetric(graph, step) for step in _rounds(graph))
-        if not symmetric:
-            raise ValueError(
-                f"algorithm={self.name} needs symmetric weights, and graph {graph.description} has others; use an "
-                "undirected graph, or algorithm=push_penalty"
-            )
         self.rounds.check_connected(graph, self.name)
 
     @abstractmethod
@@ -124,21 +109,6 @@ class SharedBilevel(Algorithm):
             "hparams/consensus_distance": consensus_distance(hparams, network),
             **{f"mean_iterate/{name}": values for name, values in at_mean.items()},
         }
-
-
-def _rounds(graph: Graph) -> range:
-    return range(graph.period or _NUM_ROUNDS_LOOKED_AT)
-
-
-def _is_symmetric(graph: Graph, step: int) -> bool:
-    edges = graph.edges(step)
-    order = np.lexsort((edges.target, edges.source))
-    there = edges.source[order], edges.target[order], edges.weight[order]
-    return (
-        np.array_equal(there[0], edges.target)
-        and np.array_equal(there[1], edges.source)
-        and np.allclose(there[2], edges.weight, rtol=0, atol=1e-12)
-    )
 
 
 def require_fraction(name: str, value: float | None) -> None:

@@ -71,11 +71,6 @@ class HypernetworkAlgorithm(Algorithm):
     selection: ClassVar[str] = "valid/accuracy_weighted"
     prefix: ClassVar[str] = ""
 
-    @property
-    def name(self) -> str:
-        """The name of this algorithm in the configuration."""
-        return type(self).__module__.rpartition(".")[-1]
-
     def __post_init__(self) -> None:
         for name in ("nodes_per_round", "inner_steps", "inner_lr", "inner_clip", "outer_lr", "outer_clip"):
             require_positive(f"algorithm.{name}", getattr(self, name))
@@ -100,7 +95,7 @@ class HypernetworkAlgorithm(Algorithm):
     def check_problem(self, problem: Problem) -> None:
         if type(problem) is not Classification:
             raise ValueError(
-                f"algorithm={self.name} needs problem=classification, and this is {type(problem).__name__}"
+                f"problem: algorithm={self.name} needs problem=classification, and this is {type(problem).__name__}"
             )
 
     def members(self, problem: Problem) -> IntArray:

@@ -1,4 +1,4 @@
-"""pFedHN: a hub makes every node's model with a hypernetwork and learns from what training changes in it.
+"""pFedHN: a hypernetwork at the hub makes the model of every node and learns from the nodes' local training.
 
 Update equations, one step being one round, with an embedding v_i of every node, a hypernetwork h of parameters phi (see
 hypernetwork.py), and m nodes drawn at random, without replacement in a round and independently of other rounds:

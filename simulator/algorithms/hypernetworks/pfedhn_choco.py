@@ -1,4 +1,4 @@
-"""pFedHN without a hub, whose hypernetworks are gossiped as compressed residuals against references.
+"""pFedHN without a hub, with compressed gossip of the hypernetworks (CHOCO-SGD).
 
 Update equations: as pfedhn_gossip.py, with gossip as in CHOCO-SGD (see choco.py): with phi_i^(1/2) the row after the
 node's own step, consensus step gamma and compressor Q,
@@ -19,7 +19,7 @@ Departures: as pfedhn_gossip.py; references start at the common starting point.
 from dataclasses import dataclass
 from typing import ClassVar
 
-from simulator.algorithms.base import State, require_undirected
+from simulator.algorithms.base import State
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -62,7 +62,6 @@ class PFedHNChoco(PFedHNGossip):
         return References(self.compressor, self.seed, "choco")
 
     def check_graph(self, graph: Graph) -> None:
-        require_undirected(self.name, graph)
         check_theory_applies(self.consensus_lr, graph)
 
     def init(self, problem: Problem, network: Network) -> State:

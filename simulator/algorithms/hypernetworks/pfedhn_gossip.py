@@ -32,13 +32,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Report, State, consensus_distance, require_stochasticity
+from simulator.algorithms.base import Report, State, consensus_distance
 from simulator.algorithms.hypernetworks.hub_round import choose_nodes
 from simulator.algorithms.hypernetworks.hypernetwork_algorithm import HypernetworkAlgorithm
 from simulator.algorithms.hypernetworks.model_generator import Generated, init_embeddings
 from simulator.algorithms.hypernetworks.trainer import EMBEDDINGS, ROW, Learner, Trainer
 from simulator.algorithms.weights import Weights
-from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -55,9 +54,6 @@ class PFedHNGossip(HypernetworkAlgorithm):
     """
 
     weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity(self.name, graph, ("column", "double"), "use a graph with out-degree weights")
 
     def init(self, problem: Problem, network: Network) -> State:
         trainer, like, nodes = self.trainer(problem), problem.init_params(), np.array(network.nodes)

@@ -43,7 +43,9 @@ class PFedHNSizes(PFedHN):
 
     def check_problem(self, problem: Problem) -> None:
         if not isinstance(problem, ModelSizes):
-            raise ValueError(f"algorithm={self.name} needs problem=model_sizes, and this is {type(problem).__name__}")
+            raise ValueError(
+                f"problem: algorithm={self.name} needs problem=model_sizes, and this is {type(problem).__name__}"
+            )
 
     def target_sizes(self, problem: Problem) -> tuple[int, ...]:
         return tuple(size for one in cast(ModelSizes, problem).architectures for size in tensor_sizes(one.function))
