@@ -51,6 +51,8 @@ SWITCHES = (
     {"reset_momentum": True},
     {"reset_momentum": False, "outer_momentum": 0.5},
     {"optimizer": "adam"},
+    {"gradient_tracking": True},
+    {"gradient_tracking": False},
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
