@@ -30,7 +30,7 @@ from torch import Tensor
 from simulator.algorithms.federated.local_training import HUB, from_hub, weighted_sum
 from simulator.graphs.hub import Hub
 from simulator.network.network import Network
-from simulator.network.plans import WeightMatrix
+from simulator.network.weight_matrix import WeightMatrix
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
