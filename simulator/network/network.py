@@ -319,7 +319,7 @@ class Network:
 
     def _deliver(self, messages: Tensor, step: int, plan: LinkPlan) -> Tensor:
         """The messages [E_out, ...] of a round that the ledger has counted; returns those that arrive, [E_in, ...]."""
-        with self._send(plan, (messages,), step).arrived() as (received,):
+        with self._send(plan, (messages,), step) as received:
             kept = messages[plan.kept_index.on(messages.device)]
-            arrived = torch.cat([kept, received]) if len(received) else kept
+            arrived = torch.cat([kept, *received]) if received else kept
         return arrived[plan.arrival_index.on(messages.device)]

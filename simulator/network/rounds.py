@@ -58,8 +58,8 @@ class Round:
         """
         flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in self._rows]
         mixed = [self._plan.local.multiply(x) for x in flat]
-        with self._in_flight.arrived() as received:
-            if self._plan.receives:
+        with self._in_flight as received:
+            if received:
                 for out, rows in zip(mixed, received, strict=True):
                     self._plan.remote.add_product_(out, rows.reshape(len(rows), out.shape[1]))
         return tuple(out.reshape(x.shape) for out, x in zip(mixed, self._rows, strict=True))
@@ -75,9 +75,9 @@ class Round:
             LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
         """
         mixed = self._plan.local.multiply(values)
-        with self._in_flight.arrived() as (received,):
-            if self._plan.receives:
-                self._plan.remote.add_product_(mixed, decode(received))
+        with self._in_flight as received:
+            if received:
+                self._plan.remote.add_product_(mixed, decode(received[0]))
         return mixed
 
     def inbox(self) -> Inbox:
@@ -87,6 +87,8 @@ class Round:
             LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
         """
         plan = self._plan
-        with self._in_flight.arrived() as received:
-            stacked = tuple(torch.cat([x, r]) if len(r) else x for x, r in zip(self._rows, received, strict=True))
+        with self._in_flight as received:
+            stacked = tuple(self._rows)
+            if received:
+                stacked = tuple(torch.cat([x, r]) for x, r in zip(self._rows, received, strict=True))
         return Inbox(plan.in_source, plan.in_target, plan.in_weight, plan.in_row, stacked)

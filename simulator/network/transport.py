@@ -8,8 +8,7 @@ Several rounds may be in flight at once. All processes post them in the same ord
 tag; on NCCL messages of the same two processes are matched in the order of posting.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -90,9 +89,9 @@ class Transport:
 
 
 class InFlight:
-    """The messages of one round; posted when this is made, finished by :meth:`arrived`.
+    """The messages of one round; posted when this is made, finished by one ``with`` block.
 
-    The buffers belong to the round from its posting until :meth:`arrived` ends. Rounds may be finished in any order.
+    The buffers belong to the round from its posting until the block ends. Rounds may be finished in any order.
 
     Attributes:
         sent_bytes: handed to torch.distributed.
@@ -119,25 +118,32 @@ class InFlight:
         if self._is_open:
             self._transport.note_dropped(self._step)
 
-    @contextmanager
-    def arrived(self) -> Iterator[list[Tensor]]:
-        """Waits for the receives; waits for the sends and gives the buffers back when the block ends.
+    def __enter__(self) -> list[Tensor]:
+        """Waits for the receives.
 
-        Yields:
-            For each tensor that was sent the received rows [R, ...], in the plan's order. They stand in the buffers
-            of the round and must not be used after the block.
+        Returns:
+            For each tensor that was sent the received rows [R, ...], in the plan's order; an empty list in a round in
+            which nothing is received. The rows stand in the buffers of the round and must not be used after the block.
 
         Raises:
-            LostProcessError, SilentProcessError: when a message did not come or could not be delivered.
+            LostProcessError, SilentProcessError: when a message did not come.
             RuntimeError: when the round was finished before.
         """
         if not self._is_open:
             raise RuntimeError(f"round {self._step} was finished before: a round can be finished only once")
         self._is_open = False
         self._wait(self._receives)
-        yield self._received()
-        self._wait(self._sends)
-        self._transport.buffers.give_back(self._buffers)
+        return self._received() if self._incoming else []
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Waits for the sends and gives the buffers back; after an error in the block it does neither.
+
+        Raises:
+            LostProcessError, SilentProcessError: when a message could not be delivered.
+        """
+        if error is None:
+            self._wait(self._sends)
+            self._transport.buffers.give_back(self._buffers)
 
     def _post(self, plan: Plan | LinkPlan, tag: int) -> None:
         payload = payload_bytes(self._rows)
@@ -187,8 +193,6 @@ class InFlight:
         return buffer
 
     def _received(self) -> list[Tensor]:
-        if not self._incoming:
-            return [x[:0] for x in self._rows]
         columns: list[list[Tensor]] = [[] for _ in self._rows]
         for part, buffer in self._incoming:
             for column, section in zip(columns, sections(buffer, self._rows, part.nodes.size), strict=True):
