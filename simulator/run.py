@@ -133,7 +133,7 @@ def _set_up(
     """Rank 0 downloads, all read; rank 0 chooses how to compute, all follow. Returns these choices."""
     if components.dataset is not None and network.placement.rank == 0:
         components.dataset.prepare()
-    network.agree([0])
+    network.barrier()
     components.problem.setup(
         Setting(
             nodes=network.nodes,
