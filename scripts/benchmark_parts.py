@@ -52,7 +52,7 @@ def steps(table: Table, effort: Effort, threads: int) -> None:
 
 
 def _compare_steps(table: Table, effort: Effort, model: str, num_nodes: int) -> None:
-    ours = Ours(MODELS[model], Placement(num_nodes))
+    ours = Ours(MODELS[model], num_nodes)
     contenders: dict[str, Ours | PlainLoop | HandWritten] = {"ours": ours, "plain": PlainLoop(model, num_nodes)}
     if model in HAND_WRITTEN_WIDTHS:
         contenders["written"] = HandWritten(HAND_WRITTEN_WIDTHS[model], num_nodes)
@@ -91,9 +91,9 @@ def _compare_choices(table: Table, effort: Effort, device: str, counts: list[int
                 continue
             with tempfile.TemporaryDirectory() as cache:
                 os.environ["XDG_CACHE_HOME"] = cache
-                auto = Ours(MODELS[model], Placement(num_nodes), device=device)
+                auto = Ours(MODELS[model], num_nodes, device=device)
             names = [name for name in EXECUTORS if not (name == "batched" and model == "CNN")]
-            ways = {name: Ours(MODELS[model], Placement(num_nodes), compute=name, device=device) for name in names}
+            ways = {name: Ours(MODELS[model], num_nodes, compute=name, device=device) for name in names}
             times = measure({name: way.step for name, way in ways.items()}, windows(model, effort))
             best = min(names, key=times.median)
             share = times.speedup(auto.choice, best)
@@ -207,7 +207,7 @@ class LargeRing:
     def __init__(self, world: World, *, num_nodes: int) -> None:
         before = resident_bytes()
         dataset = RandomImages(num_nodes, samples_per_node=16, shape=DIGITS_SHAPE)
-        self._ours = Ours(LogisticRegression, Placement(num_nodes), compute="batched", dataset=dataset, batch_size=8)
+        self._ours = Ours(LogisticRegression, num_nodes, compute="batched", dataset=dataset, batch_size=8)
         self._before = before
 
     def step(self, steps: int) -> None:

@@ -20,7 +20,8 @@ from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
-from tests.algorithms.simulation import ALGORITHMS, GRAPHS, Simulation, algorithm_class, on_data, with_graph
+from simulator.simulation import Simulation
+from tests.algorithms.simulation import ALGORITHMS, GRAPHS, algorithm_class, on_data, with_graph
 from tests.conftest import compose_settings
 
 NUM_STEPS = 6
@@ -51,6 +52,8 @@ SWITCHES = (
     {"reset_momentum": True},
     {"reset_momentum": False, "outer_momentum": 0.5},
     {"optimizer": "adam"},
+    {"gradient_tracking": True},
+    {"gradient_tracking": False},
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -229,7 +232,7 @@ def simulations(name: str):
     built = 0
     for settings in configurations(name):
         try:
-            yield Simulation(settings)
+            yield Simulation.build(settings)
         except ValueError:
             continue
         built += 1
@@ -269,7 +272,7 @@ def spoil(tensors) -> None:
 
 def test_a_step_consumes_its_state_and_touches_nothing_else(name):
     settings = on_data(compose_settings, name)
-    plain, spoiled = Simulation(settings), Simulation(settings)
+    plain, spoiled = Simulation.build(settings), Simulation.build(settings)
     expected = plain.run(plain.init(), 0, NUM_STEPS)
     state = spoiled.init()
     start = {key: rows.clone() for key, rows in state.items()}

@@ -14,7 +14,6 @@ from scripts import benchmark_parts
 from scripts.benchmark_contenders import BATCH_SIZE, MODELS, SAMPLES_PER_NODE, HandWritten, Ours, PlainLoop
 from scripts.benchmark_measuring import Effort, Table, Times, measure
 from scripts.benchmark_processes import peak_bytes
-from simulator.placement import Placement
 from simulator.rows import RowLayout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +33,7 @@ def rows_written(written):
 @pytest.mark.parametrize("model", MODELS)
 def test_contenders_do_the_same_work(model):
     plain = PlainLoop(model, NUM_NODES)
-    ours = Ours(MODELS[model], Placement(NUM_NODES), compute="loop" if model == "CNN" else "batched")
+    ours = Ours(MODELS[model], NUM_NODES, compute="loop" if model == "CNN" else "batched")
     ours.state = {"params": rows_of(plain)}
     batches = [ours.problem.batch(step) for step in range(SAMPLES_PER_NODE // BATCH_SIZE)]
     orders = torch.from_numpy(np.stack([np.concatenate(of_node) for of_node in zip(*batches, strict=True)]))

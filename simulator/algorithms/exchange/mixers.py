@@ -30,7 +30,7 @@ from simulator.algorithms.federated.local_training import HUB, from_hub, weighte
 from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.hub import Hub
 from simulator.network.network import Network
-from simulator.network.plans import WeightMatrix
+from simulator.network.weight_matrix import WeightMatrix
 
 
 def neighborhood_average(
