@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from simulator.algorithms.bilevel.c2dfb import C2DFB
+from simulator.job import Job, run_job
 from simulator.processes import World
-from simulator.run import Job
-from simulator.run import run as run_job
 from tests.algorithms.shared_quadratic import (
     CHECKSUMS,
     NUM_NODES,

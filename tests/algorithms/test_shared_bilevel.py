@@ -15,8 +15,9 @@ from simulator.algorithms.weights import check_weights
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.random_directed import RandomDirected
+from simulator.simulation import Simulation
 from tests.algorithms.shared_quadratic import NUM_NODES, Instance, farthest, outer, run, simulation
-from tests.algorithms.simulation import ALGORITHMS, TINY_DATA, Simulation, algorithm_class, overrides_for
+from tests.algorithms.simulation import ALGORITHMS, TINY_DATA, algorithm_class, overrides_for
 from tests.conftest import compose_settings
 
 ROOT = Path(__file__).parents[2]
@@ -164,7 +165,7 @@ def settings_with_minibatches(name):
 
 def with_minibatches(name, full_batch=False):
     settings = settings_with_minibatches(name)
-    return Simulation({**settings, "algorithm": {**settings["algorithm"], "full_batch": full_batch}})
+    return Simulation.build({**settings, "algorithm": {**settings["algorithm"], "full_batch": full_batch}})
 
 
 def asked_for(made, num_steps, monkeypatch):

@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.adam import adam_
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.gossip.sgp import Order, check_order, push_gradient_step
 from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.network.network import Network
