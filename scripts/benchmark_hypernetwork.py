@@ -242,10 +242,10 @@ def measure(
             contenders["one by one, images decoded at each use"] = Plain(target, settings, decoded=False).round
             contenders["one by one, images ready"] = Plain(target, settings, decoded=True).round
         times: dict[str, list[float]] = {}
-        for repetition in range(repetitions + 1):
+        for _ in range(repetitions + 1):
             for name, run in contenders.items():
                 times.setdefault(name, []).append(_nanoseconds(run, clock) / 1e9)
-            ours.network.agree([repetition])
+            ours.network.barrier()
             (slowest,) = ours.network.agree([_nanoseconds(ours.round, clock)])
             times.setdefault("simulator", []).append(slowest / 1e9)
         if world.rank > 0:

@@ -98,7 +98,7 @@ def save(run_folder: Path, step: int, state: dict[str, Tensor], meta: dict[str, 
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    network.agree([0])
+    network.barrier()
     if placement.rank == 0:
         write_atomically(folder / "meta.json", json.dumps({**meta, "step": step, "files": files}))
         write_atomically(base / _LATEST, folder.name)

@@ -110,8 +110,8 @@ def run_job(job: Job, world: World, store: "Store | None", console: Logger | Non
         choices = resumed.compute_choices(settings["compute"]) if resumed else None
         simulation = Simulation.build(settings, world, device=compute.device, choices=choices)
         if world.rank == 0 and settings["compressor"] and not simulation.algorithm.uses_compressor:
-            name = type(simulation.algorithm).__name__
-            log.warning("compressor: algorithm %s sends its messages as they are, the compressor is not used", name)
+            name = simulation.algorithm.name
+            log.warning("compressor: algorithm=%s sends its messages as they are, the compressor is not used", name)
         with Recorder(simulation, Path(job.folder), resumed) as recorder:
             if world.rank == 0:
                 environment = describe_environment(settings) | {

@@ -115,7 +115,7 @@ def _set_up_problem(
     """Reads the data and builds the model; rank 0 downloads first."""
     if components.dataset is not None and network.placement.rank == 0:
         components.dataset.prepare()
-    network.agree([0])
+    network.barrier()
     components.problem.setup(
         Setting(
             nodes=network.nodes,

@@ -36,15 +36,15 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     Placement(config["num_nodes"], world_size)
 
     algorithm, graph, problem = components.algorithm, components.graph, components.problem
-    name = type(algorithm).__name__
+    name = f"algorithm={algorithm.name}"
     if algorithm.needs_bilevel and not isinstance(problem, BilevelProblem):
-        raise ValueError(f"problem: algorithm {name} needs a bilevel problem, and {type(problem).__name__} is none")
+        raise ValueError(f"problem: {name} needs a bilevel problem, and {type(problem).__name__} is none")
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
     algorithm.check_problem(problem)
     if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
         raise ValueError(
-            f"problem: algorithm {name} makes one model of several, and those of {type(problem).__name__} differ in "
+            f"problem: {name} makes one model of several, and those of {type(problem).__name__} differ in "
             "architecture; use algorithm=pfedhn_sizes, or graph=self_loop for local training"
         )
     if not graph.needs_label_counts:
@@ -65,8 +65,10 @@ def check_graph(components: Components) -> None:
     Raises:
         ValueError: when one of them cannot do its work.
     """
+    from simulator.algorithms.weights import check_weights
     from simulator.graphs.connectivity import check_mixes, check_stochastic
 
+    check_weights(components.algorithm, components.graph)
     components.algorithm.check_graph(components.graph)
     check_stochastic(components.graph)
     check_mixes(components.graph)
@@ -105,8 +107,8 @@ def check_hyperparameters(components: Components) -> None:
     """
     if components.algorithm.needs_bilevel and components.problem.num_hparams == 0:
         raise ValueError(
-            f"problem: {type(components.problem).__name__} has no hyperparameters, which algorithm "
-            f"{type(components.algorithm).__name__} tunes; use for example problem=logit_scaling"
+            f"problem: {type(components.problem).__name__} has no hyperparameters, which "
+            f"algorithm={components.algorithm.name} tunes; use for example problem=logit_scaling"
         )
 
 

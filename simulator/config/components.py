@@ -56,13 +56,16 @@ def build(config: Mapping[str, Any]) -> Components:
 def _algorithm(config: Mapping[str, Any]) -> "Algorithm":
     """The algorithm, with the compressor where it uses one; without one its messages go as they are."""
     compressor = _instantiate(config, "compressor") if config["compressor"] else None  # an idle one is checked too
-    if not _class_of(config, "algorithm").uses_compressor:
-        return cast("Algorithm", _instantiate(config, "algorithm"))
-    if compressor is None:
-        from simulator.compressors.identity import Identity
+    further = {}
+    if _class_of(config, "algorithm").uses_compressor:
+        if compressor is None:
+            from simulator.compressors.identity import Identity
 
-        compressor = Identity(consensus_lr=0.5)
-    return cast("Algorithm", _instantiate(config, "algorithm", compressor=compressor))
+            compressor = Identity(consensus_lr=0.5)
+        further["compressor"] = compressor
+    algorithm = cast("Algorithm", _instantiate(config, "algorithm", **further))
+    chosen = config.get("choices", {}).get("algorithm")
+    return algorithm.named(chosen) if chosen else algorithm
 
 
 def _class_of(config: Mapping[str, Any], section: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a person watches: one progress bar on a terminal or in a notebook, one line per evaluation everywhere else.
+"""The console: a progress bar on a terminal or in a notebook, one line per evaluation everywhere else.
 
 Lines go through Python's logging, so that launch.log has them all. Where there is a bar it shows the same numbers,
 and the lines of evaluations are kept from handlers that write to the same terminal or notebook: nothing is shown

@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 
 from simulator import config
 from simulator.algorithms.base import Algorithm
+from simulator.algorithms.weights import check_weights
 from simulator.config.composition import CONF
 
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
@@ -78,6 +79,7 @@ def with_graph(
         settings = composed(*overrides, f"graph={graph}")
         components = config.build(settings)
         try:
+            check_weights(components.algorithm, components.graph)
             components.algorithm.check_graph(components.graph)
         except ValueError as error:
             reasons.append(str(error))

@@ -125,7 +125,7 @@ def test_two_rounds_of_local_training_are_those_of_sgd_with_momentum(few):
             inputs, labels = problem.data.train.of(node)
             seen = []
             for step in range(2 * index * lengths[node], 2 * (index + 1) * lengths[node]):
-                batch = problem._train.positions(np.full(NUM_NODES, step))[node]
+                batch = problem.batch(np.full(NUM_NODES, step))[node]
                 seen += batch.tolist()
                 loss = torch.nn.functional.cross_entropy(inputs[batch].flatten(1) @ weight.T + bias, labels[batch])
                 gradients = torch.autograd.grad(loss, (weight, bias))

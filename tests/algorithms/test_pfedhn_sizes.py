@@ -89,9 +89,9 @@ class Sized:
         samples = Fixed(dealt.num_samples).samples
         self.inputs, self.labels, self.rows = samples.inputs, samples.labels, [node.train for node in dealt.nodes]
         # Which samples a minibatch has does not depend on the model; that of a node's own is asked.
-        self.sampler = build(
+        self.sampled = build(
             "classification", sizes=SIZES, seed=4, hidden=(1,), batch_size=4, weight_decay=0.0, sampling="uniform"
-        )._train
+        )
 
     def made(self, node):
         """What the hypernetwork makes for a node: the four tensors of its own size."""
@@ -99,8 +99,7 @@ class Sized:
         return self.net(self.embeddings[node - 1])[place : place + 4]
 
     def loss(self, node, tensors, step):
-        (batch,) = self.sampler.batches(step, torch.float64)
-        rows = self.rows[node][batch.index[node, : batch.sizes[node]].numpy()]
+        rows = self.rows[node][self.sampled.batch(step)[node]]
         width = WIDTHS[SIZE_OF_NODE[node]]
         net = nn.Sequential(nn.Linear(NUM_FEATURES, width), nn.ReLU(), nn.Linear(width, NUM_CLASSES)).double()
         names = [name for name, _ in net.named_parameters()]
