@@ -1,4 +1,4 @@
-"""Random-k: k entries drawn uniformly, as they are or scaled so that their expectation is the row.
+"""Random-k: k entries drawn uniformly at random, as they are or scaled so that their expectation is the row.
 
 Q(v)_j = v_j for the j of a uniformly drawn set of k columns, else 0; k = max(1, round(fraction q)). The set is fresh in
 every message. Over the set delta = k / q.

@@ -14,7 +14,8 @@ from functools import cached_property
 
 import numpy as np
 
-from simulator.graphs.base import Edges, PeriodicGraph, is_symmetric
+from simulator.graphs.base import Edges, PeriodicGraph
+from simulator.graphs.symmetry import is_symmetric
 
 
 class DeBruijn(PeriodicGraph):

@@ -1,4 +1,4 @@
-"""A graph read from a file.
+"""A static graph that is read from a file.
 
 Definition: format=edges is text with a line "source target" or "source target weight" per edge (blanks or commas
 between), nodes numbered from 0, W[target, source] = weight; format=matrix is a square array with W[row, column] in row,
@@ -20,10 +20,12 @@ from pathlib import Path
 
 import numpy as np
 
-from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity, is_symmetric
-from simulator.graphs.support import IntArray, directed_support, undirected_support
+from simulator.arrays import FloatArray, IntArray
+from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity
+from simulator.graphs.support import directed_support, undirected_support
+from simulator.graphs.symmetry import is_symmetric
 from simulator.graphs.weight_rules import AUTO, rule_of
-from simulator.graphs.weights import SUM_TOLERANCE, FloatArray, stochasticity_of
+from simulator.graphs.weights import SUM_TOLERANCE, stochasticity_of
 
 _FORMATS = ("auto", "edges", "matrix")
 
@@ -67,7 +69,7 @@ class File(PeriodicGraph):
     def directed(self) -> bool:
         """As given; true of a doubly stochastic matrix that differs from its transpose by more than rounding."""
         edges, stochasticity = self._content
-        return self._directed or (stochasticity == "double" and not is_symmetric(edges, SUM_TOLERANCE))
+        return self._directed or (stochasticity == "double" and not is_symmetric(edges))
 
     @property
     def stochasticity(self) -> Stochasticity:

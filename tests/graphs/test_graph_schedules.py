@@ -13,7 +13,7 @@ import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from simulator.graphs.base import Graph, is_symmetric
+from simulator.graphs.base import Graph
 from simulator.graphs.connectivity import check_mixes, check_stochastic
 from simulator.graphs.de_bruijn import DeBruijn
 from simulator.graphs.directed_ring import DirectedRing
@@ -31,6 +31,7 @@ from simulator.graphs.p_peer_exponential import PPeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.ring import Ring
+from simulator.graphs.symmetry import is_symmetric
 from tests.graphs.loading import build, load
 
 CONF = Path(__file__).parents[2] / "conf" / "graph"
