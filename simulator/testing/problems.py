@@ -195,8 +195,8 @@ def check_loss(case: Case) -> None:
 def check_inner_gradients(case: Case) -> None:
     """The first of ``inner_grads`` is the gradient, and the second belongs to the same objective.
 
-    Mixed derivatives are symmetric. Along directions v of params and u of hparams, the change of the gradient in hparams
-    along v, times u, is the change of the gradient in params along u, times v.
+    Mixed derivatives are symmetric. Along directions v of params and u of hparams, the change of the gradient in
+    hparams along v, times u, is the change of the gradient in params along u, times v.
     """
     problem, params, hparams = case.bilevel, case.params, case.hparams
     in_params, in_hparams = problem.inner_grads(params, hparams, STEP)
