@@ -22,6 +22,7 @@ from simulator.models.logistic_regression import LogisticRegression
 from simulator.network.plans import Plan
 from simulator.placement import Placement
 from simulator.problems.classification import EXECUTORS
+from simulator.world import World
 
 HAND_WRITTEN_WIDTHS = {"logistic regression": [784, 10], "MLP": [784, 128, 10]}
 DIGITS_SHAPE = (1, 8, 8)
@@ -203,7 +204,7 @@ def graphs(table: Table, effort: Effort, threads: int) -> None:
 class LargeRing:
     """Logistic regression on a ring of many nodes."""
 
-    def __init__(self, world: object, *, num_nodes: int) -> None:
+    def __init__(self, world: World, *, num_nodes: int) -> None:
         before = resident_bytes()
         dataset = RandomImages(num_nodes, samples_per_node=16, shape=DIGITS_SHAPE)
         self._ours = Ours(LogisticRegression, Placement(num_nodes), compute="batched", dataset=dataset, batch_size=8)

@@ -133,13 +133,16 @@ def build(config: Mapping[str, Any]) -> Components:
 def _algorithm(config: Mapping[str, Any]) -> "Algorithm":
     """The algorithm, with the compressor where it uses one; without one its messages go as they are."""
     compressor = _instantiate(config, "compressor") if config["compressor"] else None  # an idle one is checked too
-    if not _class_of(config, "algorithm").uses_compressor:
-        return cast("Algorithm", _instantiate(config, "algorithm"))
-    if compressor is None:
-        from simulator.compressors.identity import Identity
+    further = {}
+    if _class_of(config, "algorithm").uses_compressor:
+        if compressor is None:
+            from simulator.compressors.identity import Identity
 
-        compressor = Identity(consensus_lr=0.5)
-    return cast("Algorithm", _instantiate(config, "algorithm", compressor=compressor))
+            compressor = Identity(consensus_lr=0.5)
+        further["compressor"] = compressor
+    algorithm = cast("Algorithm", _instantiate(config, "algorithm", **further))
+    chosen = config.get("choices", {}).get("algorithm")
+    return algorithm.named(chosen) if chosen else algorithm
 
 
 def _class_of(config: Mapping[str, Any], section: str) -> Any:
@@ -255,15 +258,15 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     Placement(config["num_nodes"], world_size)
 
     algorithm, graph, problem = components.algorithm, components.graph, components.problem
-    name = type(algorithm).__name__
+    name = f"algorithm={algorithm.name}"
     if algorithm.needs_bilevel and not isinstance(problem, BilevelProblem):
-        raise ValueError(f"problem: algorithm {name} needs a bilevel problem, and {type(problem).__name__} is none")
+        raise ValueError(f"problem: {name} needs a bilevel problem, and {type(problem).__name__} is none")
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
     algorithm.check_problem(problem)
     if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
         raise ValueError(
-            f"problem: algorithm {name} makes one model of several, and those of {type(problem).__name__} differ in "
+            f"problem: {name} makes one model of several, and those of {type(problem).__name__} differ in "
             "architecture; use algorithm=pfedhn_sizes, or graph=self_loop for local training"
         )
     if not graph.needs_label_counts:
@@ -284,8 +287,10 @@ def check_graph(components: Components) -> None:
     Raises:
         ValueError: when one of them cannot do its work.
     """
+    from simulator.algorithms.weights import check_weights
     from simulator.graphs.connectivity import check_mixes, check_stochastic
 
+    check_weights(components.algorithm, components.graph)
     components.algorithm.check_graph(components.graph)
     check_stochastic(components.graph)
     check_mixes(components.graph)
@@ -324,8 +329,8 @@ def check_hyperparameters(components: Components) -> None:
     """
     if components.algorithm.needs_bilevel and components.problem.num_hparams == 0:
         raise ValueError(
-            f"problem: {type(components.problem).__name__} has no hyperparameters, which algorithm "
-            f"{type(components.algorithm).__name__} tunes; use for example problem=logit_scaling"
+            f"problem: {type(components.problem).__name__} has no hyperparameters, which "
+            f"algorithm={components.algorithm.name} tunes; use for example problem=logit_scaling"
         )
 
 

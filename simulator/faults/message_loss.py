@@ -1,4 +1,4 @@
-"""Messages that get lost: every one of a round on its own, with the same probability.
+"""Random loss of single messages.
 
 Definition: in round t the message j -> i is lost if u < probability with a fresh u ~ U[0, 1) for (j, i, t). On a
 symmetric doubly stochastic schedule a pair draws one u, and both of its messages are lost or none. Where the weights

@@ -1,4 +1,4 @@
-"""Nodes that are cut off for a round, each on its own, with the same probability.
+"""Random outages of nodes.
 
 Definition: in round t node i is down if u < probability with a fresh u ~ U[0, 1) for (i, t). A node that is down
 neither sends nor receives, and keeps what it has; it goes on computing. Where the weights of the messages that it

@@ -1,4 +1,4 @@
-"""Random digraphs that are never connected for certain but over any B rounds in a row.
+"""Random directed graphs whose union over any B consecutive rounds is strongly connected.
 
 Definition: a random cycle through all nodes is drawn once, and each of its edges belongs to one of the B residues of
 t mod B, shared out evenly at random; round t has the edges of its residue, and every other ordered pair with the

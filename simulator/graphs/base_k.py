@@ -1,4 +1,4 @@
-"""The Base-(k + 1) graph: exact averaging of any number of nodes, none of which ever meets more than k others.
+"""The Base-(k + 1) graph: at most k neighbours per round, and an exact average of all nodes over a period.
 
 Definition, simple version: M without a prime factor above k + 1 is a hyper-hypercube. Else M is written in base
 k + 1; its non-zero digits a_1, ..., a_L, of powers p_1 > ... > p_L, cut the nodes into blocks V_l of a_l sub-blocks of

@@ -1,4 +1,4 @@
-"""D-Cliques: cliques in which the nodes' labels together are distributed as in all data, loosely joined.
+"""D-Cliques: sparsely connected cliques, each with nearly the label distribution of all data.
 
 Definition: with p_i the label distribution of node i and p the mean of all, the skew of a clique C is sum_l |mean_{i
 in C} p_i(l) - p(l)|. The nodes are dealt at random into as few cliques of at most `max_clique_size` as possible,

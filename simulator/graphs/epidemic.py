@@ -1,4 +1,4 @@
-"""Epidemic learning: every round every node sends to s others, drawn anew.
+"""Epidemic learning: random directed messages.
 
 Definition: variant=oracle: a random digraph in which every node sends to s others and hears s others; all weights
 1/(s + 1); doubly stochastic, E W_t = I/(s + 1) + s/((s + 1)(M - 1)) (11' - I). variant=local: every node draws s

@@ -1,4 +1,4 @@
-"""One-peer schedules with a rate of consensus that does not depend on the number of nodes: OD- and OU-EquiDyn.
+"""OD-EquiDyn and OU-EquiDyn: one-peer schedules whose consensus rate does not depend on the number of nodes.
 
 Definition: every round draws an offset u, uniform on 1, ..., M - 1, and W_t = (1 - eta) I + eta A_t. directed=true
 (OD-EquiDyn): A_t = (1/M) I + ((M - 1)/M) P^u, where P^u brings the message of node i to i + u (mod M). directed=false

@@ -1,4 +1,4 @@
-"""A graph read from a file.
+"""A static graph that is read from a file.
 
 Definition: format=edges is text with a line "source target" or "source target weight" per edge (blanks or commas
 between), nodes numbered from 0, W[target, source] = weight; format=matrix is a square array with W[row, column] in row,

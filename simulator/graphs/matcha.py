@@ -1,4 +1,4 @@
-"""MATCHA: the matchings of a base graph, each on or off at random, the important ones more often.
+"""MATCHA: random matchings of a base graph, the important ones more often.
 
 Definition: the base's edges are decomposed into m matchings with Laplacians L_1, ..., L_m, m at most its largest
 degree + 1. In round t matching j is on if u < p_j with a fresh u ~ U[0, 1), independently: B_j = 1, else 0;

@@ -1,4 +1,4 @@
-"""A random directed graph, drawn anew every round.
+"""A random directed graph that is drawn anew in every round.
 
 Definition: a rate R[i, j] ~ U(rate_low, rate_high) is drawn once for every ordered pair of the base graph G(M, p);
 in every round j sends to i if u <= R[i, j] with a fresh u ~ U[0, 1), independently; every node keeps its self-loop.

@@ -1,4 +1,4 @@
-"""A random undirected graph, drawn anew every round.
+"""A random undirected graph that is drawn anew in every round.
 
 Definition: a rate R ~ U(rate_low, rate_high) is drawn once for every unordered pair of the base graph G(M, p); in
 every round the pair is joined, in both directions, if u <= R with a fresh u ~ U[0, 1), independently; every node keeps

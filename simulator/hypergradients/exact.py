@@ -10,6 +10,7 @@ gradients of Hestenes and Stiefel 1952 and MINRES of Paige and Saunders 1975, bo
 Shapes: N local nodes, D parameters, H hyperparameters.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,6 +21,9 @@ from torch import Tensor
 
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem
+
+# A symmetric matrix as its product with a vector: [D] to [D].
+Product = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]
 
 
 class _NegativeCurvatureError(Exception):
@@ -86,27 +90,25 @@ def exact_hypergradient(
     return Reference((outer_hparams - cross).detach() / network.num_nodes, residual, definite)
 
 
-def _solve_dense(times: object, b: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], bool]:
-    assert callable(times)
+def _solve_dense(times: Product, b: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], bool]:
     matrix = np.stack([times(column) for column in np.eye(b.size)], axis=1)
     matrix = (matrix + matrix.T) / 2
     definite = bool(np.linalg.eigvalsh(matrix)[0] > 0)
-    return np.linalg.solve(matrix, b), definite
+    return np.asarray(np.linalg.solve(matrix, b), dtype=np.float64), definite
 
 
 def _solve_iteratively(
-    times: object, b: npt.NDArray[np.float64], tolerance: float, max_iterations: int
+    times: Product, b: npt.NDArray[np.float64], tolerance: float, max_iterations: int
 ) -> tuple[npt.NDArray[np.float64], bool]:
-    assert callable(times)
     from scipy.sparse.linalg import LinearOperator, cg, minres
 
     def times_if_convex(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        product: npt.NDArray[np.float64] = times(vector)
+        product = times(vector)
         if vector.any() and vector.reshape(-1) @ product <= 0:
             raise _NegativeCurvatureError
         return product
 
-    def operator(function: object) -> LinearOperator:
+    def operator(function: Product) -> LinearOperator:
         return LinearOperator((b.size, b.size), matvec=function, dtype=np.float64)
 
     try:

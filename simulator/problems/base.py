@@ -91,12 +91,12 @@ class Problem(ABC):
         self.add_grad_(out, params, hparams, step, 1.0)
         return out
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
         """As :meth:`grad`, with the minibatch of a step of each node's own.
 
         Args:
-            hparams, params: [N, H] and [N, D].
-            steps: [N]; of nodes with a step of -1 nothing is asked, and their rows mean nothing.
+            params, hparams: [N, D] and [N, H].
+            steps: [N]; -1 for a node whose gradient is not needed, whose row of the result is then undefined.
         """
         assert (steps == steps[0]).all(), "nodes whose epochs differ need a problem that overrides this"
         return self.grad(params, hparams, int(steps[0]))

@@ -1,4 +1,4 @@
-"""Classification of what the nodes hold, and its bilevel forms.
+"""Classification with cross-entropy, and its bilevel forms.
 
 Update equations: f_i(x) = mean_j loss(model(x; a_ij), b_ij) + weight_decay / 2 ||x||^2 over node i's training set (or
 minibatch); F_i(x) = the bare mean loss on its outer set; r_i = outer_regularization / 2 ||hparams_i||^2.
@@ -312,7 +312,7 @@ class Classification(BilevelProblem):
         elif coefficients:
             out.add_(params, alpha=alpha * coefficients)
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out

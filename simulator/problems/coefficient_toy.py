@@ -1,4 +1,4 @@
-"""Coefficient tuning on a few random samples, small enough that Newton's method knows every solution.
+"""Coefficient tuning on a few random samples, small enough that Newton's method finds every solution.
 
 Update equations: those of :mod:`simulator.problems.coefficient_tuning`, with 12 features, 3 classes, 8 training and 8
 validation samples per node, and x shared by all nodes. Class means are 1.2 times normal in the first 3 features and 0

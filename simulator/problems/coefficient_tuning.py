@@ -122,7 +122,7 @@ class CoefficientTuning(BilevelProblem):
         self.ridge.add_params_gradient_(out, params, hparams, alpha)
         self._train.add_pulls_(out, pulls, alpha)
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out

@@ -1,4 +1,4 @@
-"""Data hyper-cleaning: some training labels are wrong, and clean validation samples say which ones to distrust.
+"""Data hyper-cleaning: weights of training samples, some with wrong labels, tuned on clean validation samples.
 
 Update equations, with one weight per training sample of all nodes, x [H] shared by all of them, and y the model:
     g_i(x, y) = mean over training samples m of sigmoid(x_m) CE(y; a_m, corrupted b_m) + weight_decay / 2 ||y||^2

@@ -1,4 +1,4 @@
-"""Hyper-representation: the layers that make features are the outer variable, a linear head on them the inner one.
+"""Hyper-representation: the feature layers are the outer variable, the linear head is the inner variable.
 
 Update equations, with x the parameters of all layers but the last and y those of the last, both shared by all nodes:
     g_i(x, y) = mean over training samples CE + weight_decay / 2 ||y||^2,    f_i(x, y) = mean over validation samples CE

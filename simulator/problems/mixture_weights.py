@@ -73,7 +73,7 @@ class MixtureWeights(Classification):
                 found[i, start : start + len(likelihood)] = likelihood.softmax(-1)
         return found
 
-    def weighted_grad_at(self, shares: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def weighted_grad_at(self, params: Tensor, shares: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
         """Gradient of the learners' losses, sample j of learner k weighted with ``shares`` [N, S, K]; [N, K D].
 
         Args:

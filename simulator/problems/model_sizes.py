@@ -135,7 +135,7 @@ class ModelSizes(Problem):
             problem.add_grad_(found, own, hparams[nodes], own_step, alpha)
             out[nodes, columns] += found
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: IntArray) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out

@@ -1,4 +1,4 @@
-"""Quadratics with a known solution: the closed form that algorithms are tested against.
+"""Quadratics with a known solution, against which algorithms are tested.
 
 Update equations, with A_i symmetric positive definite, for node i:
     f_i(x, h) = 1/2 x' A_i x - x' (b_i + C_i h),    F_i(x, h) = 1/2 ||x - t_i||^2,

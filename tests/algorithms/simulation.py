@@ -12,6 +12,7 @@ from torch import Tensor
 
 from simulator import config
 from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.weights import check_weights
 from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
@@ -125,6 +126,7 @@ def with_graph(
         settings = composed(*overrides, f"graph={graph}")
         components = config.build(settings)
         try:
+            check_weights(components.algorithm, components.graph)
             components.algorithm.check_graph(components.graph)
         except ValueError as error:
             reasons.append(str(error))

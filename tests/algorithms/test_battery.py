@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from simulator import checkpoint, metrics
 from simulator.algorithms.gossip.sgp import SGP
+from simulator.algorithms.weights import check_weights
 from simulator.network.ledger import Ledger
 from simulator.network.network import Network
 from simulator.placement import Placement
@@ -277,6 +278,7 @@ def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, every_
     problem, tried = Flat(), set()
     for graph in every_schedule:
         try:
+            check_weights(algorithm, graph)
             algorithm.check_graph(graph)
         except ValueError:
             continue

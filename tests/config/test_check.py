@@ -131,7 +131,7 @@ def test_a_bilevel_algorithm_needs_a_bilevel_problem(composed, quadratic):
     class Plain:
         uses_data = False
 
-    with pytest.raises(ValueError, match=r"problem: algorithm HGP needs a bilevel problem, and Plain is none"):
+    with pytest.raises(ValueError, match=r"problem: algorithm=hgp needs a bilevel problem, and Plain is none"):
         check(settings, problem=Plain())
 
 

@@ -137,7 +137,7 @@ def test_adding_in_place_is_adding_elsewhere(sparse):
 def test_every_node_may_have_a_step_of_its_own():
     problem = make()
     params, hparams, _ = point(problem)
-    found = problem.grad_at(hparams, params, np.array([0, 2, -1, 4]))
+    found = problem.grad_at(params, hparams, np.array([0, 2, -1, 4]))
     for node, step in ((0, 0), (1, 2), (3, 4)):
         assert_equal(found[node], problem.grad(params, hparams, step)[node])
     assert problem.epoch_lengths().tolist() == [2, 3, 1, 5]

@@ -1,4 +1,4 @@
-"""C2DFB with naive compression: iterates and trackers are compressed themselves, instead of residuals.
+"""C2DFB with naive compression: iterates and trackers are compressed instead of residuals.
 
 Update equations: penalty_method.py and undirected_penalty.py, where in an inner step for every v of d (y or z) and s
 (its tracker)

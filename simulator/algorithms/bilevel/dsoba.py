@@ -1,4 +1,4 @@
-"""D-SOBA: one loop in which x, y and the adjoint z of every node move at once and are then mixed.
+"""D-SOBA: a single loop; x, y and the adjoint variable z of every node are updated at once and then mixed.
 
 Update equations (see linear_system.py for u_i and z), with step sizes a, b, c:
     r_i <- (1 - m) r_i + m u_i (r_i = u_i in step 0)

@@ -1,4 +1,4 @@
-"""F2SA with gradient tracking: the penalty method with uncompressed messages, by default on a single loop.
+"""F2SA with gradient tracking: the penalty method with uncompressed messages, by default as a single loop.
 
 Update equations: penalty_method.py and undirected_penalty.py with the true neighbours,
     A_i = sum_j w_ij (d_j - d_i),    B_i = sum_j w_ij (s_j - s_i),

@@ -1,4 +1,4 @@
-"""MADSBO: a double loop with gradient tracking below, and a moving average of hypergradients above.
+"""MADSBO: a double loop; gradient tracking on the inner level, a moving average of hypergradients on the outer level.
 
 Update equations of a step, with step sizes b, c and a, and V, P the trackers of y and z:
     inner_steps times:    y <- W y - b V,    V <- W V + d_y g_i(x, y)(new) - (old)

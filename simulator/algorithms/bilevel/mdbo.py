@@ -1,4 +1,4 @@
-"""MDBO: momentum and gradient tracking on both levels, with hypergradients from each node's own Hessian.
+"""MDBO: momentum and gradient tracking on both levels; each node's hypergradient uses its own Hessian.
 
 Update equations, with step e, momenta a_x and a_y, rates b_x and b_y, and L at least the largest curvature of any g_i:
     F_i = d_x f_i - (d2 g_i/dx dy) H_i d_y f_i,    H_i = 1/L sum_{j=0}^{J} (I - (d2 g_i/dy2) / L)^j,    G_i = d_y g_i

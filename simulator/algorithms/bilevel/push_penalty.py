@@ -16,11 +16,13 @@ Shapes: N local nodes, D parameters, H hyperparameters.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from simulator.algorithms.base import State, require_stochasticity
 from simulator.algorithms.bilevel.penalty_method import PenaltyMethod, inner_gradients
+from simulator.algorithms.weights import Weights
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
@@ -29,6 +31,8 @@ from simulator.problems.base import BilevelProblem, Problem
 @dataclass(frozen=True, kw_only=True)
 class PushPenalty(PenaltyMethod):
     """The penalty method by push-sum; arguments as in :class:`PenaltyMethod`."""
+
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
 
     def check_graph(self, graph: Graph) -> None:
         require_stochasticity(self.name, graph, ("column", "double"), "use a graph with out-degree weights")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State, consensus_distance, require_stochasticity
+from simulator.algorithms.weights import Weights
 from simulator.graphs.base import Graph
 from simulator.graphs.support import count_components
 from simulator.network.network import Network
@@ -36,6 +37,9 @@ class SharedBilevel(Algorithm):
         hparam_range: smallest and largest hyperparameter: entries outside are moved to it after each step.
         check_invariants: verify after every step that all trackers still have the mean that they track.
     """
+
+    weights: ClassVar[Weights] = Weights.SYMMETRIC
+    push_sum_alternative: ClassVar[str] = "push_penalty"
 
     full_batch: bool
     hparam_range: Sequence[float] | None

@@ -1,4 +1,4 @@
-"""SPARKLE: D-SOBA's loop with a correction for the differences between nodes on either level.
+"""SPARKLE: the loop of D-SOBA with a correction for the differences between nodes on each level.
 
 Update equations (see linear_system.py for u_i and z, corrections.py for the corrections): x follows
 r_i <- (1 - m) r_i + m u_i (r_i = u_i at the start) with the correction of the outer level; y follows d_y g_i and z

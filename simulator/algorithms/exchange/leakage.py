@@ -53,6 +53,7 @@ def shares(sums: FloatArray) -> FloatArray:
 
 
 def measure(
+    *,
     sent: FloatArray,
     held: FloatArray,
     sent_labels: FloatArray,

@@ -10,6 +10,7 @@ samples of node j, which everybody knows; on any other graph it is W_t @ X.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.weights import Weights
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
@@ -29,6 +31,7 @@ HUB = 0
 
 IntArray = npt.NDArray[np.int64]
 Gradient = Callable[[Tensor, IntArray], Tensor]
+"""From parameters [N, D] and the minibatch of every node [N] to gradients [N, D]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,8 @@ class LocalTraining(Algorithm):
         local_steps: minibatches per round; None for one epoch of each node's own length.
     """
 
+    weights: ClassVar[Weights] = Weights.ANY
+
     lr: float
     lr_schedule: Schedule
     local_steps: int | None
@@ -49,7 +54,7 @@ class LocalTraining(Algorithm):
         require_local_steps(self.local_steps)
 
     def check_graph(self, graph: Graph) -> None:
-        require_averaging(type(self).__name__.lower(), graph)
+        require_averaging(self.name, graph)
 
     def rate(self, step: int) -> float:
         """The learning rate of round ``step``."""
@@ -130,6 +135,15 @@ def local_batches(problem: Problem, round_index: int, local_steps: int | None) -
         yield np.where(position < lengths, round_index * lengths + position, -1)
 
 
+def gradient_of(problem: Problem, hparams: Tensor) -> Gradient:
+    """The gradients of f_i at fixed hyperparameters [N, H], as :func:`train_locally_` takes them."""
+
+    def gradient(params: Tensor, steps: IntArray) -> Tensor:
+        return problem.grad_at(params, hparams, steps)
+
+    return gradient
+
+
 def train_locally_(
     params: Tensor,
     gradient: Gradient,
@@ -143,7 +157,7 @@ def train_locally_(
 
     Args:
         params: [N, D].
-        gradient: from parameters [N, D] and minibatches [N] to gradients [N, D].
+        gradient: the direction of a step, such as :func:`gradient_of`.
         batches: as from :func:`local_batches`.
         momentum: heavy-ball coefficient; velocity: its state [N, D], None without momentum.
     """

@@ -1,4 +1,4 @@
-"""pFedHN: a hub makes every node's model with a hypernetwork and learns from what training changes in it.
+"""pFedHN: a hypernetwork at the hub makes the model of every node and learns from the nodes' local training.
 
 Update equations, one step being one round, with an embedding v_i of every node, a hypernetwork h of parameters phi (see
 hypernetwork.py), and m nodes drawn at random, without replacement in a round and independently of other rounds:
@@ -42,6 +42,7 @@ from simulator.algorithms.hypernetworks.hub_round import HubRound, choose_nodes,
 from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
 from simulator.algorithms.hypernetworks.model_generator import Generated, ModelGenerator, init_embeddings
 from simulator.algorithms.hypernetworks.spectral_normalization import SpectralNormalization
+from simulator.algorithms.weights import Weights
 from simulator.figures.embeddings import node_embeddings
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -71,6 +72,8 @@ class PFedHN(Algorithm):
         spectral_norm: whether its weights are spectrally normalised.
         seed: of the nodes drawn and of the start.
     """
+
+    weights: ClassVar[Weights] = Weights.ANY
 
     nodes_per_round: int
     inner_steps: int

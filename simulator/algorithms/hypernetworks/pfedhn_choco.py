@@ -1,4 +1,4 @@
-"""pFedHN without a hub, whose hypernetworks are gossiped as compressed residuals against references.
+"""pFedHN without a hub, with compressed gossip of the hypernetworks (CHOCO-SGD).
 
 Update equations: as pfedhn_gossip.py, with gossip as in CHOCO-SGD (see choco.py): with phi_i^(1/2) what the node's step
 has made of phi_i, consensus step gamma and compressor Q,
@@ -22,6 +22,7 @@ from simulator.algorithms.compressed.consensus_lr import (
 )
 from simulator.algorithms.compressed.references import References
 from simulator.algorithms.hypernetworks.pfedhn_gossip import OWN_ROW, PFedHNGossip
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -37,6 +38,8 @@ class PFedHNChoco(PFedHNGossip):
         consensus_lr: gamma in (0, 1]; None for the compressor's, or ``theory`` (see consensus_lr.py).
     """
 
+    weights: ClassVar[Weights] = Weights.SYMMETRIC
+    push_sum_alternative: ClassVar[str] = "pfedhn_gossip"
     uses_compressor = True
 
     compressor: Compressor

@@ -34,6 +34,7 @@ from simulator.algorithms.hypernetworks.hub_optimizers import OPTIMIZERS
 from simulator.algorithms.hypernetworks.hub_round import choose_nodes
 from simulator.algorithms.hypernetworks.model_generator import Generated, ModelGenerator, init_embeddings
 from simulator.algorithms.hypernetworks.pfedhn import EMBEDDINGS, MODELS, NUM_UPDATES, ROW, VECTORS, PFedHN
+from simulator.algorithms.weights import Weights
 from simulator.figures.embeddings import node_embeddings
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -54,6 +55,7 @@ class PFedHNGossip(PFedHN):
         optimizer: of every node, and so are the settings that go with it; further arguments as :class:`PFedHN`.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
     name: ClassVar[str] = "pfedhn_gossip"
 
     def check_graph(self, graph: Graph) -> None:

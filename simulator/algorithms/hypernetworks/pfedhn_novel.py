@@ -1,4 +1,4 @@
-"""pFedHN for nodes that come late: they learn an embedding alone, while the hypernetwork stays as others have made it.
+"""pFedHN for nodes that join late: they learn only an embedding, while the hypernetwork is frozen.
 
 Update equations: pFedHN (see pfedhn.py) without the last ``num_novel_nodes`` nodes with training samples. Then, with
 phi frozen, ``novel_rounds`` rounds in which each of them takes part on its own account,

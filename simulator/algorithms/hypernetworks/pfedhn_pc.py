@@ -1,4 +1,4 @@
-"""pFedHN-PC: pFedHN with a last layer of each node's own.
+"""pFedHN-PC: pFedHN where every node has its own last layer.
 
 Update equations: as pFedHN (see pfedhn.py), where the hypernetwork makes all layers of the model but the last, which is
 linear and node i's own, omega_i. The K steps of SGD train both at once; the gradient by omega_i is neither clipped nor

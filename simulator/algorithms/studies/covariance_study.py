@@ -1,4 +1,4 @@
-"""Study of the covariance between nodes: D-SGD, whose last stretch is repeated with other minibatches.
+"""Study of the covariance between nodes: D-SGD whose last steps are repeated with other minibatches.
 
 Update equations: D-SGD (see dsgd.py). From the state after the last step T, training goes on for ``horizon`` steps,
 ``repetitions`` times: steps, rounds of the schedule and momenta continue, minibatches are each repetition's own. Some
@@ -73,12 +73,14 @@ class CovarianceStudy(DSGD):
         if self.repetitions < 4:
             raise ValueError(f"algorithm.repetitions={self.repetitions}: expected at least 4, for a covariance")
         if self.clique_averaging:
-            raise ValueError("algorithm.clique_averaging=true: algorithm=covariance_study goes without it")
+            raise ValueError(
+                "algorithm.clique_averaging=true: the covariance is known for D-SGD without clique averaging only"
+            )
 
     def check_problem(self, problem: Problem) -> None:
         if problem.mixes_architectures:
             raise ValueError(
-                "algorithm=covariance_study needs models of one architecture at all nodes, and those of "
+                f"problem: algorithm={self.name} needs models of one architecture at all nodes, and those of "
                 f"{type(problem).__name__} differ; use problem=classification"
             )
 

@@ -1,4 +1,4 @@
-"""Nodes whose classes are mixed by Dirichlet distributions of their own, of two kinds of nodes.
+"""Label skew by Dirichlet distributions per node, for two groups of nodes with parameters of their own.
 
 **Definition.** Node i draws its mixture of the C classes, p_i ~ Dirichlet(a_i 1_C), and gets the share
 p_ic / sum_j p_jc of the samples of class c, drawn at random, rounded so that every sample has an owner. The last

@@ -1,4 +1,4 @@
-"""Label-sorted shards that nodes may share: node i holds the shards (i (K + 1) + s) mod C for s = 0..digits_per_node-1.
+"""Label-sorted shards that several nodes may hold: node i holds the shards (i (K + 1) + s) mod C, s < digits_per_node.
 
 **Definition.** The training samples are sorted by label and cut into C shards whose sizes differ by at most one, C
 being the number of classes and K that of nodes. Shard c is called digit c although it reaches into the neighbouring

@@ -1,4 +1,4 @@
-"""Independent and identically distributed: samples are dealt out at random, in shares that differ by at most one.
+"""Independent and identically distributed: samples are dealt out at random, in nearly equal shares.
 
 **Definition.** A uniformly random permutation of the pool is cut into num_nodes consecutive parts.
 

@@ -1,4 +1,4 @@
-"""Pathological label skew: every node gets a few shards of the samples sorted by label.
+"""Pathological label skew: every node gets a few shards of the samples, which are sorted by label.
 
 **Definition.** The pool is sorted by label, in random order within a label, and cut into num_nodes * shards_per_node
 consecutive shards whose sizes differ by at most one; every node gets ``shards_per_node`` of them at random, and so at
