@@ -4,8 +4,9 @@ Each ``check_...`` function raises AssertionError with the name of the property 
 tests call the same functions.
 """
 
+from simulator.testing.algorithms import check_algorithm
 from simulator.testing.compressors import check_compressor
 from simulator.testing.graphs import check_graph
 from simulator.testing.problems import check_problem
 
-__all__ = ["check_compressor", "check_graph", "check_problem"]
+__all__ = ["check_algorithm", "check_compressor", "check_graph", "check_problem"]

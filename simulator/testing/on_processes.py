@@ -1,0 +1,104 @@
+"""Runs configurations on several numbers of local processes: ``python -m simulator.testing.on_processes JSON``.
+
+The file holds {"cases": {name: settings}, "num_steps": int, "world_sizes": [int], "folder": str}. For every number of
+processes, rank 0 writes the states of all nodes and the counts of the ledger below the folder. It runs in an
+interpreter of its own, because one that has computed gradients must not be forked.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from simulator.checkpoint import HUB_PREFIX
+from simulator.local_processes import run_local
+from simulator.processes import process_group
+from simulator.simulation import Simulation
+from simulator.world import Compute, World
+
+TIMEOUT_S = 60.0
+
+
+def start(
+    cases: Mapping[str, Mapping[str, Any]], folder: Path, *, num_steps: int, world_sizes: tuple[int, ...] = (1, 2, 3)
+) -> None:
+    """Runs all cases in a fresh interpreter, which finds modules where this one does.
+
+    Raises:
+        RuntimeError: with what it printed, when it fails.
+    """
+    order = {"cases": cases, "num_steps": num_steps, "world_sizes": world_sizes, "folder": str(folder)}
+    (folder / "order.json").write_text(json.dumps(order))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-m", __name__, str(folder / "order.json")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"running on {', '.join(map(str, world_sizes))} processes failed:\n{done.stderr}")
+
+
+def compare(name: str, folder: Path, *, world_sizes: tuple[int, ...] = (1, 2, 3), tolerance: float = 1e-10) -> None:
+    """Compares what :func:`start` has written for a case: counts are equal, rows are but for the order of sums.
+
+    Raises:
+        AssertionError: naming what differs, and on how many processes.
+    """
+    reports = {size: json.loads((folder / f"{name}_{size}.json").read_text()) for size in world_sizes}
+    states = {size: torch.load(folder / f"{name}_{size}.pt", weights_only=True) for size in world_sizes}
+    first = world_sizes[0]
+    for size in world_sizes[1:]:
+        assert states[size].keys() == states[first].keys(), f"{size} processes: other keys in the state"
+        for key, counts in reports[first]["counts"].items():
+            assert reports[size]["counts"][key] == counts, f"{size} processes: other traffic ({key})"
+        for key, rows in states[first].items():
+            error = float((states[size][key] - rows).abs().max()) if rows.numel() else 0.0
+            assert error <= tolerance, f"{size} processes: {key} is apart by {error:.3g} from {first} process(es)"
+
+
+def run_all(order: dict[str, Any], world: World, store: Any) -> None:
+    """Runs all cases as one process of ``world``."""
+    torch.set_num_threads(1)
+    with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), TIMEOUT_S):
+        for name, settings in order["cases"].items():
+            simulation = Simulation.build(settings, world)
+            state = simulation.run(simulation.init(), 0, order["num_steps"])
+            network = simulation.network
+            rows = {key: x if key.startswith(HUB_PREFIX) else network.gather(x) for key, x in state.items()}
+            rows["estimate"] = network.gather(simulation.estimate(state))
+            wire_bytes, _ = network.wire_totals()
+            ledger = network.ledger
+            if world.rank > 0:
+                continue
+            stem = Path(order["folder"]) / f"{name}_{world.world_size}"
+            torch.save(rows, f"{stem}.pt")
+            counts = {
+                "by_edge": {key: value.tolist() for key, value in ledger.per_edge().items()},
+                "by_phase": {key: [value.bytes, value.messages] for key, value in ledger.phases.items()},
+                "sent": ledger.node_sent.tolist(),
+                "received": ledger.node_received.tolist(),
+                "time_s": ledger.link_time_s,
+            }
+            Path(f"{stem}.json").write_text(json.dumps({"counts": counts, "wire_bytes": wire_bytes}))
+
+
+def main() -> None:
+    """Runs the order on every number of processes."""
+    torch.set_num_threads(1)
+    order = json.loads(Path(sys.argv[1]).read_text())
+    for world_size in order["world_sizes"]:
+        if world_size == 1:
+            run_all(order, World(), None)
+        else:
+            run_local(world_size, lambda world, store: run_all(order, world, store))
+
+
+if __name__ == "__main__":
+    main()
