@@ -14,14 +14,15 @@ import torch
 from torch import Tensor
 
 from simulator import checkpoint
-from simulator.algorithms.base import State
+from simulator.algorithms.base import Algorithm, State
+from simulator.graphs.base import Graph
 from simulator.network.ledger import Ledger
 from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import BilevelProblem, Setting
 from simulator.simulation import Simulation
-from simulator.testing import on_processes
-from simulator.testing.cases import small_settings, with_settings
+from simulator.testing import placements
+from simulator.testing.cases import GRAPHS, small_settings, with_settings
 from simulator.testing.globals import global_generators_unmoved
 from simulator.testing.states import check_shapes
 
@@ -87,7 +88,7 @@ def check_reproducibility(settings: Mapping[str, Any]) -> None:
         with global_generators_unmoved():
             simulation = Simulation.build(settings)
             states.append(simulation.run(simulation.init(), 0, NUM_STEPS))
-    _assert_same_bits(*states, "the second run differs")
+    _assert_same_bits(states[1], states[0], "the second run differs")
     other = Simulation.build({**with_settings(settings, "graph", seed=1), "seed": 1})
     estimate = other.estimate(other.run(other.init(), 0, NUM_STEPS))
     assert not torch.equal(estimate, simulation.estimate(states[0])), "another seed gives the same result"
@@ -142,11 +143,16 @@ def check_evaluation(settings: Mapping[str, Any]) -> None:
 
 
 def check_agreement(settings: Mapping[str, Any]) -> None:
+    """Nodes that agree stay as they are while every derivative is zero, on the graph of the configuration."""
+    simulation = Simulation.build(settings)
+    check_agreement_on(simulation.components.graph, simulation.algorithm)
+
+
+def check_agreement_on(graph: Graph, algorithm: Algorithm) -> None:
     """Nodes that agree stay as they are while every derivative is zero.
 
     Algorithms with ``keeps_agreement = False`` need only keep the mean. Those that need data are left out.
     """
-    algorithm, graph = Simulation.build(settings).algorithm, Simulation.build(settings).components.graph
     problem = Flat(graph.num_nodes)
     try:
         algorithm.check_problem(problem)
@@ -171,7 +177,9 @@ ALGORITHM_CHECKS: tuple[Callable[[Mapping[str, Any]], None], ...] = (
 """Each takes the settings of a small run."""
 
 
-def check_minimizer(*overrides: str, num_steps: int = 400, tolerance: float = 1e-10) -> None:
+def check_minimizer(
+    *overrides: str, num_steps: int = 400, tolerance: float = 1e-10, graphs: tuple[str, ...] = GRAPHS
+) -> None:
     """All nodes reach the minimizer of quadratics that they share, with curvatures from 1 to 4.
 
     With a learning rate of 0.1 the slowest direction shrinks by 0.9 a step: 400 steps leave 1e-10 of it.
@@ -181,7 +189,7 @@ def check_minimizer(*overrides: str, num_steps: int = 400, tolerance: float = 1e
         ValueError: when the algorithm refuses the problem.
     """
     fixed = ("problem=quadratic", "problem.num_hyperparameters=0", "problem.heterogeneity=0", "problem.condition=4")
-    settings = small_settings(*(word for word in overrides if not word.startswith("problem")), *fixed)
+    settings = small_settings(*(word for word in overrides if not word.startswith("problem")), *fixed, graphs=graphs)
     simulation = Simulation.build(settings)
     found = simulation.estimate(simulation.run(simulation.init(), 0, num_steps))
     hessian, linear = (getattr(simulation.problem, name).mean(dim=0) for name in ("hessian", "linear"))
@@ -192,8 +200,8 @@ def check_minimizer(*overrides: str, num_steps: int = 400, tolerance: float = 1e
 def check_placements(settings: Mapping[str, Any], processes: tuple[int, ...] = (1, 2, 3)) -> None:
     """Every number of processes gives the same traffic, and the same state but for the order of sums."""
     with tempfile.TemporaryDirectory() as folder:
-        on_processes.start({"case": settings}, Path(folder), num_steps=NUM_STEPS, world_sizes=processes)
-        on_processes.compare("case", Path(folder), world_sizes=processes)
+        placements.start({"case": settings}, Path(folder), num_steps=NUM_STEPS, world_sizes=processes)
+        placements.compare("case", Path(folder), world_sizes=processes)
 
 
 class Flat(BilevelProblem):

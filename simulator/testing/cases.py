@@ -25,9 +25,9 @@ MODELS: tuple[dict[str, tuple[str, tuple[str, ...]]], ...] = (
     {"model": ("mlp", ("model.hidden=[4]",))},
 )
 """Choices of groups and their settings, in order of preference."""
-# For problems of one level in order of preference; ``model_sizes`` has models of its own.
 PROBLEMS = ("classification", "mixture_weights", "random_quadratic", "model_sizes")
-BILEVEL_PROBLEMS = ("l2_decay", "quadratic")
+BILEVEL_PROBLEMS = ("l2_decay",)
+PROBLEM_SETTINGS = ("problem.batch_size=8",)
 MODEL_SIZES = tuple(f"problem.models.{size}.hidden=[{2 + i}]" for i, size in enumerate(("small", "medium", "large")))
 GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
 """In order of difficulty; an algorithm is tried on the first that it accepts."""
@@ -62,11 +62,11 @@ def _candidates(overrides: tuple[str, ...], graphs: tuple[str, ...]) -> Iterator
     root = (*BASE, *(word for word in overrides if "." not in word.partition("=")[0]))
     settings = config.compose([*BASE, *overrides])
     chosen = {word.partition("=")[0].partition(".")[0] for word in overrides}
-    problems = (None,) if "problem" in chosen else (*PROBLEMS, *BILEVEL_PROBLEMS)
+    suitable = BILEVEL_PROBLEMS if config.build(settings).algorithm.needs_bilevel else PROBLEMS
+    problems = (None,) if "problem" in chosen else suitable
     for problem, graph in product(problems, (None,) if "graph" in chosen else graphs):
         if problem is not None:
-            words = () if "bilevel" in problem or problem == "quadratic" else ("problem.batch_size=8",)
-            words += MODEL_SIZES if problem == "model_sizes" else ()
+            words = (*PROBLEM_SETTINGS, *(MODEL_SIZES if problem == "model_sizes" else ()))
             settings = _with_section(settings, "problem", problem, words, root)
         if graph is not None:
             settings = _with_section(settings, "graph", graph, (), root)
