@@ -20,12 +20,13 @@ from inspect import isabstract
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
+from simulator.checks import require_positive as require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -129,7 +130,7 @@ class Algorithm(ABC):
         """The hyperparameters [N, H] that go with :meth:`estimate`."""
         return problem.init_hparams()
 
-    def evaluated_nodes(self, problem: Problem) -> npt.NDArray[np.int64] | None:
+    def evaluated_nodes(self, problem: Problem) -> IntArray | None:
         """The nodes whose models are evaluated, ascending, None for all; the metrics of the others are NaN."""
         return None
 
@@ -153,12 +154,6 @@ class Algorithm(ABC):
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         """Called once after :meth:`finish`, on every process: studies of the final state. What it sends counts."""
         return Report()
-
-
-def require_positive(name: str, value: float) -> None:
-    """Raises ValueError unless ``value`` is positive."""
-    if not value > 0:
-        raise ValueError(f"{name}={value}: expected a positive number")
 
 
 def require_stochasticity(algorithm: str, graph: Graph, allowed: tuple[str, ...], remedy: str) -> None:

@@ -15,8 +15,9 @@ from abc import abstractmethod
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import BoolArray
+from simulator.checks import require_within
 from simulator.graphs.base import Edges, Graph, Stochasticity
 from simulator.graphs.symmetry import has_symmetric_weights
 
@@ -40,8 +41,7 @@ class FaultyGraph(Graph):
 
     def __init__(self, *, graph: Graph, probability: float, seed: int = 0) -> None:
         super().__init__(num_nodes=graph.num_nodes, seed=seed)
-        if not 0 <= probability < 1:
-            raise ValueError(f"faults.probability={probability}: expected a number in [0, 1)")
+        require_within("faults.probability", probability, "[0, 1)")
         self.graph = graph
         self.parts = (graph,)
         self.probability = probability
@@ -69,7 +69,7 @@ class FaultyGraph(Graph):
         return has_symmetric_weights(self.graph)
 
     @abstractmethod
-    def is_down(self, edges: Edges, step: int) -> npt.NDArray[np.bool_]:
+    def is_down(self, edges: Edges, step: int) -> BoolArray:
         """Which entries of W_step fail, shape [E]; of self-loops nothing is asked."""
 
     def edges(self, step: int) -> Edges:

@@ -26,10 +26,10 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
 from simulator.graphs.hyper_hypercube import averaging_rounds, fewest_factors
 from simulator.graphs.pairs import Pairs, edges_of_pairs, joined, renamed, within_groups
-from simulator.graphs.support import IntArray
 
 
 def base_digits(number: int, base: int) -> list[tuple[int, int]]:

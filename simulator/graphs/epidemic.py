@@ -13,8 +13,9 @@ nodes are alike but not all such digraphs exactly equally likely.
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, Graph, Stochasticity
-from simulator.graphs.support import IntArray, complete_support, directed_support
+from simulator.graphs.support import complete_support, directed_support
 from simulator.graphs.weights import in_degree
 from simulator.randomness import generator
 

@@ -15,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import IntArray
 from simulator.randomness import generator
 
 _MAX_DRAWS = 1000

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity
-from simulator.graphs.support import IntArray, directed_support, undirected_support
+from simulator.graphs.support import directed_support, undirected_support
 from simulator.graphs.weight_rules import AUTO, rule_of
-from simulator.graphs.weights import SUM_TOLERANCE, FloatArray, stochasticity_of
+from simulator.graphs.weights import SUM_TOLERANCE, stochasticity_of
 
 _FORMATS = ("auto", "edges", "matrix")
 

@@ -14,9 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
 from simulator.graphs.pairs import Pairs, edges_of_pairs, within_groups
-from simulator.graphs.support import IntArray
 
 
 def fewest_factors(number: int, largest: int) -> list[int] | None:

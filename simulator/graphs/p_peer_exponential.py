@@ -12,8 +12,9 @@ Departures: coinciding distances are merged.
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import IntArray, circulant_support
+from simulator.graphs.support import circulant_support
 from simulator.graphs.weights import in_degree
 
 

@@ -18,10 +18,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.random_rates import RandomRates
-from simulator.graphs.support import IntArray
-from simulator.graphs.weights import FloatArray, WeightRule, metropolis, out_degree
+from simulator.graphs.weights import WeightRule, metropolis, out_degree
 
 
 class RandomUndirected(RandomRates):

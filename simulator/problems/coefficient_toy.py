@@ -17,10 +17,10 @@ Shapes: N local nodes, S samples of all nodes, F features, C classes, R rows x [
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import FloatArray
 from simulator.data.base import NodeData, Split
 from simulator.problems.base import Setting
 from simulator.problems.coefficient_tuning import CoefficientTuning
@@ -170,7 +170,7 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
         """
         from scipy.optimize import minimize, root
 
-        def at(function: Callable[[Tensor], Tensor], point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        def at(function: Callable[[Tensor], Tensor], point: FloatArray) -> FloatArray:
             return np.asarray(function(torch.from_numpy(point)[None])[0].numpy())
 
         start = minimize(

@@ -20,14 +20,12 @@ from itertools import accumulate, pairwise
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from simulator.arrays import IntArray
 from simulator.problems.base import Facts, Problem, Setting
 from simulator.problems.classification import Classification
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Group(NamedTuple):

@@ -10,7 +10,7 @@ Departures: nodes with fewer samples than the largest carry masks that nothing u
 
 from typing import ClassVar
 
-from simulator.compute import Head
+from simulator.compute.executors import Head
 from simulator.data.base import NodeData
 from simulator.problems.classification import Classification
 from simulator.problems.heads import MaskedSamples

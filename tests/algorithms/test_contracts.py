@@ -20,7 +20,8 @@ from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
-from tests.algorithms.simulation import ALGORITHMS, GRAPHS, Simulation, algorithm_class, on_data, with_graph
+from simulator.simulation import Simulation
+from tests.algorithms.simulation import ALGORITHMS, GRAPHS, algorithm_class, on_data, with_graph
 from tests.conftest import compose_settings
 
 NUM_STEPS = 6
@@ -51,6 +52,8 @@ SWITCHES = (
     {"reset_momentum": True},
     {"reset_momentum": False, "outer_momentum": 0.5},
     {"optimizer": "adam"},
+    {"gradient_tracking": True},
+    {"gradient_tracking": False},
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -119,15 +122,16 @@ def test_what_each_kind_of_weights_refuses(weights, refused):
         pass
 
     Declared.weights = weights
-    found = []
+    messages = {}
     for graph in (*EVERY_KIND, Asymmetric(num_nodes=3)):
         try:
             check_weights(Declared(), graph)
         except ValueError as error:
-            found.append(graph.description)
-            assert str(error).startswith("algorithm=test_contracts needs "), error
-            assert "graph=ring" in str(error)
-    assert sorted(found) == sorted(refused)
+            messages[graph.description] = str(error)
+    assert sorted(messages) == sorted(refused)
+    for message in messages.values():
+        assert message.startswith("algorithm=test_contracts needs ")
+        assert "graph=ring" in message
 
 
 def test_push_sum_is_recommended_for_column_stochastic_weights_only():
@@ -180,12 +184,11 @@ def test_without_a_configuration_the_module_gives_the_name():
 
 
 def stated(kind: type[Algorithm]) -> tuple[dict[str, str], dict[str, str]]:
-    """The keys and shapes of the ``State:`` line of a class, of its module, or of the nearest base; and optional ones."""
+    """Keys and shapes of the ``State:`` line of a class, its module, or the nearest base; then the optional ones."""
+    end = r"(?=^ *(?:Needs|Sends|Source|Departures|Shapes|Args):|^ *$|\Z)"
     for base in kind.__mro__:
         for text in (base.__doc__ or "", sys.modules[base.__module__].__doc__ or ""):
-            found = re.search(
-                r"^ *State: (.*?)(?=^ *(?:Needs|Sends|Source|Departures|Shapes|Args):|^ *$|\Z)", text, re.M | re.S
-            )
+            found = re.search(rf"^ *State: (.*?){end}", text, re.M | re.S)
             if found and base is not Algorithm:
                 always, *sometimes = found[1].split(";")
                 return entries(always), entries(";".join(sometimes))
@@ -219,7 +222,7 @@ def configurations(name: str) -> list[dict]:
         if all(key in settings["algorithm"] for key in switch):
             found.append({**settings, "algorithm": {**settings["algorithm"], **switch}})
     if algorithm_class(name).uses_compressor:
-        for graph in ("ring", "random_undirected", "exponential", "random_directed"):
+        for graph in ("ring", "random_matching", "exponential", "random_directed"):
             found.append({**settings, "graph": compose_settings(f"graph={graph}", f"num_nodes={NUM_NODES}")["graph"]})
     return found
 
@@ -229,7 +232,7 @@ def simulations(name: str):
     built = 0
     for settings in configurations(name):
         try:
-            yield Simulation(settings)
+            yield Simulation.build(settings)
         except ValueError:
             continue
         built += 1
@@ -269,7 +272,7 @@ def spoil(tensors) -> None:
 
 def test_a_step_consumes_its_state_and_touches_nothing_else(name):
     settings = on_data(compose_settings, name)
-    plain, spoiled = Simulation(settings), Simulation(settings)
+    plain, spoiled = Simulation.build(settings), Simulation.build(settings)
     expected = plain.run(plain.init(), 0, NUM_STEPS)
     state = spoiled.init()
     start = {key: rows.clone() for key, rows in state.items()}

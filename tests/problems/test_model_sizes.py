@@ -145,7 +145,7 @@ def test_a_process_computes_as_another_has_chosen():
     choices = leader.choose_compute(["first_order"])
     assert sorted(choices) == [f"{name}/first_order" for name in sorted(WIDTHS)]
     follower.adopt_compute(choices | {"medium/first_order": "loop"})
-    assert follower.architectures[1].compute_choices == {"first_order": "loop"}
+    assert follower.architectures[1].executors.names == {"first_order": "loop"}
     assert follower.choose_compute([]) == choices | {"medium/first_order": "loop"}
 
 

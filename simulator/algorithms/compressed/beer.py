@@ -24,7 +24,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -33,6 +33,7 @@ from simulator.algorithms.compressed.consensus_lr import (
 )
 from simulator.algorithms.compressed.references import References
 from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network

@@ -27,9 +27,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.compressed.references import References
 from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.compressors.base import Compressor
 from simulator.network.network import Network
 from simulator.problems.base import Problem

@@ -24,26 +24,25 @@ from itertools import chain
 from typing import ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator import randomness
-from simulator.algorithms.base import Algorithm, Report, State, require_positive
+from simulator.algorithms.base import Algorithm, Report, State
 from simulator.algorithms.exchange.leakage import Leakage, measure
 from simulator.algorithms.exchange.membership import attack_accuracy, matched
 from simulator.algorithms.exchange.mixers import MIXERS
 from simulator.algorithms.exchange.sample_exchange import SampleExchange
 from simulator.algorithms.federated.local_training import gradient_of, local_batches, require_momentum, train_locally_
 from simulator.algorithms.weights import Weights
+from simulator.arrays import FloatArray
+from simulator.checks import require_at_least, require_positive, require_within
 from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +77,7 @@ class DataExchange(Algorithm):
         for name in ("lr", "leakage_eps"):
             require_positive(f"algorithm.{name}", getattr(self, name))
         require_momentum(self.momentum)
-        if not 0 <= self.share_ratio <= 1:
-            raise ValueError(f"algorithm.share_ratio={self.share_ratio}: expected a number in [0, 1]")
+        require_within("algorithm.share_ratio", self.share_ratio, "[0, 1]")
         if self.exchange_every is not None and self.exchange_every < 1:
             raise ValueError(
                 f"algorithm.exchange_every={self.exchange_every}: expected at least 1, or null for a single exchange"
@@ -88,8 +86,7 @@ class DataExchange(Algorithm):
             raise ValueError(f"algorithm.mixer={self.mixer!r}: expected {', '.join(MIXERS)}")
         if self.stale_eval and self.mixer != "ps":
             raise ValueError("algorithm.stale_eval=true: only the average of algorithm.mixer=ps can be evaluated late")
-        if self.local_epochs < 1:
-            raise ValueError(f"algorithm.local_epochs={self.local_epochs}: expected at least 1")
+        require_at_least("algorithm.local_epochs", self.local_epochs, 1)
 
     @property
     def exchange(self) -> SampleExchange:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average
+from simulator.checks import require_within
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -42,8 +43,7 @@ class APFL(LocalTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.mixing <= 1:
-            raise ValueError(f"algorithm.mixing={self.mixing}: expected a number in [0, 1]")
+        require_within("algorithm.mixing", self.mixing, "[0, 1]")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

@@ -25,11 +25,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
+from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import (
     HUB,
     MomentumTraining,
@@ -39,12 +38,11 @@ from simulator.algorithms.federated.local_training import (
     sample_weights,
     weighted_sum,
 )
+from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 def bipartition(products: FloatArray) -> IntArray:

@@ -21,6 +21,7 @@ import torch
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of, train_locally_
+from simulator.checks import require_at_least
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -38,8 +39,7 @@ class FedAvg(MomentumTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.adaptation_epochs < 0:
-            raise ValueError(f"algorithm.adaptation_epochs={self.adaptation_epochs}: expected at least 0")
+        require_at_least("algorithm.adaptation_epochs", self.adaptation_epochs, 0)
 
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)

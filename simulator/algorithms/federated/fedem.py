@@ -21,7 +21,8 @@ from typing import ClassVar, cast
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import IntArray, MomentumTraining, average
+from simulator.algorithms.federated.local_training import MomentumTraining, average
+from simulator.arrays import IntArray
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.mixture_weights import MixtureWeights

@@ -13,12 +13,11 @@ NeurIPS 2021 (arXiv 2108.10252); all nodes take part in every round.
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.arrays import IntArray
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -29,7 +28,7 @@ def proximal_epoch_(
     """A local epoch of proximal SGD towards ``centre`` [N, D], in place of ``params`` [N, D]."""
     hparams = problem.init_hparams()
 
-    def gradient(x: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def gradient(x: Tensor, steps: IntArray) -> Tensor:
         return problem.grad_at(x, hparams, steps).add_(x - centre, alpha=proximity)
 
     train_locally_(params, gradient, algorithm.batches(problem, step), lr=algorithm.rate(step))

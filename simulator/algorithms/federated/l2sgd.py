@@ -20,6 +20,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average, gradient_of, train_locally_
+from simulator.checks import require_within
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.randomness import generator
@@ -44,8 +45,7 @@ class L2SGD(LocalTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.probability < 1:
-            raise ValueError(f"algorithm.probability={self.probability}: expected a number in (0, 1)")
+        require_within("algorithm.probability", self.probability, "(0, 1)")
         largest = self.probability / self.lr
         if not 0 <= self.penalty <= largest:
             raise ValueError(

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.weights import Weights
+from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_positive, require_within
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
@@ -29,7 +30,6 @@ from simulator.schedules import Schedule
 HUB = 0
 """The node in the middle of a hub schedule."""
 
-IntArray = npt.NDArray[np.int64]
 Gradient = Callable[[Tensor, IntArray], Tensor]
 """From parameters [N, D] and the minibatch of every node [N] to gradients [N, D]."""
 
@@ -106,8 +106,7 @@ def require_local_steps(local_steps: int | None) -> None:
 
 def require_momentum(momentum: float) -> None:
     """Raises ValueError unless ``momentum`` lies in [0, 1)."""
-    if not 0 <= momentum < 1:
-        raise ValueError(f"algorithm.momentum={momentum}: expected a number in [0, 1)")
+    require_within("algorithm.momentum", momentum, "[0, 1)")
 
 
 def require_averaging(algorithm: str, graph: Graph) -> None:
@@ -188,17 +187,17 @@ def average(rows: Sequence[Tensor], step: int, problem: Problem, network: Networ
     return from_hub(at_hub, step, network)
 
 
-def sample_weights(problem: Problem, nodes: IntArray) -> npt.NDArray[np.float64]:
+def sample_weights(problem: Problem, nodes: IntArray) -> FloatArray:
     """The shares of ``nodes`` in their training samples; equal shares where they have none."""
     counts = problem.sample_counts()
     sizes = np.ones(len(nodes)) if counts is None else counts[nodes].astype(np.float64)
     if sizes.sum() == 0:
         sizes += 1.0
-    shares: npt.NDArray[np.float64] = sizes / sizes.sum()
+    shares: FloatArray = sizes / sizes.sum()
     return shares
 
 
-def weighted_sum(rows: Tensor, index: IntArray, weights: npt.NDArray[np.float64]) -> Tensor:
+def weighted_sum(rows: Tensor, index: IntArray, weights: FloatArray) -> Tensor:
     """The sum of ``weights`` times ``rows[index]``, without a copy of the rows."""
     coefficients = np.zeros(len(rows))
     coefficients[index] = weights

@@ -23,8 +23,10 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
-from simulator.algorithms.federated.local_training import IntArray, LocalTraining, average, train_locally_
+from simulator.algorithms.base import State
+from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.arrays import IntArray
+from simulator.checks import require_at_least, require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -56,8 +58,7 @@ class PerFedAvg(LocalTraining):
         super().__post_init__()
         require_positive("algorithm.adaptation_lr", self.adaptation_lr)
         require_positive("algorithm.difference", self.difference)
-        if self.adaptation_steps < 0:
-            raise ValueError(f"algorithm.adaptation_steps={self.adaptation_steps}: expected at least 0")
+        require_at_least("algorithm.adaptation_steps", self.adaptation_steps, 0)
         if self.variant not in BATCHES_PER_STEP:
             raise ValueError(f"algorithm.variant={self.variant!r}: expected {' or '.join(BATCHES_PER_STEP)}")
 

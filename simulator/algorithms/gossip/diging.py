@@ -17,8 +17,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
+from simulator.checks import require_at_least, require_positive, require_within
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.graphs.d_cliques import DCliques
@@ -59,12 +60,10 @@ class CombinedDescent(Algorithm):
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
         for name in ("momentum", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"algorithm.{name}={getattr(self, name)}: expected a number in [0, 1)")
+            require_within(f"algorithm.{name}", getattr(self, name), "[0, 1)")
         if self.order not in ("adapt_then_combine", "combine_and_adapt"):
             raise ValueError(f"algorithm.order={self.order!r}: expected adapt_then_combine or combine_and_adapt")
-        if self.local_steps < 1:
-            raise ValueError(f"algorithm.local_steps={self.local_steps}: expected at least 1")
+        require_at_least("algorithm.local_steps", self.local_steps, 1)
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
@@ -155,7 +154,7 @@ class DSGD(CombinedDescent):
         out.index_add_(0, torch.from_numpy(target).to(x.device), rows)
 
 
-def _clique_of(graph: Graph) -> npt.NDArray[np.int64]:
+def _clique_of(graph: Graph) -> IntArray:
     """The clique of every node, [M]."""
     cliques = beneath_faults(graph)
     assert isinstance(cliques, DCliques)

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
@@ -29,6 +28,7 @@ from torch import Tensor
 from simulator.algorithms.base import State
 from simulator.algorithms.gossip.dsgd import CombinedDescent
 from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -115,11 +115,11 @@ def relay(values: Tensor, state: State, step: int, network: Network) -> Tensor:
     return values + children + relay_down
 
 
-def _index(positions: npt.NDArray[np.int64], like: Tensor) -> Tensor:
+def _index(positions: IntArray, like: Tensor) -> Tensor:
     return torch.from_numpy(positions).to(like.device)
 
 
-def parents(tree: Graph) -> npt.NDArray[np.int64]:
+def parents(tree: Graph) -> IntArray:
     """The parent of every node when node 0 is the root, [M]; negative for the root and for nodes out of its reach."""
     edges = tree.edges(0)
     matrix = csr_array((np.ones(len(edges.source)), (edges.source, edges.target)), shape=(tree.num_nodes,) * 2)

@@ -25,16 +25,16 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.adam import adam_
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.gossip.sgp import Order, check_order, push_gradient_step
 from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 from simulator.schedules import Schedule
-
-_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +111,8 @@ class HypergradientPush(Algorithm):
 
     def _outer_update(self, state: State, count: int, network: Network) -> State:
         """Adam's step number ``count`` (from 1) on the hyperparameters."""
-        gradient = state["hypergradient"]
-        mean = state["adam_mean"].lerp(gradient, 1 - _ADAM_DECAY_1)
-        square = state["adam_square"].lerp(gradient.square(), 1 - _ADAM_DECAY_2)
-        unbiased_mean = mean / (1 - _ADAM_DECAY_1**count)
-        unbiased_square = square / (1 - _ADAM_DECAY_2**count)
-        hparams = state["hparams"] - self.outer_lr * unbiased_mean / (unbiased_square.sqrt() + _ADAM_EPSILON)
+        hparams, mean, square = (state[key].clone() for key in ("hparams", "adam_mean", "adam_square"))
+        adam_(hparams, state["hypergradient"], mean, square, lr=self.outer_lr, count=count)
         return {**state, "hparams": hparams, "adam_mean": mean, "adam_square": square}
 
     def _push(self, state: State, problem: Problem, network: Network) -> State:

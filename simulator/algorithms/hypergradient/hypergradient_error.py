@@ -20,12 +20,13 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Report, State, require_positive
+from simulator.algorithms.base import Report, State
 from simulator.algorithms.gossip.sgp import SGP
+from simulator.arrays import FloatArray
+from simulator.checks import require_positive
 from simulator.figures.studies import error_by_term
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
@@ -128,7 +129,7 @@ class HypergradientError(SGP):
         pushes: int,
         first: int,
         reference: Tensor,
-    ) -> npt.NDArray[np.float64]:
+    ) -> FloatArray:
         """e_m of every graph seed, [K, depth]; ``first`` is the first round and minibatch after training."""
         copies = len(self.graph_seeds)
         stride = self.depth * max(self.push_counts)
@@ -165,9 +166,9 @@ class HypergradientError(SGP):
                 observe=observe,
             )
         by_node = squares.T.reshape(len(params), copies, self.depth)
-        result: npt.NDArray[np.float64] = network.sum(by_node).sqrt().cpu().numpy()
+        result: FloatArray = network.sum(by_node).sqrt().cpu().numpy()
         return result
 
-    def _at_terms(self, curve: npt.NDArray[np.float64]) -> Mapping[str, float]:
+    def _at_terms(self, curve: FloatArray) -> Mapping[str, float]:
         terms = sorted({term for term in self.summary_terms if 1 <= term <= self.depth} | {self.depth})
         return {str(term): float(curve[term - 1]) for term in terms}

@@ -21,17 +21,13 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import (
-    Report,
-    State,
-    consensus_distance,
-    require_positive,
-)
+from simulator.algorithms.base import Report, State, consensus_distance
 from simulator.algorithms.gossip.sgp import SGP, push_gradient_step
+from simulator.arrays import FloatArray
+from simulator.checks import require_positive
 from simulator.figures.studies import predicted_against_actual
 from simulator.hypergradients.push import push_hypergradient
 from simulator.hypergradients.replicas import replicated
@@ -39,8 +35,6 @@ from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 
 log = logging.getLogger(__name__)
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
