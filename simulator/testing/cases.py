@@ -59,7 +59,7 @@ def small_settings(*overrides: str, graphs: tuple[str, ...] = GRAPHS) -> dict[st
 
 def _candidates(overrides: tuple[str, ...], graphs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
     """Configurations whose problem and graph the algorithm accepts, with several kinds of data and models."""
-    root = (*BASE, *(word for word in overrides if "." not in word.partition("=")[0]))
+    root = (*BASE, *(word for word in overrides if "." not in word.partition("=")[0] or word.startswith("hydra.")))
     settings = config.compose([*BASE, *overrides])
     chosen = {word.partition("=")[0].partition(".")[0] for word in overrides}
     suitable = BILEVEL_PROBLEMS if config.build(settings).algorithm.needs_bilevel else PROBLEMS
