@@ -188,7 +188,7 @@ def check_minimizer(
         AssertionError: with the distance and the graph.
         ValueError: when the algorithm refuses the problem.
     """
-    fixed = ("problem=quadratic", "problem.num_hyperparameters=0", "problem.heterogeneity=0", "problem.condition=4")
+    fixed = ("problem=quadratic", "problem.heterogeneity=0", "problem.condition=4")
     settings = small_settings(*(word for word in overrides if not word.startswith("problem")), *fixed, graphs=graphs)
     simulation = Simulation.build(settings)
     found = simulation.estimate(simulation.run(simulation.init(), 0, num_steps))

@@ -61,8 +61,7 @@ def test_reaches_the_common_minimiser_of_quadratics(name):
 def test_decaying_rate_reaches_the_minimiser_of_unlike_quadratics(name):
     """The bias of a constant rate is proportional to it and goes when the rate goes."""
     settings = small(
-        *(name, "problem=quadratic", "problem.num_hyperparameters=0", "problem.heterogeneity=1"),
-        *("problem.condition=2", "num_nodes=8"),
+        *(name, "problem=quadratic", "problem.heterogeneity=1", "problem.condition=2", "num_nodes=8"),
         graphs=FAST_GRAPHS,
         **{"lr": 0.2, "momentum": 0.0, **NOT_COMPRESSED},
     )
