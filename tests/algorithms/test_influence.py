@@ -45,6 +45,7 @@ def studied(composed):
     return simulation, simulation.algorithm.report(state, NUM_STEPS - 1, simulation.problem, simulation.network)
 
 
+@pytest.mark.slow
 def test_predictions_and_retrainings_equal_a_numpy_program(studied):
     simulation, report = studied
     graph, dataset = simulation.components.graph, simulation.components.dataset
@@ -78,6 +79,7 @@ def test_predictions_and_retrainings_equal_a_numpy_program(studied):
     np.testing.assert_allclose(report.numbers["influence/actual"], actual, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_predictions_lie_on_the_line_where_they_must(studied):
     """Strongly convex and small steps: what is left is the curvature of the influence of a whole sample."""
     _, report = studied
@@ -88,6 +90,7 @@ def test_predictions_lie_on_the_line_where_they_must(studied):
     assert report.numbers["influence/consensus_distance"] < 1e-2
 
 
+@pytest.mark.slow
 def test_retraining_at_once_equals_one_by_one(studied):
     simulation, report = studied
     places = [tuple(place) for place in report.numbers["influence/top_ids"][:3]]
@@ -99,6 +102,7 @@ def test_retraining_at_once_equals_one_by_one(studied):
     assert len(set(together.tolist())) == 3
 
 
+@pytest.mark.slow
 def test_groups_of_trainings_change_nothing(studied):
     simulation, _ = studied
     few = dataclasses.replace(simulation.algorithm, depth=2, num_pushes=1, num_removed=5)
@@ -109,6 +113,7 @@ def test_groups_of_trainings_change_nothing(studied):
     np.testing.assert_allclose(grouped.arrays["actual"], together.arrays["actual"], rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_minibatches_are_those_of_training(composed):
     """A retraining without leaving anything out is the training."""
     simulation = Simulation.build(composed(*SMALL, "problem.batch_size=4", "num_steps=30"))
