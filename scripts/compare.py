@@ -5,8 +5,9 @@ keys of ``--grid`` alone are one method, which is shown at the setting that is b
 runs (mean over seeds). A run that diverged has no summary, and a setting that lost a seed that way does not compete.
 
 Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds, and writes a
-table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds, "-"
-where a seed does not; the metric at the end; the number of settings that finished and of seeds; the chosen grid values.
+table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds
+("-" where a seed does not); the metric at the end; the number of settings that finished and of seeds; the chosen grid
+values.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
 

@@ -173,9 +173,10 @@ def _is_run(folder: Path) -> bool:
     return folder.name != ".hydra" and (folder / CONFIG).is_file() and "num_steps:" in (folder / CONFIG).read_text()
 
 
-def _natural(folder: Path) -> list[Any]:
-    """Sorts ``2`` before ``10``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(folder))]
+def _natural(folder: Path) -> list[tuple[float, str]]:
+    """Sorts ``2`` before ``10``, and ``lr_0.05`` before ``lr_0.2``."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", str(folder))
+    return [(float(part), "") if position % 2 else (-1.0, part) for position, part in enumerate(parts)]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

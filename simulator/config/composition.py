@@ -72,15 +72,23 @@ def composer() -> Iterator[Callable[[Sequence[str]], Composed]]:
 
 @contextmanager
 def _unchanged_hydra() -> Iterator[None]:
-    """Restores what ``initialize_config_dir`` does not: Hydra's version base, and the entry of the schema."""
+    """Sets an application of Hydra aside that is running around the block, and restores Hydra's global objects.
+
+    These are the running application, the version base, and the entry ``schema`` of the store.
+    """
     from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.version import VersionBase
 
-    version, entries = VersionBase.instance(), ConfigStore.instance().repo
-    base, schema = version.version_base, entries.get("schema.yaml")
+    instance, version, entries = GlobalHydra.instance(), VersionBase.instance(), ConfigStore.instance().repo
+    running, base, schema = instance.hydra, version.version_base, entries.get("schema.yaml")
+    instance.hydra = None
     try:
         yield
     finally:
+        # Hydra replaces the instance by a copy when its context ends.
+        GlobalHydra.set_instance(instance)
+        instance.hydra = running
         version.version_base = base
         entries.pop("schema.yaml", None)
         if schema is not None:

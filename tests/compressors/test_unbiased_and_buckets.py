@@ -9,7 +9,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from simulator.algorithms.compressed.requirements import require_contraction
-from tests.compressors.building import FOLDER, build, keys_for, normal_rows
+from simulator.testing.compressors import keys_for, normal_rows
+from tests.compressors.building import FOLDER, build
 
 
 def levels_and_norms(packets, q, s, b, wire):
