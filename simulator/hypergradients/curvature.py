@@ -61,4 +61,4 @@ def largest_curvature(
 
     quotient, modulus = iterate(0.0)
     # Equal for an eigenvector of a positive eigenvalue; smaller where negative eigenvalues take part.
-    return quotient if quotient > 0.99 * modulus else iterate(modulus)[0]
+    return quotient if quotient > 0.9999 * modulus else iterate(modulus)[0]
