@@ -1,4 +1,4 @@
-"""What a person watches: one progress bar on a terminal, one line per evaluation everywhere else.
+"""The console: a progress bar on a terminal, one line per evaluation everywhere else.
 
 Lines go through Python's logging, so that launch.log has them all. On a terminal the bar shows the same numbers,
 and the lines of evaluations are kept from handlers that write to that terminal: nothing is shown twice. Where

@@ -15,10 +15,12 @@ from omegaconf import OmegaConf
 
 from simulator import checkpoint, metrics
 from simulator.algorithms.gossip.sgp import SGP
+from simulator.algorithms.weights import check_weights
 from simulator.network.ledger import Ledger
 from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import BilevelProblem
+from simulator.simulation import Simulation
 from tests.algorithms.simulation import (
     ALGORITHMS,
     CONF,
@@ -26,7 +28,6 @@ from tests.algorithms.simulation import (
     NUM_NODES,
     TINY_DATA,
     TINY_IMAGES,
-    Simulation,
     algorithm_class,
     on_data,
     overrides_for,
@@ -73,7 +74,7 @@ def test_reaches_the_common_minimiser_of_quadratics(name, composed):
         "problem.num_hyperparameters=0",
     ]
     overrides += ["problem.heterogeneity=0", "problem.condition=4", "num_nodes=8"]
-    simulation = Simulation(with_graph(composed, name, overrides, FAST_GRAPHS))
+    simulation = Simulation.build(with_graph(composed, name, overrides, FAST_GRAPHS))
     state = simulation.run(simulation.init(), 0, 400)
     problem = simulation.problem
     optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
@@ -92,7 +93,7 @@ def test_decaying_rate_reaches_the_minimiser_of_unlike_quadratics(name, composed
     overrides += ["problem.heterogeneity=1", "problem.condition=2", "num_nodes=8"]
     if "lr_schedule" in composed(*overrides)["algorithm"]:
         overrides += ["algorithm.lr_schedule._target_=simulator.schedules.InverseRoot"]
-    simulation = Simulation(with_graph(composed, name, overrides, FAST_GRAPHS))
+    simulation = Simulation.build(with_graph(composed, name, overrides, FAST_GRAPHS))
     state = simulation.run(simulation.init(), 0, 4000)
     problem = simulation.problem
     optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
@@ -120,7 +121,7 @@ def test_bilevel_reaches_the_stationary_point(name, composed):
     overrides = overrides_for(name, **changes, depth=60, num_pushes=1, step_size=0.25)
     overrides += ["problem=quadratic", "problem.condition=4", "problem.num_hyperparameters=2"]
     overrides += ["problem.outer_regularization=0.5", "num_nodes=4"]
-    simulation = Simulation(with_graph(composed, name, overrides, graphs=("fully_connected",)))
+    simulation = Simulation.build(with_graph(composed, name, overrides, graphs=("fully_connected",)))
     problem = simulation.problem
     state = simulation.run(simulation.init(), 0, 200 * 60)
     found = simulation.algorithm.hparams(state, problem)
@@ -137,13 +138,13 @@ def test_same_bits_whatever_the_global_generators_say(name, composed):
         np.random.seed(seed)
         torch.manual_seed(seed)
         before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-        simulation = Simulation(settings)
+        simulation = Simulation.build(settings)
         states.append(simulation.run(simulation.init(), 0, NUM_STEPS))
         assert random.getstate() == before[0]
         np.testing.assert_array_equal(np.random.get_state()[1], before[1])
         torch.testing.assert_close(torch.get_rng_state(), before[2], rtol=0, atol=0)
     assert_same_bits(*states)
-    other = Simulation({**settings, "seed": 1, "graph": {**settings["graph"], "seed": 1}})
+    other = Simulation.build({**settings, "seed": 1, "graph": {**settings["graph"], "seed": 1}})
     assert not torch.equal(other.estimate(other.run(other.init(), 0, NUM_STEPS)), simulation.estimate(states[0]))
 
 
@@ -151,13 +152,13 @@ def test_same_bits_whatever_the_global_generators_say(name, composed):
 def test_resumed_is_uninterrupted(name, stop, composed, tmp_path):
     """Stopped within, at the end of, and right after an outer step of 4 steps."""
     settings = on_data(composed, name)
-    whole = Simulation(settings)
+    whole = Simulation.build(settings)
     expected = whole.run(whole.init(), 0, NUM_STEPS)
-    first = Simulation(settings)
+    first = Simulation.build(settings)
     state = first.run(first.init(), 0, stop)
     meta = {"ledger": first.network.ledger.state_dict()}
     checkpoint.save(tmp_path, stop, state, meta, first.network)
-    second = Simulation(settings)
+    second = Simulation.build(settings)
     found = checkpoint.find(tmp_path)
     assert found is not None
     assert found.step == stop
@@ -178,7 +179,7 @@ def totals(ledger: Ledger):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_keeps_dtype_and_device(name, dtype, composed):
-    simulation = Simulation({**on_data(composed, name), "dtype": dtype})
+    simulation = Simulation.build({**on_data(composed, name), "dtype": dtype})
 
     def look(state, _):
         for key, rows in state.items():
@@ -195,7 +196,7 @@ def test_keeps_dtype_and_device(name, dtype, composed):
 def test_evaluating_changes_nothing(name, composed):
     further = {"reference": "dense"} if "reference" in composed(f"algorithm={name}")["algorithm"] else {}
     settings = on_data(composed, name, **further)
-    plain, watched = Simulation(settings), Simulation(settings)
+    plain, watched = Simulation.build(settings), Simulation.build(settings)
     expected = plain.run(plain.init(), 0, NUM_STEPS)
     seen = []
 
@@ -271,12 +272,13 @@ def every_schedule(tmp_path_factory):
 def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, every_schedule):
     if not solves(name, "quadratic"):
         pytest.skip("it needs a problem with data")
-    algorithm = Simulation(
+    algorithm = Simulation.build(
         with_graph(composed, name, [*overrides_for(name), "problem=quadratic", "num_nodes=4"], GRAPHS)
     ).algorithm
     problem, tried = Flat(), set()
     for graph in every_schedule:
         try:
+            check_weights(algorithm, graph)
             algorithm.check_graph(graph)
         except ValueError:
             continue

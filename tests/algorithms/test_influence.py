@@ -12,8 +12,8 @@ import torch
 
 from simulator import randomness
 from simulator.algorithms.hypergradient.influence import Influence, most_influential, scores, spread_influence
+from simulator.simulation import Simulation
 from tests.algorithms.logistic import Logistic, pushed, train
-from tests.algorithms.simulation import Simulation
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS, LR, DECAY, NUM_REMOVED = 400, 0.5, 0.5, 7
@@ -40,7 +40,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def studied(composed):
     """The simulation after training, its state, and the report; nobody changes them."""
-    simulation = Simulation(composed(*SMALL))
+    simulation = Simulation.build(composed(*SMALL))
     assert isinstance(simulation.algorithm, Influence)
     state = simulation.run(simulation.init(), 0, NUM_STEPS)
     return simulation, simulation.algorithm.report(state, NUM_STEPS - 1, simulation.problem, simulation.network)
@@ -237,7 +237,7 @@ def test_groups_of_trainings_change_nothing(studied):
 
 def test_minibatches_are_those_of_training(composed):
     """A retraining without leaving anything out is the training."""
-    simulation = Simulation(composed(*SMALL, "problem.batch_size=4", "num_steps=30"))
+    simulation = Simulation.build(composed(*SMALL, "problem.batch_size=4", "num_steps=30"))
     state = simulation.run(simulation.init(), 0, 30)
     problem, network = simulation.problem, simulation.network
     expected = problem.evaluate(simulation.estimate(state), problem.init_hparams())["outer/loss"].mean()
@@ -284,16 +284,16 @@ from pathlib import Path
 import torch
 from simulator.local_processes import run_local
 from simulator.processes import World
-from simulator.run import Job, run
+from simulator.job import Job, run_job
 torch.set_num_threads(1)
 cases = json.loads(Path(sys.argv[1]).read_text())
 for name, settings in cases.items():
     for size in (1, 2, 3):
         job = Job(settings, f"{Path(sys.argv[1]).parent}/{name}_{size}")
         if size == 1:
-            run(job, World(), None)
+            run_job(job, World(), None)
         else:
-            run_local(size, lambda world, store: run(job, world, store))
+            run_local(size, lambda world, store: run_job(job, world, store))
 """
 
 
