@@ -65,6 +65,7 @@ def name(request):
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SINGLE_LEVEL)
 def test_reaches_the_common_minimiser_of_quadratics(name, composed):
     """Curvatures in [1, 4] and lr 0.1: the slowest direction shrinks by 0.9 a step; 1e-10 allows for mixing."""
@@ -82,6 +83,7 @@ def test_reaches_the_common_minimiser_of_quadratics(name, composed):
     torch.testing.assert_close(simulation.estimate(state), optimum.expand(8, -1), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED_MODEL)
 def test_decaying_rate_reaches_the_minimiser_of_unlike_quadratics(name, composed):
     """The bias of a constant rate is proportional to it and goes when the rate goes."""
@@ -114,6 +116,7 @@ def stationary_hparams(problem):
     return np.linalg.solve(matrix, right).reshape(num_nodes, num_hparams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BILEVEL)
 def test_bilevel_reaches_the_stationary_point(name, composed):
     """Curvatures in [1, 4], steps of 1/4: training and series are exact to 0.75^60 = 3e-8; Adam's end is 1e-3."""
@@ -130,6 +133,7 @@ def test_bilevel_reaches_the_stationary_point(name, composed):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_same_bits_whatever_the_global_generators_say(name, composed):
     settings = on_data(composed, name)
     states = []
@@ -148,6 +152,7 @@ def test_same_bits_whatever_the_global_generators_say(name, composed):
     assert not torch.equal(other.estimate(other.run(other.init(), 0, NUM_STEPS)), simulation.estimate(states[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, 4, 5, 8])
 def test_resumed_is_uninterrupted(name, stop, composed, tmp_path):
     """Stopped within, at the end of, and right after an outer step of 4 steps."""
@@ -177,7 +182,7 @@ def totals(ledger: Ledger):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_keeps_dtype_and_device(name, dtype, composed):
     simulation = Simulation.build({**on_data(composed, name), "dtype": dtype})
 
@@ -193,6 +198,7 @@ def test_keeps_dtype_and_device(name, dtype, composed):
     simulation.run(state, 0, NUM_STEPS, look)
 
 
+@pytest.mark.slow
 def test_evaluating_changes_nothing(name, composed):
     further = {"reference": "dense"} if "reference" in composed(f"algorithm={name}")["algorithm"] else {}
     settings = on_data(composed, name, **further)
@@ -269,6 +275,7 @@ def every_schedule(tmp_path_factory):
     return list(schedules(tmp_path_factory.mktemp("graphs")))
 
 
+@pytest.mark.slow
 def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, every_schedule):
     if not solves(name, "quadratic"):
         pytest.skip("it needs a problem with data")

@@ -222,7 +222,7 @@ def configurations(name: str) -> list[dict]:
         if all(key in settings["algorithm"] for key in switch):
             found.append({**settings, "algorithm": {**settings["algorithm"], **switch}})
     if algorithm_class(name).uses_compressor:
-        for graph in ("ring", "random_undirected", "exponential", "random_directed"):
+        for graph in ("ring", "random_matching", "exponential", "random_directed"):
             found.append({**settings, "graph": compose_settings(f"graph={graph}", f"num_nodes={NUM_NODES}")["graph"]})
     return found
 

@@ -59,6 +59,7 @@ def study(composed, *overrides, num_steps=5):
     return simulation, state, report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("graph", "order", "phase_matters"),
     [
@@ -160,6 +161,7 @@ def test_every_repetition_counts_its_bytes(composed):
     assert phases["study"].bytes == NUM_NODES * payload * 4 * 5
 
 
+@pytest.mark.slow
 def test_a_run_writes_numbers_matrices_and_a_figure(composed, tmp_path):
     settings = composed(*DATA, *COMMON, "num_steps=5", "eval_every=5", "checkpoint.every=0")
     run_job(Job(settings, str(tmp_path)), World(), None)

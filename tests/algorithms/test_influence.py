@@ -46,6 +46,7 @@ def studied(composed):
     return simulation, simulation.algorithm.report(state, NUM_STEPS - 1, simulation.problem, simulation.network)
 
 
+@pytest.mark.slow
 def test_predictions_and_retrainings_equal_a_numpy_program(studied):
     simulation, report = studied
     graph, dataset = simulation.components.graph, simulation.components.dataset
@@ -204,6 +205,7 @@ def test_wrong_settings_are_named(studied, wrong, message):
         dataclasses.replace(studied[0].algorithm, **wrong)
 
 
+@pytest.mark.slow
 def test_predictions_lie_on_the_line_where_they_must(studied):
     """Strongly convex and small steps: what is left is the curvature of the influence of a whole sample."""
     _, report = studied
@@ -214,6 +216,7 @@ def test_predictions_lie_on_the_line_where_they_must(studied):
     assert report.numbers["influence/consensus_distance"] < 1e-2
 
 
+@pytest.mark.slow
 def test_retraining_at_once_equals_one_by_one(studied):
     simulation, report = studied
     places = [tuple(place) for place in report.numbers["influence/top_ids"][:3]]
@@ -225,6 +228,7 @@ def test_retraining_at_once_equals_one_by_one(studied):
     assert len(set(together.tolist())) == 3
 
 
+@pytest.mark.slow
 def test_groups_of_trainings_change_nothing(studied):
     simulation, _ = studied
     few = dataclasses.replace(simulation.algorithm, depth=2, num_pushes=1, num_removed=5)
@@ -235,6 +239,7 @@ def test_groups_of_trainings_change_nothing(studied):
     np.testing.assert_allclose(grouped.arrays["actual"], together.arrays["actual"], rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_minibatches_are_those_of_training(composed):
     """A retraining without leaving anything out is the training."""
     simulation = Simulation.build(composed(*SMALL, "problem.batch_size=4", "num_steps=30"))

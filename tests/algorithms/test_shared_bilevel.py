@@ -39,6 +39,7 @@ def test_the_nine_are_there():
     assert set(SHARED) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ENDS))
 @pytest.mark.parametrize("graph", ["two_hop_ring", "erdos_renyi"])
 def test_defaults_converge(name, graph):
@@ -184,6 +185,7 @@ def asked_for(made, num_steps, monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
 def test_trackers_keep_their_means_on_minibatches(name):
     made = with_minibatches(name)

@@ -73,6 +73,7 @@ def _hydra():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=name_of)
 def test_what_comments_say_can_be_typed(file):
     lists, unread = read_comments(file.read_text())
@@ -151,6 +152,7 @@ num_nodes: 8
     ]
 
 
+@pytest.mark.slow
 def test_a_component_put_in_is_what_hydra_composes():
     start = ("experiment=topology_label_skew", "num_nodes=4")
     for choice in ("graph=torus", "graph=matcha", "compressor=sign"):

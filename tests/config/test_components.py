@@ -102,6 +102,7 @@ def image_files(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=name_of)
 def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp_path, one_thread):
     assert file.read_text().startswith("# @package _global_\n# ")

@@ -10,10 +10,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.version import VersionBase
-from simulator.config.overrides import as_override
 
 from simulator import config
 from simulator.config.composition import CONF
+from simulator.config.overrides import as_override
 from simulator.resume import continued_config
 
 

@@ -36,6 +36,7 @@ def is_strict(value):
     return json.loads(json.dumps(value, allow_nan=False)) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_graph_can_be_analysed(name, composed, tmp_path):
     overrides = [*EXPERIMENT, f"graph={name}", "num_nodes=8", "algorithm.max_rounds=400", "algorithm.num_lrs=5"]
@@ -71,6 +72,7 @@ def test_every_graph_can_be_analysed(name, composed, tmp_path):
     assert found["graph/bytes_per_round"] == pytest.approx(messages * payload)
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_number_of_processes(composed, tmp_path):
     names = {}
     for graph in ("ring", "random_directed"):
@@ -89,6 +91,7 @@ def test_numbers_do_not_depend_on_the_number_of_processes(composed, tmp_path):
         assert len(one) > 40
 
 
+@pytest.mark.slow
 def test_a_run_writes_numbers_curves_and_figures(composed, tmp_path):
     settings = composed(*EXPERIMENT, "graph=ring", "num_nodes=8", "algorithm.num_lrs=40")
     run_job(Job(settings, str(tmp_path)), World(), None)

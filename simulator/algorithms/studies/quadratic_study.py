@@ -5,6 +5,7 @@ as copies of the nodes, over the rounds 0 .. horizon - 1 of the schedule and wit
 are recorded, as means over repetitions with standard errors,
     mean_i ||x_i||^2,    ||mean x||^2,    mean_i ||x_i - mean x||^2,
 and compared with their expectations given the rounds (simulator/topology/trajectory.py).
+State: ``params`` [N, D].
 Needs: problem=random_quadratic and doubly stochastic W; no momentum, single local steps.
 Sends: D numbers per edge, step and repetition.
 Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022 (arXiv 2206.03093), the toy problem.
