@@ -104,6 +104,8 @@ class Influence(SGP):
         curvature = largest_curvature(bilevel, network, params, hparams)
         self.check_step_size(curvature)
         depth = self.depth_for(num_steps)
+        if network.placement.rank == 0:
+            log.info("influence: the largest curvature is %.4g; a series of %d terms begins", curvature, depth)
         with network.phase("hypergradient"):
             hypergradient = push_hypergradient(
                 bilevel,
