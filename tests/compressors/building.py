@@ -1,14 +1,11 @@
-"""Compressors as conf/ has them, with changed settings, and rows and keys to code."""
+"""Compressors as conf/ has them, with changed settings."""
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from simulator.compressors.base import Compressor
-from simulator.randomness import random_bits
 
 FOLDER = Path(__file__).parents[2] / "conf" / "compressor"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "none")
@@ -31,12 +28,3 @@ CASE_NAMES = ["-".join([name, *map(str, changes.values())]) for name, changes in
 
 def build(name: str, **changes: object) -> Compressor:
     return instantiate({**OmegaConf.load(FOLDER / f"{name}.yaml"), **changes})
-
-
-def keys_for(num_rows: int, step: int = 0) -> np.ndarray:
-    return random_bits(0, "test", np.arange(num_rows), step, 1)[:, 0]
-
-
-def normal_rows(num_rows: int, num_columns: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(num_rows, num_columns, generator=draw, dtype=torch.float64).to(dtype)

@@ -9,12 +9,10 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from simulator.graphs.base import Graph
-from simulator.graphs.connectivity import check_mixes, check_stochastic
+from simulator.graphs.base import Edges, Graph
 from simulator.graphs.de_bruijn import DeBruijn
 from simulator.graphs.erdos_renyi import ErdosRenyi
 from simulator.graphs.k_hop_ring import KHopRing
@@ -24,6 +22,8 @@ from simulator.graphs.nice import Nice
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.ring import Ring
+from simulator.testing import check_graph
+from simulator.testing.graphs import GRAPH_CHECKS, check_signs, rounds_of
 from tests.graphs.loading import build, load
 
 CONF = Path(__file__).parents[2] / "conf" / "graph"
@@ -118,67 +118,68 @@ def new(request, tmp_path):
     return lambda **more: make(name, num_nodes, tmp_path, **{**changes, **more})
 
 
-def rounds_of(graph: Graph) -> int:
-    return graph.period or 40
+@pytest.mark.parametrize("check", GRAPH_CHECKS, ids=lambda check: check.__name__)
+def test_battery(new, check):
+    check(new())
 
 
-def test_sums_are_as_declared_and_directedness_is_true(new):
+def test_weights_are_non_negative_and_every_node_has_a_self_loop(new):
     graph = new()
-    asymmetric = False
-    for step in range(rounds_of(graph)):
-        matrix = graph.edges(step).to_matrix(graph.num_nodes)
-        assert (matrix >= 0).all() or isinstance(graph, Nice | Matcha)
-        assert (np.diag(matrix) > 0).all() or isinstance(graph, DeBruijn | Matcha)
-        if graph.stochasticity in ("double", "row"):
-            np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=0, atol=1e-12)
-        if graph.stochasticity in ("double", "column"):
-            np.testing.assert_allclose(matrix.sum(axis=0), 1, rtol=0, atol=1e-12)
-        asymmetric |= bool(((matrix != 0) != (matrix != 0).T).any())
-    # What a generator or a file calls directed may turn out symmetric on very few nodes.
-    assert graph.directed >= asymmetric
+    non_negative, self_loops = not isinstance(graph, Nice | Matcha), not isinstance(graph, DeBruijn | Matcha)
+    check_signs(graph, non_negative=non_negative, self_loops=self_loops)
+
+
+def test_directed_graphs_have_an_edge_without_counterpart(new):
+    """What a generator or a file calls directed may turn out symmetric on very few nodes."""
+    graph = new()
+    matrices = [graph.edges(step).to_matrix(graph.num_nodes) != 0 for step in rounds_of(graph)]
+    asymmetric = any((matrix != matrix.T).any() for matrix in matrices)
     assert graph.directed == asymmetric or (isinstance(graph, NetworkX) and graph.num_nodes <= 3)
-    check_stochastic(graph)
 
 
-def test_entries_are_sorted_distinct_and_read_only(new):
-    graph = new()
-    for step in range(rounds_of(graph)):
-        edges = graph.edges(step)
-        assert edges.source.dtype == edges.target.dtype == np.int64
-        assert edges.weight.dtype == np.float64
-        assert edges.source.shape == edges.target.shape == edges.weight.shape
-        assert (np.diff(edges.target * graph.num_nodes + edges.source) > 0).all()
-        assert edges.source.min() >= 0
-        assert edges.source.max() < graph.num_nodes
-        assert not any(array.flags.writeable for array in (edges.source, edges.target, edges.weight))
+def test_check_graph_runs_all_checks():
+    check_graph(Ring(num_nodes=5, weights="metropolis"))
 
 
-def test_edges_are_a_pure_function_of_the_step(new):
-    np.random.seed(0)
-    torch.manual_seed(0)
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    forward, backward = new(), new()
-    steps = [0, 1, 2, 7, 1000]
-    first = {step: forward.edges(step) for step in steps}
-    for step in reversed(steps):
-        again = backward.edges(step)
-        for field in ("source", "target", "weight"):
-            np.testing.assert_array_equal(getattr(again, field), getattr(first[step], field))
-        if forward.period is not None:
-            assert forward.edges(step + forward.period) is first[step]
-    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
-    torch.testing.assert_close(torch.get_rng_state(), before[1], rtol=0, atol=0)
+class Wrong(Ring):
+    """A ring in which one thing is wrong."""
+
+    def __init__(self, change, *, keeps):
+        super().__init__(num_nodes=5, weights="metropolis")
+        self.change, self.keeps, self.calls, self.kept = change, keeps, 0, None
+
+    def edges(self, step):
+        self.calls += 1
+        if self.kept is None or not self.keeps:
+            self.kept = self.change(super().edges(step), self.calls)
+        return self.kept
 
 
-def test_union_over_a_period_is_strongly_connected(new):
-    graph = new()
-    union = nx.DiGraph()
-    union.add_nodes_from(range(graph.num_nodes))
-    for step in range(rounds_of(graph)):
-        edges = graph.edges(step)
-        union.add_edges_from(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
-    assert nx.is_strongly_connected(union) == (graph.mixes or graph.num_nodes == 1)
-    check_mixes(graph)
+def of_matrix(matrix):
+    return lambda *_: Edges.from_matrix(matrix)
+
+
+@pytest.mark.parametrize(
+    ("change", "keeps", "message"),
+    [
+        (lambda e, _: Edges.from_sorted(e.source, e.target, e.weight * 1.1), True, "the sums of rows are off by 0.1"),
+        (lambda e, _: Edges(e.source, e.target, e.weight.copy()), True, "arrays can be written to"),
+        (lambda e, _: Edges.from_sorted(e.source[::-1], e.target[::-1], e.weight[::-1]), True, "not sorted by"),
+        (lambda e, _: Edges.from_sorted(e.source, e.target, e.weight), False, "built anew"),
+        (
+            lambda e, n: Edges.from_matrix(np.roll(np.eye(5), n, 0) / 2 + np.eye(5) / 2),
+            False,
+            "no counterpart|depends on",
+        ),
+        (of_matrix(np.eye(5)), True, "mixes=True, but connected: False"),
+        (of_matrix(np.roll(np.eye(5), 1, axis=0)), True, "a node has no self-loop"),
+        (of_matrix((np.roll(np.eye(5), 1, axis=0) + np.eye(5)) / 2), True, "an edge has no counterpart"),
+        (of_matrix(np.eye(5) * 2 - 1 / 5), True, "a weight is negative"),
+    ],
+)
+def test_check_graph_finds_what_is_wrong(change, keeps, message):
+    with pytest.raises((AssertionError, ValueError), match=message):
+        check_graph(Wrong(change, keeps=keeps))
 
 
 @pytest.mark.parametrize("name", NAMES)
