@@ -65,7 +65,7 @@ CASES = {
     "hgp": f"{BILEVEL} {DIRECTED} {PUSH}",
     "hgp.loss": f"{BILEVEL} {DIRECTED} {PUSH} faults=message_loss",
     "hgp_fedem": f"{BILEVEL} {PEERS} {PUSH}",
-    "hypergradient_error": f"problem=quadratic {DIRECTED} algorithm.depth=3",
+    "hypergradient_error": f"problem=quadratic {DIRECTED} algorithm.depth=3 algorithm.step_size=0.1",
     "influence": f"{BILEVEL} {DIRECTED} algorithm.depth=3 algorithm.num_pushes=2",
     "lg_fedavg": f"{LAYERS} {PEERS}",
     "madsbo": f"{BILEVEL} {STATIC} {PENALTY}",

@@ -18,8 +18,10 @@ Departures: push-sum weights here are never those of training, so two calls give
 Shapes: N local nodes, D parameters, H hyperparameters.
 """
 
+import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from simulator.network.network import Network
@@ -59,6 +61,9 @@ def push_hypergradient(
 
     Returns:
         v, [N, H].
+
+    Raises:
+        ValueError: when the terms of the series grow, so that the result means nothing; names ``algorithm.step_size``.
     """
     num_nodes = network.num_nodes // network.placement.num_replicas
     outer_params, outer_hparams = problem.outer_grads(params, hparams)
@@ -82,6 +87,13 @@ def push_hypergradient(
         else:
             along_params, along_hparams = problem.second_order(params, hparams, debiased, batch)
             batch += 1
+        if term == 1:
+            first = debiased.double().square().sum(dim=1)
+        if term == depth > 1:
+            last = debiased.double()
+            bent = (last * along_params.double()).sum(dim=1)
+            parts = torch.stack([first, last.square().sum(dim=1), bent], dim=1)
+            _require_bounded_terms(*network.sum(parts).tolist(), step_size=step_size, depth=depth)
         estimate = estimate - step_size * along_hparams
         if average_preserving:
             pushed = pushed - step_size * along_params
@@ -90,3 +102,29 @@ def push_hypergradient(
         if observe is not None:
             observe(term, estimate)
     return estimate
+
+
+_LARGEST_GROWTH = 1e6
+"""Of the norm of the terms from the first to the last. Negative curvature along a short horizon stays far below it."""
+
+
+def _require_bounded_terms(
+    first_square: float, last_square: float, bent: float, *, step_size: float, depth: int
+) -> None:
+    """Raises ValueError when the terms s of the series have grown.
+
+    Args:
+        first_square, last_square: ||s||^2 of the first and the last term.
+        bent: s^T H s of the last term.
+    """
+    growth = math.sqrt(last_square / first_square) if first_square else 1.0
+    if growth <= 1:
+        return
+    # Terms that have grown along a curvature c > 0 have |1 - step_size c| > 1.
+    curvature = bent / last_square if math.isfinite(last_square) else math.nan
+    if step_size * curvature >= 2 or not growth <= _LARGEST_GROWTH:
+        raise ValueError(
+            f"algorithm.step_size={step_size:g}: the terms of the hypergradient's series grow ({growth:.2g} times in "
+            f"{depth} terms; curvature {curvature:.4g} along the last one); it must be below 2 / largest curvature, "
+            "and where the curvature is negative there must be fewer terms (algorithm.depth)"
+        )
