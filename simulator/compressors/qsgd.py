@@ -72,7 +72,7 @@ class QSGD(Compressor):
         q, s = rows.shape[1], self.levels
         norms = norms_used = self._norms(rows).to(wire_type(self.wire_dtype, rows.dtype))
         usable = (norms > _SMALLEST_NORM) & norms.isfinite()
-        if not usable.all():  # levels of zero; times a norm that is infinite or NaN they decode to NaN
+        if not usable.all():  # level 0 everywhere; multiplied with an infinite or NaN norm it decodes to NaN
             rows = torch.where(self._by_column(usable, q), rows, 0.0)
             norms_used = norms.where(usable, 1.0)
         per_unit = self._by_column(s / norms_used.to(rows.dtype), q)

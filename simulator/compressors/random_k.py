@@ -7,7 +7,7 @@ unbiased=true: Q(v) is (q / k) times that, and E Q(v) = v. Then E||v - Q(v)||^2 
 Sends: the 8-byte seed that the set is drawn from, then k entries of the wire type in the order of their columns.
 Source: Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599); the unbiased form as in Koloskova, Stich and
 Jaggi, ICML 2019 (arXiv 1902.00340).
-Departures: the set is that of the k largest of q words of 32 random bits, so among equal words the lower column.
+Departures: the set is the columns of the k largest of q random 32-bit numbers; ties go to the lower column.
 """
 
 from dataclasses import dataclass

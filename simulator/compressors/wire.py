@@ -9,14 +9,14 @@ import torch
 _TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
-def check_wire_dtype(word: str | None) -> None:
-    """Raises ValueError unless ``word`` is a setting that :func:`wire_type` knows."""
-    if word is not None and word not in _TYPES:
+def check_wire_dtype(name: str | None) -> None:
+    """Raises ValueError unless ``name`` is a setting that :func:`wire_type` knows."""
+    if name is not None and name not in _TYPES:
         raise ValueError(
-            f"compressor.wire_dtype={word!r}: expected {', '.join(_TYPES)}, or null for the type of the rows"
+            f"compressor.wire_dtype={name!r}: expected {', '.join(_TYPES)}, or null for the type of the rows"
         )
 
 
-def wire_type(word: str | None, dtype: torch.dtype) -> torch.dtype:
-    """The type that the setting ``word`` asks for; ``dtype``, that of the rows, for None."""
-    return dtype if word is None else _TYPES[word]
+def wire_type(name: str | None, dtype: torch.dtype) -> torch.dtype:
+    """The type that the setting ``name`` names; for None ``dtype``, the type of the rows."""
+    return dtype if name is None else _TYPES[name]

@@ -17,9 +17,9 @@ Needs: a problem whose nodes have labels.
 Sends: about max_clique_size - 1 messages per node and round.
 Source: Bellet, Kermarrec and Lavoie, "D-Cliques: compensating for data heterogeneity with topology in decentralized
 federated learning", SRDS 2022 (greedy swap), and its published code for the edges between cliques.
-Departures: cliques of even sizes, there the last one is what is left; among equals the first node is taken, there a
-random one; the number of swaps, which is 1000 there. Gradients are averaged within cliques by the algorithm, see
-:attr:`DCliques.cliques`.
+Departures: clique sizes differ by at most one, there the last clique has the remaining nodes; ties go to the first
+node, there to a random one; the default number of swaps, which is 1000 there. Gradients
+are averaged within cliques by the algorithm, see :attr:`DCliques.cliques`.
 """
 
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ class DCliques(PeriodicGraph):
     def cliques(self) -> list[IntArray]:
         """The nodes of every clique, ascending; the cliques in the order in which they are joined."""
         if self._distributions is None:
-            raise ValueError("graph DCliques depends on the nodes' labels: there is no such graph without a problem")
+            raise ValueError("graph DCliques depends on the nodes' labels, which it gets from a problem only")
         rng = generator(self.seed, "graph/d_cliques")
         num_cliques = -(-self.num_nodes // self.max_clique_size)
         cliques = np.array_split(rng.permutation(self.num_nodes), num_cliques)

@@ -4,9 +4,9 @@ Definition: format=edges is text with a line "source target" or "source target w
 between), nodes numbered from 0, W[target, source] = weight; format=matrix is a square array with W[row, column] in row,
 column, as .npy or as text. ``#`` starts a comment. format=auto takes .npy and .csv for matrices, and other text for
 edges if its lines have 2 or 3 columns, otherwise for a matrix. directed=false reads an edge line in both directions and
-wants a symmetric support of a matrix.
-Weights of the file are used as they are (a self-loop is a line "i i weight") and must be non-negative and sum to 1 by
-row, by column or both, which the graph then declares. Doubly stochastic weights that are not symmetric make it
+requires a matrix with a symmetric support.
+Weights of the file are used as they are (a self-loop is a line "i i weight"). They must not be negative, and the rows,
+the columns or both must sum to 1; the graph declares which. Doubly stochastic weights that are not symmetric make it
 directed. Without weights (or with a matrix of zeros and ones) self-loops are added and the rule is Metropolis
 (undirected: doubly stochastic) or 1/out-degree (directed: column-stochastic). A rule that is named (weights) is taken
 instead of these, and of the weights of the file. Static.
@@ -38,7 +38,7 @@ class File(PeriodicGraph):
         format: auto, edges or matrix.
         directed: whether an edge runs only in the direction in which it is written.
         weights: "auto", or the name of a weight rule, see :func:`simulator.graphs.weight_rules.rule_of`.
-        gamma: of the rule nw_optimal, in (0, 1); the others have no use for it.
+        gamma: of the rule nw_optimal, in (0, 1); other rules do not use it.
 
     Raises:
         ValueError: when ``format`` or ``weights`` is unknown; from the first use, when the file is missing, cannot be
@@ -73,7 +73,7 @@ class File(PeriodicGraph):
 
     @property
     def stochasticity(self) -> Stochasticity:
-        """What the weights of the file turn out to be."""
+        """As found from the weights of the file."""
         return self._content[1]
 
     def build(self, phase: int) -> Edges:

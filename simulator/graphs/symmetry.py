@@ -15,7 +15,7 @@ def has_symmetric_weights(graph: Graph) -> bool:
 
 
 def is_symmetric(edges: Edges) -> bool:
-    """Whether the entries are those of a symmetric matrix, but for the rounding of weights that users give."""
+    """Whether the entries are those of a symmetric matrix, up to the rounding of weights that users give."""
     # Entries are sorted by (target, source); in the order of (source, target) they must read the same.
     order = np.lexsort((edges.target, edges.source))
     return (

@@ -23,7 +23,7 @@ from simulator.graphs.weights import (
 )
 
 AUTO = "auto"
-"""The rule of graphs that may turn out directed: metropolis if undirected, out_degree if directed."""
+"""The rule of graphs that may be directed or not: metropolis if undirected, out_degree if directed."""
 
 
 def metropolis_or_equal(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:

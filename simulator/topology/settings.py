@@ -1,4 +1,4 @@
-"""What the analysis of a schedule is asked for."""
+"""The settings of the analysis of a schedule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

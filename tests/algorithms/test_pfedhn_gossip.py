@@ -216,7 +216,7 @@ def test_compressed_gossip_keeps_the_mean_and_sends_what_the_compressor_says():
 def test_what_it_cannot_run_on_is_refused():
     row_stochastic = make_graph("hub")
     assert row_stochastic.stochasticity == "row"
-    with pytest.raises(ValueError, match="algorithm=pfedhn_gossip needs column or double-stochastic weights"):
+    with pytest.raises(ValueError, match="algorithm=pfedhn_gossip needs column-stochastic or doubly stochastic"):
         check_weights(gossip(), row_stochastic)
     with pytest.raises(ValueError, match="algorithm=pfedhn_choco needs"):
         check_weights(choco(Identity(consensus_lr=1.0)), directed())

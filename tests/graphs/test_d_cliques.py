@@ -172,7 +172,7 @@ def test_checks_that_need_edges_come_with_the_labels(composed, tmp_path):
     )
     components = config.build(settings)
     config.check(settings, components, 1)
-    with pytest.raises(ValueError, match=r"dsgd needs double-stochastic weights, and graph Cyclic\(DCliques"):
+    with pytest.raises(ValueError, match=r"dsgd needs doubly stochastic weights, and graph Cyclic\(DCliques"):
         run_job(Job(settings, str(tmp_path)), World(), None)
     assert not list(tmp_path.iterdir())
 
@@ -191,5 +191,5 @@ def test_bad_arguments_are_refused(changes, message):
 
 
 def test_without_labels_there_are_no_edges():
-    with pytest.raises(ValueError, match="DCliques depends on the nodes' labels: there is no such graph without"):
+    with pytest.raises(ValueError, match="DCliques depends on the nodes' labels, which it gets from a problem"):
         DCliques(num_nodes=6, max_clique_size=3, connection="ring").edges(0)

@@ -49,7 +49,7 @@ class BEER(Algorithm):
         compressor: Q.
         seed: of the draws of random compressors.
         consensus_lr: gamma in (0, 1]; None for the compressor's, or ``theory`` (see consensus_lr.py).
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
     """
 
     weights: ClassVar[Weights] = Weights.SYMMETRIC

@@ -46,7 +46,7 @@ class QuantizedPushSum(Algorithm):
         compressor: Q.
         seed: of the draws of random compressors.
         consensus_lr: gamma in (0, 1]; None for the compressor's.
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
     """
 
     weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC

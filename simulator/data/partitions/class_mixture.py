@@ -28,7 +28,7 @@ class ClassMixture(DealtPartition):
     Args:
         alpha: concentration of most nodes, positive.
         num_novel: nodes at the end that have other concentrations.
-        novel_alphas: theirs, in turn, positive.
+        novel_alphas: the concentrations of these nodes, repeated in this order, positive.
         min_samples: fewest samples of a node, all its splits together.
         skip_hub: whether node 0 gets nothing.
         valid_fraction, test_fraction, test, seed: as in
