@@ -1,4 +1,4 @@
-"""One run: how it is ordered (:func:`prepare`) and what each of its processes does (:func:`run_job`)."""
+"""One run: :func:`prepare` checks its configuration, :func:`run_job` runs it as one process."""
 
 import logging
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One run, as rank 0 tells it to all processes; everything in it can be written as JSON.
+    """The description of a run that rank 0 sends to all processes; all values can be written as JSON.
 
     Attributes:
         config: the resolved configuration.
@@ -56,11 +56,11 @@ def prepare(
 
     Args:
         settings: from :func:`simulator.config.compose`.
-        overrides: that it was composed from.
+        overrides: the ``key=value`` overrides that ``settings`` was composed from.
         folder: the run folder, absolute; it exists.
         arguments: the command line, for ``environment.json``.
-        world_size: of the launch, where torchrun or SLURM started the processes; None where the run starts its own.
-        restarted: whether ``folder`` may hold the checkpoint of an earlier attempt, which is continued then.
+        world_size: the number of processes that torchrun or SLURM started; None when the run starts its own.
+        restarted: whether ``folder`` may hold the checkpoint of an earlier attempt, from which the run then continues.
 
     Raises:
         ValueError: a user error, as one line.

@@ -21,7 +21,7 @@ CONFIG = "config.yaml"
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """What a run folder holds.
+    """The contents of a run folder.
 
     Attributes:
         folder: the run folder, absolute.
@@ -87,7 +87,7 @@ class Runs(Sequence[Run]):
         return str(self.table().to_html())
 
     def table(self) -> "pd.DataFrame":
-        """One row per run: what was chosen and set differently, then the numbers of the summary.
+        """One row per run: the choices and settings that differ between runs, then the numbers of the summary.
 
         The index is the folder; a run that has not finished has no numbers.
         """
@@ -147,7 +147,7 @@ def load_runs(folder: str | Path) -> Runs:
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """What tells configurations apart: first choices by group, then settings by dotted key; one value for each.
+    """The differences between configurations: first choices by group, then settings by dotted key; one value per run.
 
     A setting that only some choices have differs when those that have it differ. One that only repeats a root key,
     such as ``graph.seed``, and the class of a chosen component are left out.
@@ -169,7 +169,7 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether there is the configuration of a run; Hydra keeps another one of the same name in ``.hydra``."""
+    """Whether the folder holds a run's configuration; Hydra writes a file of the same name into ``.hydra``."""
     return folder.name != ".hydra" and (folder / CONFIG).is_file() and "num_steps:" in (folder / CONFIG).read_text()
 
 

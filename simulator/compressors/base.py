@@ -37,8 +37,7 @@ class Compressor(ABC):
     larger than v itself. Which algorithms need a contraction is said in algorithms/compressed/requirements.py.
 
     Rows are coded one by one: neither bytes nor values of a row depend on the rows beside it. Rows of zeros decode to
-    zeros. Rows with NaN or infinite entries are coded without complaint, as they are the business of whoever computed
-    them.
+    zeros. Rows with NaN or infinite entries are coded without an error; the run checks its state for them.
 
     Args:
         consensus_lr: consensus step size (gamma) that works with this compressor, in (0, 1].

@@ -14,7 +14,7 @@ def as_override(key: str, value: Any) -> str:
 
     Args:
         key: a key of the root (``num_steps``), a dotted key (``algorithm.lr``) or a group (``graph``).
-        value: a string is taken as it is, so that ``"10"`` stays a string; NumPy's numbers and arrays are allowed.
+        value: a string stays a string, also ``"10"``; numbers and arrays of NumPy are allowed.
 
     Raises:
         ValueError: for a value of another type.

@@ -79,7 +79,7 @@ def time_to_target(found: Curves, references: Curves, target: float, path: Path)
 
 
 def learning_rate_bounds(forms: Mapping[str, tuple[FloatArray, FloatArray, FloatArray]], path: Path) -> Path | None:
-    """The learning rate that is allowed against n_W(gamma): the smaller of what noise and what consensus allow.
+    """The largest learning rate of the theorem against n_W(gamma): the smaller of its noise and consensus terms.
 
     Args:
         forms: form of the bound to (n_W, consensus term, noise term), each [G].
@@ -110,7 +110,7 @@ def _positive(curves: Curves) -> dict[str, tuple[FloatArray, FloatArray]]:
 
 
 def _draw(axes: "Axes", found: Curves, references: Curves) -> bool:
-    """Draws references thin and dashed below the rest; returns whether there was anything but references."""
+    """Draws references thin and dashed below the other curves; returns whether there were other curves."""
     for dash, (name, (x, y)) in zip(_REFERENCE_DASHES, references.items(), strict=False):
         axes.plot(x, y, color=_REFERENCE_GREY, linestyle=dash, linewidth=1.3, label=name)
     for colour, (name, (x, y)) in zip(PALETTE, found.items(), strict=False):

@@ -11,7 +11,7 @@ Sends: nothing; problems compute.
 Source: an instance of our own; NumPy's legacy generator, whose numbers never change, so that anybody can build it.
 Departures: none.
 
-Shapes: N local nodes, S samples of all nodes, F features, C classes, R rows x [R, F] at which something is asked.
+Shapes: N local nodes, S samples of all nodes, F features, C classes, R rows x [R, F] at which functions are evaluated.
 """
 
 from collections.abc import Callable
@@ -113,7 +113,7 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
             for _ in range(30):
                 trial = y - length[:, None] * direction
                 later = self._objective(x, trial, outer_weight)
-                # Where rounding hides the decrease, a full step is right.
+                # A full step is taken where the decrease is smaller than rounding errors.
                 short = (later[0] > value - 0.25 * length * decrease) & (decrease > 1e-12 * value)
                 if not short.any():
                     break
@@ -166,7 +166,7 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
     def solve(self) -> tuple[Tensor, Tensor]:
         """The minimum of Phi that quasi-Newton steps from x = 0 find, and the root of grad Psi beside it.
 
-        What is not found is NaN.
+        A point that is not found is NaN.
         """
         from scipy.optimize import minimize, root
 

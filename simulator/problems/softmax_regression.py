@@ -1,7 +1,7 @@
-"""Softmax regression without a bias on what each node holds: mean cross-entropy of features @ y, and its derivatives.
+"""Softmax regression without a bias on each node's samples: mean cross-entropy of features @ y, and its derivatives.
 
-Features are dense, or CSR as bags of words are: then every product costs what their entries cost, and no gradient is
-formed but in the rows that it is added to. Rows y [N, F C] hold a matrix [F, C] per node. Shapes: N local nodes,
+Features are dense or CSR. With CSR features the cost of a product is proportional to the number of entries, and a
+gradient is formed only in the rows to which it is added. Rows y [N, F C] hold a matrix [F, C] per node. Shapes: N local nodes,
 F features, C classes, B samples of one node.
 """
 
@@ -41,7 +41,7 @@ class SoftmaxRegression:
     Args:
         split: samples of the local nodes; their features are flattened.
         num_classes: C.
-        sampler: of minibatches; None where everything is always used.
+        sampler: draws minibatches; None when all samples are used in every step.
     """
 
     def __init__(self, split: Split, num_classes: int, sampler: MinibatchSampler | None = None) -> None:
@@ -82,7 +82,7 @@ class SoftmaxRegression:
     def score(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy of every node on all its samples, [N]; NaN for a node without any.
 
-        Nodes that share their samples and agree in their parameters are scored once.
+        Nodes with the same samples and parameters are evaluated once.
         """
         scores = params.new_full((2, len(params)), float("nan"))
         scored: dict[int, int] = {}

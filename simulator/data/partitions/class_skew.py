@@ -61,5 +61,5 @@ class ClassSkew(DealtPartition):
 
 
 def _even_parts(count: int, num_parts: int) -> IntArray:
-    """Part of each of ``count`` things, in order, so that sizes differ by at most one."""
+    """The part of each of ``count`` samples, in order; the sizes of parts differ by at most one."""
     return np.arange(count, dtype=np.int64) * num_parts // max(count, 1)
