@@ -129,14 +129,14 @@ def run_job(job: Job, world: World, store: "Store | None", console: Logger | Non
 def _find_checkpoint(job: Job) -> Checkpoint | None:
     if not job.resume_from:
         return None
-    found = checkpoint.find(Path(job.resume_from))
-    if found is None:
+    resumed = checkpoint.find(Path(job.resume_from))
+    if resumed is None:
         raise ValueError(f"resume={job.resume_from}: there is no complete checkpoint in that run folder")
-    if found.meta["num_nodes"] != job.config["num_nodes"]:
-        raise ValueError(f"resume={job.resume_from}: it has num_nodes={found.meta['num_nodes']}, which cannot change")
-    if found.step > job.config["num_steps"]:
+    if resumed.meta["num_nodes"] != job.config["num_nodes"]:
+        raise ValueError(f"resume={job.resume_from}: it has num_nodes={resumed.meta['num_nodes']}, which cannot change")
+    if resumed.step > job.config["num_steps"]:
         raise ValueError(f"resume={job.resume_from}: it is past num_steps={job.config['num_steps']} already")
-    return found
+    return resumed
 
 
 def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:

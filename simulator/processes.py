@@ -186,16 +186,16 @@ class Launch:
         """Whether rank 0 is lost and this is the lowest rank that is not."""
         return 0 in self.lost and self.world.rank == min(set(range(self.world.world_size)) - self.lost)
 
-    def _first_cause(self, mine: Report) -> Report:
+    def _first_cause(self, own: Report) -> Report:
         """Sends the others this process's report, and returns the report of the first cause."""
         import torch.distributed as dist
 
         assert self._store is not None
         box = dist.PrefixStore(f"job/{self._job}/report", self._store)
         ranks = range(self.world.world_size)
-        reports = {self.world.rank: mine}
+        reports = {self.world.rank: own}
         try:
-            box.set(str(self.world.rank), json.dumps(asdict(mine)))
+            box.set(str(self.world.rank), json.dumps(asdict(own)))
             deadline = time.monotonic() + _REPORT_WAIT_S
             while len(reports) < len(ranks) and not any(report.is_cause for report in reports.values()):
                 for rank in ranks:

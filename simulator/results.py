@@ -140,7 +140,7 @@ def load_runs(folder: str | Path) -> Runs:
     path = Path(folder).resolve()
     if not path.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
-    folders = sorted((found.parent for found in path.rglob(CONFIG) if _is_run(found.parent)), key=_natural)
+    folders = sorted((file.parent for file in path.rglob(CONFIG) if _is_run(file.parent)), key=_natural)
     if not folders:
         raise ValueError(f"{folder}: there is no run below it, no folder with the {CONFIG} of a run")
     return Runs([load_run(each) for each in folders])
@@ -154,18 +154,18 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """
     choices = [dict(config.get("choices", {})) for config in configs]
     settings = [dict(_flat({k: v for k, v in config.items() if k not in ("choices", "resume")})) for config in configs]
-    found: dict[str, list[Any]] = {}
+    differences: dict[str, list[Any]] = {}
     for group in dict.fromkeys(name for each in choices for name in each):
         values = [each.get(group) for each in choices]
         if len(set(values)) > 1:
-            found[group] = values
+            differences[group] = values
     for key in dict.fromkeys(name for each in settings for name in each):
         present = [repr(each[key]) for each in settings if key in each]
         group, _, last = key.rpartition(".")
         repeats = group and all(key not in each or each[key] == each.get(last, ...) for each in settings)
-        if len(set(present)) > 1 and not repeats and not (last == "_target_" and group in found):
-            found[key] = [each.get(key) for each in settings]
-    return found
+        if len(set(present)) > 1 and not repeats and not (last == "_target_" and group in differences):
+            differences[key] = [each.get(key) for each in settings]
+    return differences
 
 
 def _is_run(folder: Path) -> bool:

@@ -77,8 +77,8 @@ def _first_difference(key: str, new: Any, old: Any) -> str | None:
     """``key=value`` of the first setting in which ``new`` differs from ``old``, with its old value."""
     if isinstance(new, dict) and isinstance(old, dict):
         for part in dict.fromkeys([*new, *old]):
-            found = _first_difference(f"{key}.{part}", new.get(part), old.get(part))
-            if found:
-                return found
+            difference = _first_difference(f"{key}.{part}", new.get(part), old.get(part))
+            if difference:
+                return difference
         return None
     return None if new == old else f"{key}={old}"

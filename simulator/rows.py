@@ -148,16 +148,16 @@ class ModelFunction:
 
         A feature is a number, or a whole channel where dropout is by channel.
         """
-        found: list[tuple[float, int]] = []
+        dropout: list[tuple[float, int]] = []
         if not any(isinstance(layer, _DROPOUT) for layer in self.layers or []):
-            return found
+            return dropout
         x = torch.zeros(1, *input_shape, dtype=next(self._module.parameters()).dtype)
         for layer in self.layers or []:
             if isinstance(layer, _DROPOUT):
-                found.append((layer.p, _num_masked(layer, x)))
+                dropout.append((layer.p, _num_masked(layer, x)))
             else:
                 x = layer(x)
-        return found
+        return dropout
 
     def __call__(self, tensors: Sequence[Tensor], inputs: Tensor, masks: Tensor | None = None) -> Tensor:
         """Logits [B, C] of one model with parameter ``tensors`` on ``inputs`` [B, ...].

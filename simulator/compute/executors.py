@@ -190,11 +190,11 @@ class LoopExecutor(Executor):
 
     @torch.no_grad()
     def outputs(self, params: Tensor, batch: Batch) -> Tensor:
-        found = []
+        outputs = []
         for i in range(len(params)):
             own, views = batch.node(i), [view[0] for view in self._views(params, i, i + 1)]
-            found.append(self.function(views, self.function.arrange(own.inputs), own.masks))
-        return pad_sequence(found, batch_first=True)
+            outputs.append(self.function(views, self.function.arrange(own.inputs), own.masks))
+        return pad_sequence(outputs, batch_first=True)
 
 
 class VmapExecutor(Executor):
@@ -230,11 +230,11 @@ class VmapExecutor(Executor):
 
     @torch.no_grad()
     def outputs(self, params: Tensor, batch: Batch) -> Tensor:
-        found = []
+        outputs = []
         for views, _, part in self._pieces(params, params, batch):
             inputs = [part.inputs] if part.masks is None else [part.inputs, part.masks]
-            found.append(self._batched(views, *inputs))
-        return torch.cat(found)
+            outputs.append(self._batched(views, *inputs))
+        return torch.cat(outputs)
 
 
 class BatchedExecutor(VmapExecutor):

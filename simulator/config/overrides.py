@@ -37,7 +37,7 @@ def _quoted(value: Any) -> str:
         return repr(value)
     if isinstance(value, str | Path):
         # A backslash is special only before a quote, and at the end of the string, where one follows.
-        text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value))
+        text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), str(value))
         return f"'{text}'"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_quoted, value))}]"

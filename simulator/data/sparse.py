@@ -1,4 +1,4 @@
-"""Sparse features as torch CSR tensors [S, F], and their rows; scipy selects rows, which torch cannot."""
+"""Sparse features as torch CSR tensors [S, F], and their rows; scipy does the operations that torch lacks."""
 
 import warnings
 from typing import TYPE_CHECKING

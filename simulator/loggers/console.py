@@ -151,12 +151,12 @@ def _say(level: int, line: str, on_bar: bool = False) -> None:
 
 def _handlers() -> list[logging.Handler]:
     """All handlers that get the lines."""
-    found: list[logging.Handler] = []
+    handlers: list[logging.Handler] = []
     logger: logging.Logger | None = _log
     while logger is not None:
-        found += logger.handlers
+        handlers += logger.handlers
         logger = logger.parent if logger.propagate else None
-    return found
+    return handlers
 
 
 def _in_notebook() -> bool:

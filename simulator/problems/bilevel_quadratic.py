@@ -67,9 +67,9 @@ class BilevelQuadratic(ReferenceBilevel):
 
     def setup(self, setting: Setting) -> None:
         every = self._coefficients(setting.num_nodes)
-        mine = slice(setting.nodes.start, setting.nodes.stop)
+        local = slice(setting.nodes.start, setting.nodes.stop)
         self.curvature, self.coupling, self.linear, self.outer_curvature, self.target, self.center = (
-            part[mine].to(setting.device, setting.dtype) for part in every
+            part[local].to(setting.device, setting.dtype) for part in every
         )
         _, _, _, D, t, r = every
         self._A, self._B, self._c, self._D, _, self._r = (part.mean(dim=0) for part in every)

@@ -181,18 +181,18 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
         ).x
         roots = []
         for gradient in (self.outer_gradient, self.penalty_gradient):
-            found = root(lambda point, gradient=gradient: at(gradient, point), start, tol=1e-13)
-            is_root = np.abs(found.fun).max() < 1e-9
-            roots.append(torch.from_numpy(found.x if is_root else np.full(NUM_FEATURES, np.nan)))
+            solution = root(lambda point, gradient=gradient: at(gradient, point), start, tol=1e-13)
+            is_root = np.abs(solution.fun).max() < 1e-9
+            roots.append(torch.from_numpy(solution.x if is_root else np.full(NUM_FEATURES, np.nan)))
         return roots[0], roots[1]
 
 
 def _local(inputs: Tensor, labels: Tensor, setting: Setting) -> Split:
     """The samples of the nodes of this process."""
-    mine = slice(setting.nodes.start, setting.nodes.stop)
+    local = slice(setting.nodes.start, setting.nodes.stop)
     return Split(
-        inputs[mine].flatten(0, 1).to(setting.device, setting.dtype),
-        labels[mine].flatten().to(setting.device),
+        inputs[local].flatten(0, 1).to(setting.device, setting.dtype),
+        labels[local].flatten().to(setting.device),
         np.arange(len(setting.nodes)) * NUM_SAMPLES,
         np.full(len(setting.nodes), NUM_SAMPLES),
     )

@@ -128,10 +128,10 @@ class ModelSizes(Problem):
                 continue
             nodes = torch.from_numpy(positions)
             own = params[nodes, columns]
-            found = torch.zeros_like(own)
+            gradient = torch.zeros_like(own)
             own_step = step[positions] if isinstance(step, np.ndarray) else step
-            problem.add_grad_(found, own, hparams[nodes], own_step, alpha)
-            out[nodes, columns] += found
+            problem.add_grad_(gradient, own, hparams[nodes], own_step, alpha)
+            out[nodes, columns] += gradient
 
     def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)

@@ -54,12 +54,12 @@ class SoftmaxRegression:
 
     def pulls(self, params: Tensor, step: Steps) -> list[Pull]:
         """The gradients of the losses at ``params``, of nodes that have samples at ``step``."""
-        found = []
+        pulls = []
         for node, block in self._blocks(step):
             residual = self._logits(block, params[node]).softmax(1)
             residual[torch.arange(len(residual), device=residual.device), block.labels] -= 1
-            found.append(Pull(node, block.transposed, residual / len(residual)))
-        return found
+            pulls.append(Pull(node, block.transposed, residual / len(residual)))
+        return pulls
 
     def add_pulls_(self, out: Tensor, pulls: list[Pull], alpha: float = 1.0) -> None:
         """Adds ``alpha`` times the gradients to ``out`` [N, F C]."""

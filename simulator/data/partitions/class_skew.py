@@ -47,7 +47,7 @@ class ClassSkew(DealtPartition):
         self.heterogeneity = heterogeneity
 
     def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
-        """Gives every class its own nodes' share, then the rest to all."""
+        """Gives every class's own nodes their share of it, then all nodes the rest."""
         rng = generator(self.seed, "partition/class_skew")
         owners = np.full(len(labels), NOBODY, dtype=np.int64)
         for label in range(num_classes):
