@@ -18,7 +18,7 @@ class Effort:
         repetitions: windows per candidate, taken in turn.
         window_s: shortest duration of a window, seconds.
         quick: leave the large cases out.
-        clock: ``wall``, or ``cpu`` for processor time, which is more reliable on a machine that is busy with other work.
+        clock: ``wall``, or ``cpu`` for processor time, which is more reliable on a machine with other work.
     """
 
     repetitions: int

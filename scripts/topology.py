@@ -224,8 +224,8 @@ def draw_setting(rows: Sequence[Row], gamma: float, path: Path) -> Path | None:
         values = [numbers_of(draws, names_at(gamma)[N_W]) for draws in groups]
         bands[label] = Band(
             x=np.array([float(draws[0].varied[setting]) for draws in groups]),
-            mean=np.array([draws.mean() for draws in values]),
-            deviation=np.array([draws.std(ddof=1) if len(draws) > 1 else 0.0 for draws in values]),
+            mean=np.array([each.mean() for each in values]),
+            deviation=np.array([each.std(ddof=1) if len(each) > 1 else 0.0 for each in values]),
         )
     return quantity_against_setting(bands, setting, f"n_W({gamma:g})", path)
 

@@ -1,4 +1,4 @@
-"""Components built from a resolved configuration; unknown keys and wrong types are reported before a class is called."""
+"""Builds components from a resolved configuration; checks keys and types before a class is called."""
 
 import inspect
 from collections.abc import Mapping, Set

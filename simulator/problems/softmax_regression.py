@@ -1,8 +1,9 @@
 """Softmax regression without a bias on each node's samples: mean cross-entropy of features @ y, and its derivatives.
 
 Features are dense or CSR. With CSR features the cost of a product is proportional to the number of entries, and a
-gradient is formed only in the rows to which it is added. Rows y [N, F C] hold a matrix [F, C] per node. Shapes: N local nodes,
-F features, C classes, B samples of one node.
+gradient is formed only in the rows to which it is added. Rows y [N, F C] hold a matrix [F, C] per node.
+
+Shapes: N local nodes, F features, C classes, B samples of one node.
 """
 
 from collections.abc import Iterator
