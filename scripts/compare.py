@@ -1,4 +1,4 @@
-"""Methods by what they cost: ``python scripts/compare.py FOLDER [FOLDER ...] --output FOLDER``.
+"""Compares methods by their costs: ``python scripts/compare.py FOLDER [FOLDER ...] --output FOLDER``.
 
 Reads finished runs below the folders. Runs that differ by their seed alone are one setting; settings that differ by the
 keys of ``--grid`` alone are one method, which is shown at the setting that is best by ``--choose-by`` at the end of its
@@ -51,10 +51,10 @@ def evaluations(run: Run, metric: str) -> list[dict[str, float]]:
     Raises:
         ValueError: when there is none.
     """
-    found = [record for record in read_records(run.folder / "metrics.jsonl") if metric in record]
-    if not found:
+    records = [record for record in read_records(run.folder / "metrics.jsonl") if metric in record]
+    if not records:
         raise ValueError(f"{run.folder}: no evaluation has {metric}")
-    return found
+    return records
 
 
 def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str) -> list[Method]:
@@ -78,7 +78,7 @@ def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str
 
 
 def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> float | None:
-    """What a method spent, mean over seeds, until the first evaluation that reaches the target; None if never."""
+    """The cost, mean over seeds, until the first evaluation that reaches the target; None if never."""
     name, factor = COSTS[cost]
     spent = []
     for history in method.histories:

@@ -1,4 +1,4 @@
-r"""What is known of graphs before training: ``python scripts/topology.py graph=ring,star num_nodes=16,32``.
+r"""Properties of graphs, computed without training: ``python scripts/topology.py graph=ring,star num_nodes=16,32``.
 
 Prints one row per graph and number of nodes: the three gaps, the effective number of neighbours and that of the worst
 node at --gamma, the best learning rate and rate on random quadratics, steps to the target, degree, diameter and bytes
@@ -12,7 +12,8 @@ OUTPUT.md (the table) and, where there is something to draw, OUTPUT_setting.png 
 several numbers, a band over seeds) and OUTPUT_rates.png (the best rate against n_W, that of the worst node and the
 gap). Rank correlations of these with the rate are printed where there are ten graphs or more.
 
-How much better a graph is that is drawn anew in every round, and what predicts the best rate of random graphs:
+Examples: a graph that is drawn anew in every round against a fixed one, and predictors of the best rate of random
+graphs:
 
     python scripts/topology.py graph=erdos_renyi num_nodes=64 graph.redraw=false,true seed=range(0,20) --spread \
         graph.probability=0.1,0.15,0.2,0.3,0.4,0.5,0.6 algorithm.num_lrs=3 --output outputs/varying
@@ -61,7 +62,7 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Row:
-    """One graph: its name, its size, its seed, those of its settings that were varied, and what was found."""
+    """One graph: its name, its size, its seed, those of its settings that were varied, and its analysis."""
 
     graph: str
     num_nodes: int
@@ -88,18 +89,18 @@ def values_of(text: str) -> list[str]:
         except ValueError as error:
             raise ValueError(f"{text}: expected range(start,stop) with two integers") from error
         return [str(number) for number in range(start, stop)]
-    found, depth = [""], 0
+    words, depth = [""], 0
     for letter in text:
         depth += (letter in "[{(") - (letter in ")}]")
         if letter == "," and depth == 0:
-            found.append("")
+            words.append("")
         else:
-            found[-1] += letter
-    return [word for word in found if word]
+            words[-1] += letter
+    return [word for word in words if word]
 
 
 def sort_overrides(overrides: Sequence[str]) -> tuple[dict[str, list[str]], dict[str, list[str]], list[str]]:
-    """What is varied and what holds for all rows.
+    """Splits overrides into varied settings and settings of all rows.
 
     Returns:
         The values of ``SWEPT``, those of settings of the graph that have several, and the other overrides.
@@ -141,8 +142,8 @@ def rows_of(overrides: Sequence[str], gamma: float) -> list[Row]:
             settings["algorithm"]["gammas"] = [*gammas, *([gamma] if gamma not in gammas else [])]
             components = config.build(settings)
             config.check(settings, components, 1)
-            found = analyse(components.graph, components.algorithm)  # type: ignore[arg-type]
-            rows.append(Row(graph, settings["num_nodes"], settings["seed"], found.numbers, settings_of_graph))
+            analysis = analyse(components.graph, components.algorithm)  # type: ignore[arg-type]
+            rows.append(Row(graph, settings["num_nodes"], settings["seed"], analysis.numbers, settings_of_graph))
     return rows
 
 
@@ -195,7 +196,7 @@ def spread_cell(column: str, values: FloatArray) -> str:
 
 
 def rank_lines(rows: Sequence[Row], gamma: float) -> list[str]:
-    """Rank correlations of the best rate with what may predict it, where there are enough graphs."""
+    """Rank correlations of the best rate with its possible predictors, if there are enough graphs."""
     names, lines = names_at(gamma), []
     rates = numbers_of(rows, names[RATE])
     for column in (N_W, N_W_WORST, GAP):
@@ -223,14 +224,14 @@ def draw_setting(rows: Sequence[Row], gamma: float, path: Path) -> Path | None:
         values = [numbers_of(draws, names_at(gamma)[N_W]) for draws in groups]
         bands[label] = Band(
             x=np.array([float(draws[0].varied[setting]) for draws in groups]),
-            mean=np.array([found.mean() for found in values]),
-            deviation=np.array([found.std(ddof=1) if len(found) > 1 else 0.0 for found in values]),
+            mean=np.array([each.mean() for each in values]),
+            deviation=np.array([each.std(ddof=1) if len(each) > 1 else 0.0 for each in values]),
         )
     return quantity_against_setting(bands, setting, f"n_W({gamma:g})", path)
 
 
 def draw_rates(rows: Sequence[Row], gamma: float, path: Path) -> Path | None:
-    """The best rate against what may predict it, a group for every kind of graph; None without rates."""
+    """The best rate against its possible predictors, a group for every kind of graph; None without rates."""
     quantities, groups = names_at(gamma), {}
     for graph in dict.fromkeys(row.graph for row in rows):
         of_graph = [row for row in rows if row.graph == graph]
@@ -285,12 +286,12 @@ def write_csv(rows: Sequence[Row], path: Path) -> None:
 def reasons(rows: Sequence[Row], gamma: float) -> list[str]:
     """Why cells of the table are empty, each reason once per graph."""
     shown = set(names_at(gamma).values())
-    found: dict[str, None] = {}
+    reasons: dict[str, None] = {}
     for row in rows:
         for name, reason in row.numbers["graph/undefined"].items():
             if name in shown:
-                found[f"{row.label}, {row.num_nodes} nodes: no {name.partition('/')[2]}: {reason}"] = None
-    return list(found)
+                reasons[f"{row.label}, {row.num_nodes} nodes: no {name.partition('/')[2]}: {reason}"] = None
+    return list(reasons)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -87,7 +87,7 @@ class NoisyRegression(Problem):
         noise = torch.from_numpy(randomness.normals(seed, "noisy_regression/noise", self._keys, step, size))
         inputs = self.inputs[rows].to(params.dtype)
         labels = self.labels[rows].to(params.dtype) + self.noise * noise.to(params)
-        # The product before the sum: out and params may be one tensor.
+        # Compute the product before changing out, which may be the same tensor as params.
         residuals = (inputs @ params.unsqueeze(-1)).squeeze(-1) - labels
         gradient = (residuals.unsqueeze(1) @ inputs).squeeze(1)
         out.add_(gradient, alpha=2.0 * alpha / size)

@@ -71,13 +71,13 @@ class ClassMixture(DealtPartition):
         """
         if self.num_novel > num_holders:
             raise ValueError(f"partition.num_novel={self.num_novel}: only {num_holders} nodes hold data")
-        found = np.full(num_holders, self.alpha, dtype=np.float64)
+        alphas = np.full(num_holders, self.alpha, dtype=np.float64)
         for place in range(self.num_novel):
-            found[num_holders - self.num_novel + place] = self.novel_alphas[place % len(self.novel_alphas)]
-        return found
+            alphas[num_holders - self.num_novel + place] = self.novel_alphas[place % len(self.novel_alphas)]
+        return alphas
 
     def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
-        """Shares every class out as the mixtures say."""
+        """Divides every class among the nodes by their mixtures."""
         require_nodes_beside_hub(num_nodes, skip_hub=self.skip_hub)
         alphas = self.alphas(num_nodes - self.skip_hub)
         sizes = np.bincount(labels, minlength=num_classes)

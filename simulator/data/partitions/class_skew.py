@@ -47,7 +47,7 @@ class ClassSkew(DealtPartition):
         self.heterogeneity = heterogeneity
 
     def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
-        """Gives every class its own nodes' share, then the rest to all."""
+        """Gives every class's own nodes their share of it, then all nodes the rest."""
         rng = generator(self.seed, "partition/class_skew")
         owners = np.full(len(labels), NOBODY, dtype=np.int64)
         for label in range(num_classes):
@@ -61,5 +61,5 @@ class ClassSkew(DealtPartition):
 
 
 def _even_parts(count: int, num_parts: int) -> IntArray:
-    """Part of each of ``count`` things, in order, so that sizes differ by at most one."""
+    """The part of each of ``count`` samples, in order; the sizes of parts differ by at most one."""
     return np.arange(count, dtype=np.int64) * num_parts // max(count, 1)
