@@ -182,9 +182,9 @@ def measure(row: Row, metric: str, max_rounds: int) -> Measured:
     return Measured(label=row.label, loss=row.best.mean(metric), walks=walks, gaps=means)
 
 
-def table(rows: Sequence[Row], measured: Sequence[Measured], correlation: Correlation, metric: str, gamma: float) -> list[
-    dict[str, Any]
-]:  # fmt: skip
+def table(
+    rows: Sequence[Row], measured: Sequence[Measured], correlation: Correlation, metric: str, gamma: float
+) -> list[dict[str, Any]]:
     """One dictionary per graph; the order of rows is that of the metric, best first."""
     lines = []
     for row, schedule in zip(rows, measured, strict=True):
