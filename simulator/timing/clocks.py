@@ -29,8 +29,8 @@ import numpy as np
 import numpy.typing as npt
 
 from simulator.timing.base import Timing
+from simulator.timing.downlink import downlink_order, downlink_times
 from simulator.timing.routes import Routes
-from simulator.timing.turns import take_turns
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -96,7 +96,11 @@ class Clocks:
         sends = np.bincount(source, minlength=self.now_s.size) > 0
         self._uplink_free_s = np.where(sends, begin + transfer.busy_s, self._uplink_free_s)
         complete = begin[source] + transfer.out_s[speaks] + transfer.travel_s[speaks]
-        arrival = receive(source, target, complete, transfer.downlink_s[speaks], self._downlink_free_s)
+        arrival, downlink_s = complete, transfer.downlink_s[speaks]
+        if downlink_s.any():
+            order = downlink_order(source, target, complete)
+            target = target[order]
+            arrival = downlink_times(target, complete[order], downlink_s[order], self._downlink_free_s)
         after = self.now_s.copy()
         np.maximum.at(after, target, arrival)
         np.maximum.at(self._downlink_free_s, target, arrival)
@@ -118,33 +122,3 @@ class Clocks:
         self.idle_s = np.asarray(state["idle_s"], dtype=np.float64)
         self._uplink_free_s = np.asarray(state["uplink_free_s"], dtype=np.float64)
         self._downlink_free_s = np.asarray(state["downlink_free_s"], dtype=np.float64)
-
-
-def receive(
-    source: npt.NDArray[np.int64],
-    target: npt.NDArray[np.int64],
-    complete: FloatArray,
-    downlink_s: FloatArray,
-    free_s: FloatArray,
-) -> FloatArray:
-    """Arrival times at downlinks that take one message after the other.
-
-    Args:
-        source, target: ends of every message, [E].
-        complete: when each would be there with the downlink to itself, [E].
-        downlink_s: how long each occupies it, [E].
-        free_s: when the downlink of every node is through with earlier messages, [M].
-
-    Returns:
-        When every message is there, [E].
-    """
-    if not downlink_s.any():
-        return complete
-    order = np.lexsort((source, complete, target))
-    queue, gap, earliest = target[order], downlink_s[order], complete[order]
-    is_first = np.ones(queue.shape, dtype=np.bool_)
-    is_first[1:] = queue[1:] != queue[:-1]
-    earliest = np.where(is_first, np.maximum(earliest, free_s[queue] + gap), earliest)
-    arrival = np.empty_like(complete)
-    arrival[order] = take_turns(earliest, gap, is_first)
-    return arrival

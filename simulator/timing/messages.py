@@ -12,8 +12,8 @@ first one that can, or by none before the run ends. Two rules (``takes_in``):
   no limits.
 
 With equal constant durations, zero latency and no limits both rules give event (i, k) the messages of all (j, k - 1)
-and no other: the synchronous rounds. ``start`` suits algorithms that compute with what they have taken in; ``end`` those
-that compute with what they had and mix afterwards. No rule refers to the order of two events that end at the same
+and no other: the synchronous rounds. ``start`` suits algorithms that compute with what they have taken in; ``end``
+those that compute with what they had and mix afterwards. No rule refers to the order of two events that end at the same
 time; where events must be put in order, as at barriers, the smaller node comes first.
 
 Event (i, k) depends on (i, k - 1) and on the senders of what it takes in; all of them end before it.
@@ -33,35 +33,20 @@ import numpy.typing as npt
 
 from simulator.graphs.base import Graph
 from simulator.timing.base import Timing
-from simulator.timing.clocks import receive
+from simulator.timing.downlink import order_by_node
+from simulator.timing.letters import Letters, land, load_letters, search_in_rows, send, take_in
 from simulator.timing.levels import message_levels
 from simulator.timing.local_steps import LocalClocks, LocalSteps
 from simulator.timing.ranges import concatenate_ranges, firsts_of
 from simulator.timing.rounds import Rounds
-from simulator.timing.turns import take_turns
 from simulator.timing.waves import Wave, WaveSchedule, Window
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 TakesIn = Literal["start", "end"]
 
-_WINDOW_EVENTS = 65_536
-_WINDOW_MESSAGES = 524_288
-
-_LETTER = np.dtype(
-    [
-        ("source", np.int64),
-        ("target", np.int64),
-        ("step", np.int64),
-        ("weight", np.float64),
-        ("sent_s", np.float64),
-        ("at_s", np.float64),
-        ("downlink_s", np.float64),
-    ]
-)
-"""A message on its way. ``at_s`` is when it would be complete with the downlink to itself, and once it has had its turn
-there, when it has arrived."""
-Letters = npt.NDArray[np.void]
+_WINDOW_EVENTS = 32_768
+_WINDOW_MESSAGES = 262_144
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -192,19 +177,14 @@ class _Position:
         def numbers(key: str, dtype: npt.DTypeLike = np.float64) -> npt.NDArray[Any]:
             return np.asarray(position[key], dtype=dtype) if key in position else np.zeros(num_nodes, dtype=dtype)
 
-        def letters(key: str) -> Letters:
-            found = position.get(key, [])
-            # From JSON rows come as lists, and NumPy wants tuples.
-            return found if isinstance(found, np.ndarray) else np.array([tuple(row) for row in found], dtype=_LETTER)
-
         return cls(
             float(position.get("now_s", 0.0)),
             numbers("done", np.int64),
             numbers("last_end_s"),
             numbers("uplink_free_s"),
             numbers("downlink_free_s"),
-            letters("travelling"),
-            letters("waiting"),
+            load_letters(position.get("travelling", [])),
+            load_letters(position.get("waiting", [])),
         )
 
     def dump(self) -> dict[str, Any]:
@@ -223,66 +203,37 @@ class _MessageWindow(Window[MessageWave]):
         self._num_nodes = schedule.num_nodes
         self._table, self._row = table, row[by_time]
 
-        # Sending: an event begins to send when it has ended and its node's uplink has sent what came before.
-        nodes, first = events.nodes, events.first
-        is_first = np.zeros(nodes.shape, dtype=np.bool_)
-        seen = np.flatnonzero(np.diff(first))
-        is_first[first[seen]] = True
-        busy = table.busy_s[row]
-        gap = np.concatenate([[0.0], busy[:-1]])
-        ready = np.where(is_first, np.maximum(events.ends_s, before.uplink_free_s[nodes]), events.ends_s)
-        begin = take_turns(ready, gap, is_first)
-        uplink_free, last = before.uplink_free_s.copy(), first[seen + 1] - 1
-        uplink_free[seen] = begin[last] + busy[last]
-        counts = table.first[row + 1] - table.first[row]
-        edge = concatenate_ranges(table.first[row], counts)
-        sent = np.empty(edge.size, dtype=_LETTER)
-        sent["source"] = np.repeat(nodes, counts)
-        sent["target"] = table.target[edge]
-        sent["step"] = np.repeat(events.steps, counts)
-        sent["weight"] = table.weight[edge]
-        sent["sent_s"] = np.repeat(events.ends_s, counts)
-        sent["at_s"] = np.repeat(begin, counts) + table.out_s[edge] + table.travel_s[edge]
-        sent["downlink_s"] = table.downlink_s[edge]
-
-        # Arriving: what is complete before the horizon cannot be overtaken by what is sent after it.
+        sent, uplink_free = send(events, by_time, table, row, before.uplink_free_s)
         travelling = np.concatenate([before.travelling, sent])
-        is_complete = travelling["at_s"] < horizon_s
-        landed, travelling = travelling[is_complete], travelling[~is_complete]
-        landed["at_s"] = receive(
-            landed["source"], landed["target"], landed["at_s"], landed["downlink_s"], before.downlink_free_s
-        )
-        downlink_free = before.downlink_free_s.copy()
-        np.maximum.at(downlink_free, landed["target"], landed["at_s"])
-
-        # Taking in: the first event that ends after the arrival, or that begins then or later.
-        waiting = np.concatenate([before.waiting, landed])
-        waiting = waiting[np.lexsort((waiting["source"], waiting["at_s"], waiting["target"]))]
-        if schedule.takes_in == "end":
-            taker = _find_in_rows(events.ends_s, first, waiting["target"], waiting["at_s"], "right")
-        else:
-            taker = _find_in_rows(events.starts_s, first, waiting["target"], waiting["at_s"], "left")
-        is_taken = taker < first[waiting["target"] + 1]
-        taken, taker, waiting = waiting[is_taken], taker[is_taken], waiting[~is_taken]
-        done = before.done + np.diff(first)
+        landed, travelling, downlink_free = land(travelling, horizon_s, before.downlink_free_s)
+        taken, taker, waiting = take_in(events, before.waiting, landed, schedule.takes_in)
         last_end = before.last_end_s.copy()
-        last_end[seen] = events.ends_s[last]
-        self._after = _Position(horizon_s, done, last_end, uplink_free, downlink_free, travelling, waiting)
+        last_end[self.nodes] = self.ends_s
+        self._after = _Position(
+            horizon_s, before.done + np.diff(events.first), last_end, uplink_free, downlink_free, travelling, waiting
+        )
+        self._put_in_order(events, by_time, before.done, taken, taker)
 
-        # From here on by time: messages of event e are entries first[e], ..., first[e + 1] - 1.
-        source, step = taken["source"], taken["step"]
-        age = before.done[source] - 1 - step
-        by_source = np.argsort(source, kind="stable")
-        found = _find_in_rows(events.ends_s, first, source[by_source], events.ends_s[taker[by_source]], "left")
-        age[by_source] += found - first[source[by_source]]
+    def _put_in_order(
+        self, events: LocalSteps, by_time: IntArray, done: IntArray, taken: Letters, taker: IntArray
+    ) -> None:
+        """Puts what is taken in into the order of time: event e has the entries first[e], ..., first[e + 1] - 1."""
+        source, first_step = taken["source"].copy(), taken["step"] - done[taken["source"]]
+        by_source = order_by_node(source)
+        ended = search_in_rows(
+            events.ends_s, events.first, source[by_source], events.ends_s[taker[by_source]], right=False
+        )
+        sender = events.first[source] + first_step
+        age = np.empty_like(sender)
+        age[by_source] = ended - 1
+        age -= sender
         position = np.empty_like(by_time)
         position[by_time] = np.arange(by_time.size)
-        sender = first[source] + step - before.done[source]
-        is_here = step >= before.done[source]
-        sender = np.where(is_here, position[np.where(is_here, sender, 0)], -1)
-        per_event = np.bincount(taker, minlength=nodes.size)
-        order = concatenate_ranges(firsts_of(per_event)[by_time], per_event[by_time])
-        self._taken_first = firsts_of(per_event[by_time])
+        # An event of an earlier window has a negative step when steps are counted from those of this window.
+        sender = np.where(first_step >= 0, position[np.where(first_step >= 0, sender, 0)], -1)
+        counts = np.bincount(taker, minlength=events.nodes.size)
+        order = concatenate_ranges(firsts_of(counts)[by_time], counts[by_time])
+        self._taken_first = firsts_of(counts[by_time])
         self._taken, self._age, self._sender = taken[order], age[order], sender[order]
 
     def levels(self, begin: int, stop: int) -> IntArray:
@@ -328,26 +279,3 @@ class _MessageWindow(Window[MessageWave]):
     def after(self) -> dict[str, Any]:
         """See the base class."""
         return self._after.dump()
-
-
-def _find_in_rows(
-    values: FloatArray, first: IntArray, rows: IntArray, wanted: FloatArray, side: Literal["left", "right"]
-) -> IntArray:
-    """As ``searchsorted`` within rows: row r has the ascending values first[r], ..., first[r + 1] - 1.
-
-    Args:
-        rows: the row in which each is looked for, ascending, [m].
-        wanted: what is looked for, [m].
-        side: as in ``np.searchsorted``.
-
-    Returns:
-        Index into ``values``, first[r + 1] where all of the row are smaller, [m].
-    """
-    found = np.empty(rows.size, dtype=np.int64)
-    at = np.searchsorted(rows, np.arange(first.size)).tolist()
-    bounds = first.tolist()
-    for row in range(first.size - 1):
-        own = slice(at[row], at[row + 1])
-        if own.start < own.stop:
-            found[own] = bounds[row] + values[bounds[row] : bounds[row + 1]].searchsorted(wanted[own], side)
-    return found

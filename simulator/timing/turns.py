@@ -5,6 +5,8 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
+_MAX_PASSES = 16
+
 
 def take_turns(earliest: FloatArray, gap: FloatArray, is_first: npt.NDArray[np.bool_]) -> FloatArray:
     """Solves t_n = max(earliest_n, t_(n-1) + gap_n) within every queue; entries of a queue stand one after the other.
@@ -15,14 +17,26 @@ def take_turns(earliest: FloatArray, gap: FloatArray, is_first: npt.NDArray[np.b
         is_first: where a queue begins, shape [E]; there t_n = earliest_n.
 
     Returns:
-        t, shape [E]. Sums are taken in the order of the entries, so an entry depends only on those before it.
+        t, shape [E]: exactly what the recursion gives entry by entry, whatever else stands in the arrays.
     """
-    waits = earliest[1:] < earliest[:-1] + gap[1:]
-    if not (waits & ~is_first[1:]).any():
-        return earliest
+    times = earliest.copy()
+    late = np.flatnonzero((times[1:] < times[:-1] + gap[1:]) & ~is_first[1:]) + 1
+    # Few wait for one that waits itself: a pass moves all that are late, and only those behind them may be late then.
+    for _ in range(_MAX_PASSES):
+        if late.size == 0:
+            return times
+        times[late] = times[late - 1] + gap[late]
+        behind = late + 1
+        behind = behind[behind < times.size]
+        behind = behind[~is_first[behind]]
+        late = behind[times[behind] < times[behind - 1] + gap[behind]]
+    return _one_by_one(earliest, gap, is_first)
+
+
+def _one_by_one(earliest: FloatArray, gap: FloatArray, is_first: npt.NDArray[np.bool_]) -> FloatArray:
+    """The recursion as it stands, for long queues."""
     times = []
     time = 0.0
-    # A plain loop: queues are long where they are few, and a loop over positions would then be slower.
     for ready, least, first in zip(earliest.tolist(), gap.tolist(), is_first.tolist(), strict=True):
         turn = time + least
         time = ready if first or ready > turn else turn
