@@ -14,7 +14,7 @@ LAYERS = (
     ("processes", "resume"),
     ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
-    ("data", "faults", "figures", "topology"),
+    ("data", "faults", "figures", "timing", "topology"),
     ("problems",),
     ("network",),
     ("hypergradients", "checkpoint"),
@@ -38,6 +38,7 @@ TOUCH_FILES = {
     "launch",
     "tuning",
     "graphs/file",
+    "timing/files",
 }
 DIFFERENTIATE = {"rows", "compute", "problems"}
 

@@ -67,7 +67,11 @@ def test_messages_of_a_round_leave_in_ascending_order_of_target():
     edges = Edges.build([0, 0, 0, 1, 1], [0, 2, 1, 1, 0], [0.2, 0.3, 0.5, 0.9, 0.1])
     timing = Constant(num_nodes=3, step_s=1.0, latency_s=1.0, uplink_bytes_per_s=10.0, downlink_bytes_per_s=5.0)
     routes = Routes.build(edges, timing.links)
-    assert list(zip(routes.source, routes.target, routes.weight, strict=True)) == [(0, 1, 0.5), (0, 2, 0.3), (1, 0, 0.1)]
+    assert list(zip(routes.source, routes.target, routes.weight, strict=True)) == [
+        (0, 1, 0.5),
+        (0, 2, 0.3),
+        (1, 0, 0.1),
+    ]
     assert routes.own_weight.tolist() == [0.2, 0.9, 0.0]
     transfer = routes.transfer(20)
     assert transfer.out_s.tolist() == [2.0, 4.0, 2.0]

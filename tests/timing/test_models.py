@@ -140,7 +140,10 @@ def test_a_missing_trace_is_an_error():
         (lambda: Constant(num_nodes=2, step_s=float("nan")), r"timing\.step_s=nan: expected a number"),
         (lambda: Lognormal(num_nodes=2, step_s=1.0, sigma=-0.1), r"timing\.sigma=-0\.1: expected"),
         (lambda: TwoSpeed(num_nodes=2, step_s=1.0, slow_share=1.5, slow_factor=2.0), r"slow_share=1\.5: .*in \[0, 1\]"),
-        (lambda: TwoSpeed(num_nodes=2, step_s=1.0, slow_share=0.5, slow_factor=0.0), r"slow_factor=0\.0: expected a pos"),
+        (
+            lambda: TwoSpeed(num_nodes=2, step_s=1.0, slow_share=0.5, slow_factor=0.0),
+            r"slow_factor=0\.0: expected a pos",
+        ),
         (lambda: Constant(num_nodes=2, step_s=1.0, latency_s=-1.0), r"timing\.latency_s=-1\.0: expected"),
         (lambda: Constant(num_nodes=2, step_s=1.0, bandwidth_bytes_per_s=0.0), r"null for no limit"),
     ],
