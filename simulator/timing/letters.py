@@ -25,7 +25,6 @@ LETTER = np.dtype(
         ("weight", np.float64),
         ("sent_s", np.float64),
         ("at_s", np.float64),
-        ("downlink_s", np.float64),
     ]
 )
 """A message. ``step`` is the local step of its source after which it was sent. ``at_s`` is when it would be complete
@@ -70,59 +69,64 @@ def send(
     letters = np.empty(edge.size, dtype=LETTER)
     letters["source"], letters["target"] = events.nodes[event], table.target[edge]
     letters["step"], letters["sent_s"] = events.steps[event], events.ends_s[event]
-    letters["weight"], letters["downlink_s"] = table.weight[edge], table.downlink_s[edge]
+    letters["weight"] = table.weight[edge]
     letters["at_s"] = begins[event] + table.out_s[edge] + table.travel_s[edge]
     return letters, free
 
 
-def land(letters: Letters, horizon_s: float, downlink_free_s: FloatArray) -> tuple[Letters, Letters, FloatArray]:
+def land(
+    letters: Letters, travelling: IntArray, horizon_s: float, downlink_s: FloatArray, downlink_free_s: FloatArray
+) -> tuple[IntArray, IntArray, FloatArray]:
     """Messages at the downlinks: what is complete before the horizon cannot be overtaken by what is sent after it.
 
     Args:
-        letters: those that have not been at the downlink, in any order, [m].
+        letters: messages; the times of those that land are set to their arrival, [m].
+        travelling: indices of those that have not been at the downlink.
         horizon_s: all events that end before it have sent.
+        downlink_s: how long a message occupies the downlink of every node, [M].
         downlink_free_s: when the downlink of every node is through with earlier messages, [M].
 
     Returns:
-        The ones that have arrived or will after their turn, in the order of (target, arrival), with their arrival; the
+        Indices of the messages that have arrived or will after their turn, in the order of (target, arrival); of the
         others; and ``downlink_free_s`` after them.
     """
-    complete = letters["at_s"]
+    complete = letters["at_s"][travelling]
     is_complete = complete < horizon_s
-    index = np.flatnonzero(is_complete)
-    index = index[downlink_order(letters["source"][index], letters["target"][index], complete[index])]
-    landed = letters[index]
-    target = landed["target"]
-    landed["at_s"] = downlink_times(target, landed["at_s"], landed["downlink_s"], downlink_free_s)
+    landed, complete = travelling[is_complete], complete[is_complete]
+    source, target = letters["source"][landed], letters["target"][landed]
+    order = downlink_order(source, target, complete)
+    landed, target = landed[order], target[order]
+    arrival = downlink_times(target, complete[order], downlink_s[target], downlink_free_s)
+    letters["at_s"][landed] = arrival
     free = downlink_free_s.copy()
     is_last = np.ones(target.shape, dtype=np.bool_)
     is_last[:-1] = target[1:] != target[:-1]
-    free[target[is_last]] = landed["at_s"][is_last]
-    return landed, letters[~is_complete], free
+    free[target[is_last]] = arrival[is_last]
+    return landed, travelling[~is_complete], free
 
 
 def take_in(
-    events: LocalSteps, waiting: Letters, landed: Letters, takes_in: Literal["start", "end"]
-) -> tuple[Letters, IntArray, Letters]:
+    events: LocalSteps, letters: Letters, landed: IntArray, takes_in: Literal["start", "end"]
+) -> tuple[IntArray, IntArray, IntArray]:
     """Which event takes in a message: the first one that ends after its arrival, or that begins then or later.
 
     Args:
         events: of the window.
-        waiting: messages from earlier windows that have arrived or will after their turn, by (target, arrival).
-        landed: the new ones, in the same order. They come after those of their target that wait.
+        letters: messages, [m].
+        landed: indices of those that have arrived or will after their turn; those of a target in the order of arrival.
         takes_in: the rule.
 
     Returns:
-        The messages that are taken in by events of the window, in the order of (target, arrival), the index of their
-        event in ``events``, ascending, and the other messages, in the same order.
+        Indices of the messages that are taken in by events of the window, in the order of (target, arrival); the index
+        of the event of each in ``events``, ascending; and indices of the other messages, in the same order.
     """
-    both = np.concatenate([waiting, landed])
-    both = both[order_by_node(both["target"])]
-    target, arrival = both["target"].copy(), both["at_s"].copy()
-    limits, side = (events.ends_s, "right") if takes_in == "end" else (events.starts_s, "left")
-    taker = search_in_rows(limits, events.first, target, arrival, right=side == "right")
+    target = letters["target"][landed]
+    order = order_by_node(target)
+    landed, target = landed[order], target[order]
+    limits, right = (events.ends_s, True) if takes_in == "end" else (events.starts_s, False)
+    taker = search_in_rows(limits, events.first, target, letters["at_s"][landed], right=right)
     is_taken = taker < events.first[target + 1]
-    return both[is_taken], taker[is_taken], both[~is_taken]
+    return landed[is_taken], taker[is_taken], landed[~is_taken]
 
 
 def search_in_rows(values: FloatArray, first: IntArray, rows: IntArray, wanted: FloatArray, *, right: bool) -> IntArray:

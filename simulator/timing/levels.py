@@ -3,6 +3,8 @@
 Plain loops: the level of an event needs those of all events before it, and waves may be small.
 """
 
+from itertools import islice
+
 import numpy as np
 import numpy.typing as npt
 
@@ -28,14 +30,12 @@ def message_levels(nodes: IntArray, counts: IntArray, senders: IntArray, num_nod
         senders = senders[is_here]
     levels: list[int] = []
     next_of_node = [0] * num_nodes
-    sent_by = senders.tolist()
-    begin = 0
+    sent_by = iter(senders.tolist())
     for node, count in zip(nodes.tolist(), counts.tolist(), strict=True):
         level = next_of_node[node]
-        for sender in sent_by[begin : begin + count]:
+        for sender in islice(sent_by, count):
             if levels[sender] >= level:
                 level = levels[sender] + 1
-        begin += count
         levels.append(level)
         next_of_node[node] = level + 1
     return np.array(levels, dtype=np.int64)

@@ -20,6 +20,17 @@ Durations = Callable[[IntArray, IntArray, FloatArray], FloatArray]
 """Seconds of events (nodes, steps, starts_s), shape [n] each; starts are zeros where durations do not need them."""
 
 _NUM_PROBED = 4
+_FIRST_EVENTS = 1024
+
+
+def window_size(done: IntArray, most: int) -> int:
+    """Events of the next window, about: as many as there were before, so that a short run makes few in vain.
+
+    Args:
+        done: finished events of every node, [M].
+        most: an upper bound.
+    """
+    return min(most, max(_FIRST_EVENTS, 2 * done.size, int(done.sum())))
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,7 +36,7 @@ from simulator.timing.base import Timing
 from simulator.timing.downlink import order_by_node
 from simulator.timing.letters import Letters, land, load_letters, search_in_rows, send, take_in
 from simulator.timing.levels import message_levels
-from simulator.timing.local_steps import LocalClocks, LocalSteps
+from simulator.timing.local_steps import LocalClocks, LocalSteps, window_size
 from simulator.timing.ranges import concatenate_ranges, firsts_of
 from simulator.timing.rounds import Rounds
 from simulator.timing.waves import Wave, WaveSchedule, Window
@@ -45,8 +45,8 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 TakesIn = Literal["start", "end"]
 
-_WINDOW_EVENTS = 32_768
-_WINDOW_MESSAGES = 262_144
+_MAX_EVENTS = 32_768
+_MAX_MESSAGES = 262_144
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -116,7 +116,7 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         graph: event (i, k) sends along the edges of W_k that leave i.
         payload_bytes: length of every message.
         takes_in: which messages an event takes in, see the module.
-        window_events: events that are made at once, about; default: as many as take some ten megabytes.
+        window_events: most events that are made at once, about; default: as many as take some ten megabytes.
 
     Raises:
         ValueError: when a step takes no time; from the first wave, for later steps.
@@ -137,7 +137,7 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         self.rounds = Rounds(graph, timing.links, payload_bytes)
         self._clocks = LocalClocks(timing.compute_s, needs_starts=timing.needs_starts)
         degree = graph.edges(0).source.size / self.num_nodes
-        self._window_events = window_events or max(self.num_nodes, min(_WINDOW_EVENTS, int(_WINDOW_MESSAGES / degree)))
+        self._max_events = window_events or max(self.num_nodes, min(_MAX_EVENTS, int(_MAX_MESSAGES / degree)))
         start = _Position.load({}, self.num_nodes)
         self._clocks.rates(start.done, start.last_end_s)
 
@@ -145,7 +145,7 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         """Makes the events of a window and follows all messages until its end."""
         before = _Position.load(position, self.num_nodes)
         rates = self._clocks.rates(before.done, before.last_end_s)
-        horizon = before.now_s + self._window_events / float(rates.sum())
+        horizon = before.now_s + window_size(before.done, self._max_events) / float(rates.sum())
         steps = self._clocks.until(horizon, before.done, before.last_end_s, rates)
         return _MessageWindow(self, before, horizon, steps)
 
@@ -204,21 +204,33 @@ class _MessageWindow(Window[MessageWave]):
         self._table, self._row = table, row[by_time]
 
         sent, uplink_free = send(events, by_time, table, row, before.uplink_free_s)
-        travelling = np.concatenate([before.travelling, sent])
-        landed, travelling, downlink_free = land(travelling, horizon_s, before.downlink_free_s)
-        taken, taker, waiting = take_in(events, before.waiting, landed, schedule.takes_in)
+        # Messages stay where they are, and indices are sorted.
+        letters = np.concatenate([before.waiting, before.travelling, sent])
+        waiting, travelling = np.split(np.arange(letters.size), [before.waiting.size])
+        landed, travelling, downlink_free = land(
+            letters, travelling, horizon_s, schedule.rounds.downlink_s, before.downlink_free_s
+        )
+        taken, taker, waiting = take_in(events, letters, np.concatenate([waiting, landed]), schedule.takes_in)
         last_end = before.last_end_s.copy()
         last_end[self.nodes] = self.ends_s
         self._after = _Position(
-            horizon_s, before.done + np.diff(events.first), last_end, uplink_free, downlink_free, travelling, waiting
+            horizon_s,
+            before.done + np.diff(events.first),
+            last_end,
+            uplink_free,
+            downlink_free,
+            letters[travelling],
+            letters[waiting],
         )
+        self._letters = letters
         self._put_in_order(events, by_time, before.done, taken, taker)
 
     def _put_in_order(
-        self, events: LocalSteps, by_time: IntArray, done: IntArray, taken: Letters, taker: IntArray
+        self, events: LocalSteps, by_time: IntArray, done: IntArray, taken: IntArray, taker: IntArray
     ) -> None:
         """Puts what is taken in into the order of time: event e has the entries first[e], ..., first[e + 1] - 1."""
-        source, first_step = taken["source"].copy(), taken["step"] - done[taken["source"]]
+        source = self._letters["source"][taken]
+        first_step = self._letters["step"][taken] - done[source]
         by_source = order_by_node(source)
         ended = search_in_rows(
             events.ends_s, events.first, source[by_source], events.ends_s[taker[by_source]], right=False
@@ -254,7 +266,7 @@ class _MessageWindow(Window[MessageWave]):
         counts = self._taken_first[order + 1] - self._taken_first[order]
         taken_at = firsts_of(counts)[firsts].tolist()
         index = concatenate_ranges(self._taken_first[order], counts)
-        taken, age, taken_event = self._taken[index], self._age[index], np.repeat(local, counts)
+        taken, age, taken_event = self._letters[self._taken[index]], self._age[index], np.repeat(local, counts)
         source, step, weight = (np.ascontiguousarray(taken[name]) for name in ("source", "step", "weight"))
         sent_s, arrived_s = np.ascontiguousarray(taken["sent_s"]), np.ascontiguousarray(taken["at_s"])
 

@@ -25,14 +25,14 @@ from simulator.graphs.base import Graph
 from simulator.randomness import uniforms
 from simulator.timing.base import Timing
 from simulator.timing.levels import pair_levels
-from simulator.timing.local_steps import LocalClocks, LocalSteps
+from simulator.timing.local_steps import LocalClocks, LocalSteps, window_size
 from simulator.timing.rounds import Rounds
 from simulator.timing.waves import Wave, WaveSchedule, Window
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_WINDOW_EVENTS = 65_536
+_MAX_EVENTS = 65_536
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -62,22 +62,20 @@ class PairSchedule(WaveSchedule[PairWave]):
         timing: durations of steps and messages; its seed keys the choice of partners.
         graph: event (i, k) chooses among the edges of W_k that leave i.
         payload_bytes: length of a message, the same in both directions.
-        window_events: events that are made at once, about.
+        window_events: most events that are made at once, about.
 
     Raises:
         ValueError: when a step takes no time; from the first wave, for later steps.
     """
 
-    def __init__(
-        self, timing: Timing, graph: Graph, payload_bytes: int, *, window_events: int = _WINDOW_EVENTS
-    ) -> None:
+    def __init__(self, timing: Timing, graph: Graph, payload_bytes: int, *, window_events: int = _MAX_EVENTS) -> None:
         super().__init__()
         self.timing = timing
         self.num_nodes = timing.num_nodes
         self.payload_bytes = payload_bytes
         self._rounds = Rounds(graph, timing.links, payload_bytes)
         self._clocks = LocalClocks(self._durations, needs_starts=timing.needs_starts)
-        self._window_events = max(self.num_nodes, window_events)
+        self._max_events = max(self.num_nodes, window_events)
         self._clocks.rates(np.zeros(self.num_nodes, dtype=np.int64), np.zeros(self.num_nodes))
 
     def partners(self, nodes: IntArray, steps: IntArray) -> IntArray:
@@ -114,7 +112,7 @@ class PairSchedule(WaveSchedule[PairWave]):
         last_end = np.asarray(position.get("last_end_s", zeros), dtype=np.float64)
         touched = np.asarray(position.get("touched", zeros), dtype=np.int64)
         rates = self._clocks.rates(done, last_end)
-        horizon = float(position.get("now_s", 0.0)) + self._window_events / float(rates.sum())
+        horizon = float(position.get("now_s", 0.0)) + window_size(done, self._max_events) / float(rates.sum())
         events = self._clocks.until(horizon, done, last_end, rates)
         return _PairWindow(self, horizon, done, last_end, touched, events)
 

@@ -29,7 +29,6 @@ class RoundTable:
     weight: FloatArray
     out_s: FloatArray
     travel_s: FloatArray
-    downlink_s: FloatArray
     own_weight: FloatArray
     busy_s: FloatArray
 
@@ -41,6 +40,9 @@ class Rounds:
         graph: the schedule.
         links: between the nodes.
         payload_bytes: length of every message.
+
+    Attributes:
+        downlink_s: how long a message occupies the downlink of every node, [M].
     """
 
     def __init__(self, graph: Graph, links: Links, payload_bytes: int) -> None:
@@ -48,6 +50,7 @@ class Rounds:
         self._graph = graph
         self._links = links
         self._payload_bytes = payload_bytes
+        self.downlink_s = payload_bytes / links.downlink
         self._kept: dict[int, tuple[Routes, Transfer]] = {}
         self._stacked: tuple[list[int], RoundTable] = ([], _stack([]))
 
@@ -80,7 +83,6 @@ def _stack(parts: list[tuple[Routes, Transfer]]) -> RoundTable:
         np.concatenate([empty, *(routes.weight for routes in routes_of)]),
         np.concatenate([empty, *(transfer.out_s for transfer in transfers)]),
         np.concatenate([empty, *(transfer.travel_s for transfer in transfers)]),
-        np.concatenate([empty, *(transfer.downlink_s for transfer in transfers)]),
         np.concatenate([empty, *(routes.own_weight for routes in routes_of)]),
         np.concatenate([empty, *(transfer.busy_s for transfer in transfers)]),
     )
