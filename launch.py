@@ -1,25 +1,27 @@
-"""The only entry point: ``python launch.py ...``, ``torchrun ... launch.py ...`` or ``srun python launch.py ...``.
+"""The command line: ``python launch.py ...``, ``torchrun ... launch.py ...`` or ``srun python launch.py ...``.
 
 One process composes and checks the configuration with Hydra; all others receive it and follow.
 """
 
-import time
+import json
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-STARTED_AT = time.time()
+from simulator import processes
+from simulator.errors import SHOWS_TRACEBACKS, RunError, describe_error
+from simulator.world import World, detect_world
 
-import json  # noqa: E402
-import logging  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from dataclasses import asdict  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
-from simulator import processes  # noqa: E402
-from simulator.errors import SHOWS_TRACEBACKS, describe_error  # noqa: E402
-from simulator.world import World, detect_world  # noqa: E402
+    from simulator.job import Job
 
 # torch reads this at its first allocation: tensors too large for the heap come in huge pages, or every round of mixing
 # would spend as long on page faults as on the product.
@@ -34,60 +36,18 @@ def main() -> int:
     """Leads or follows; returns the exit status."""
     try:
         world = detect_world()
-        return follow(world) if world is not None and world.rank > 0 else lead(world)
-    except (ValueError, processes.RunError) as error:
+        if world is not None and world.rank > 0:
+            return follow(world)
+        return lead(world)
+    except (ValueError, RunError) as error:
         return fail(error)
 
 
-def fail(error: BaseException, where: str = "") -> int:
-    """Says in one line on standard error, and in the log of the run, why it failed; returns the exit status.
-
-    HYDRA_FULL_ERROR=1 adds the traceback.
-    """
-    line = f"{where}{describe_error(error)}"
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, line, (), None))
-    if SHOWS_TRACEBACKS:
-        import traceback
-
-        traceback.print_exception(error)
-    print(f"hypergossip: {line}", file=sys.stderr, flush=True)
-    return 1
-
-
-def follow(world: World) -> int:
-    """Runs whatever rank 0 announces until there is nothing any more."""
-    import simulator.run  # while rank 0 composes
-
-    launch = processes.Launch.join(world)
-    while True:
-        message = launch.next_message()
-        if message is None:
-            return 1
-        order = json.loads(message)
-        if order["kind"] == STOP:
-            launch.leave()
-            return int(order["status"])
-        job = simulator.run.Job(**order["job"])
-        try:
-            launch.run(lambda store, job=job: simulator.run.run(job, world, store))
-        except SystemExit:
-            continue  # stopped by a signal; rank 0 knows as well and says so
-        except (ValueError, processes.RunError) as error:
-            # Rank 0 reports the cause, and the next job may be fine; unless there is no rank 0 any more.
-            if launch.speaks_for_rank_0:
-                fail(error)
-            if 0 in launch.lost:
-                return 1
-
-
 def lead(world: World | None) -> int:
-    """Composes with Hydra and runs every job."""
+    """Composes with Hydra and runs every job; returns the exit status."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
-    from omegaconf import DictConfig
 
     from simulator.config import register_schema
 
@@ -99,7 +59,8 @@ def lead(world: World | None) -> int:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
 
     @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
-    def run_job(composed: DictConfig) -> None:
+    def run_job(composed: "DictConfig") -> None:
+        """One job: the only one, or one of a multirun."""
         nonlocal launch, status
         hydra_config = HydraConfig.get()
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -137,60 +98,84 @@ def lead(world: World | None) -> int:
     return status
 
 
-def prepare(composed: Any, world: World | None, restarted: bool) -> Any:
-    """Resolves and checks the configuration; None for a job that an earlier attempt has finished."""
+def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Job | None":
+    """Resolves and checks what Hydra composed; None for a job that an earlier attempt has finished."""
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
-    from simulator import config
-    from simulator.checkpoint import find, write_atomically
-    from simulator.resume import continued_config
-    from simulator.run import Job
+    from simulator import config, job
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir).resolve()
-    overrides = list(hydra_config.overrides.task)
     if restarted and (folder / "summary.json").is_file():
         log.info("%s is finished already", folder)
         return None
-    settings = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
-    config.check_keys(settings)
-    resume_from = ""
-    if settings["resume"]:
-        resume_from = str(Path(settings["resume"]).resolve())
-        settings = continued_config(settings, Path(resume_from), overrides)
-    if restarted and find(folder):
-        resume_from = str(folder)
-    num_processes = settings["launcher"]["num_processes"]
-    if num_processes < 1:
-        raise ValueError(f"launcher.num_processes={num_processes}: expected at least 1")
-    if world is not None and num_processes > 1:
-        raise ValueError(
-            f"launcher.num_processes={num_processes}: {world.world_size} process(es) have been started from outside "
-            "already; leave it out"
-        )
-    components = config.build(settings)
-    chosen = {override.split("=")[0].lstrip("+") for override in overrides}
-    config.check_choices(hydra_config.runtime.choices, chosen, components)
-    config.check(settings, components, world.world_size if world else num_processes)
-    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
-    return Job(settings, str(folder), resume_from, sys.argv, STARTED_AT)
+    return job.prepare(
+        config.resolve(composed, hydra_config.runtime.choices),
+        list(hydra_config.overrides.task),
+        folder,
+        sys.argv,
+        world_size=None if world is None else world.world_size,
+        restarted=restarted,
+    )
 
 
-def execute(job: Any, world: World | None, launch: processes.Launch | None) -> None:
+def execute(job: "Job", world: World | None, launch: processes.Launch | None) -> None:
     """Runs one job on the processes that there are, or on local ones that it starts."""
-    from simulator.run import run
+    from simulator.job import run_job
 
+    num_processes = job.config["launcher"]["num_processes"]
     if launch is not None and world is not None:
         launch.announce(json.dumps({"kind": "job", "job": asdict(job)}))
-        launch.run(lambda store: run(job, world, store))
-    elif job.config["launcher"]["num_processes"] > 1:
+        launch.run(lambda store: run_job(job, world, store))
+    elif num_processes > 1:
         from simulator.local_processes import run_local
 
-        run_local(job.config["launcher"]["num_processes"], lambda rank, store: run(job, rank, store))
+        run_local(num_processes, lambda rank, store: run_job(job, rank, store))
     else:
-        run(job, World(), None)
+        run_job(job, World(), None)
+
+
+def follow(world: World) -> int:
+    """Runs whatever rank 0 announces until there is nothing any more; returns the exit status."""
+    from simulator.job import Job, run_job  # while rank 0 composes
+
+    launch = processes.Launch.join(world)
+    while True:
+        message = launch.next_message()
+        if message is None:
+            return 1
+        order = json.loads(message)
+        if order["kind"] == STOP:
+            launch.leave()
+            return int(order["status"])
+        job = Job(**order["job"])
+        try:
+            launch.run(partial(run_job, job, world))
+        except SystemExit:
+            continue  # stopped by a signal; rank 0 knows as well and says so
+        except (ValueError, RunError) as error:
+            # Rank 0 reports the cause, and the next job may be fine; unless there is no rank 0 any more.
+            if launch.speaks_for_rank_0:
+                fail(error)
+            if 0 in launch.lost:
+                return 1
+
+
+def fail(error: BaseException, where: str = "") -> int:
+    """Says in one line on standard error, and in the log of the run, why it failed; returns the exit status.
+
+    HYDRA_FULL_ERROR=1 adds the traceback.
+    """
+    line = f"{where}{describe_error(error)}"
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(log.makeRecord(log.name, logging.ERROR, __file__, 0, line, (), None))
+    if SHOWS_TRACEBACKS:
+        import traceback
+
+        traceback.print_exception(error)
+    print(f"hypergossip: {line}", file=sys.stderr, flush=True)
+    return 1
 
 
 def swept(overrides: Sequence[str]) -> str:

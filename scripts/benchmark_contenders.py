@@ -5,7 +5,7 @@ backwards, update by SGD, and mix on a ring with weights 1/3. Shapes: N nodes, S
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -14,17 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from simulator.algorithms.gossip.dsgd import DSGD
+from simulator import config
 from simulator.data.base import Dataset, NodeIndices, Partition, Samples
-from simulator.graphs.ring import Ring
 from simulator.models.cnn_mnist import CnnMnist
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.models.mlp import MLP
-from simulator.network.network import Network
-from simulator.placement import Placement
-from simulator.problems.base import Setting
-from simulator.problems.classification import Classification
-from simulator.schedules import Constant
+from simulator.simulation import Simulation
+from simulator.world import World
 
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "logistic regression": LogisticRegression,
@@ -76,36 +72,36 @@ class AsHeld(Partition):
 
 
 class Ours:
-    """D-SGD of the simulator on the nodes of one process."""
+    """D-SGD of the simulator on the nodes of one process of ``world``."""
 
     def __init__(
         self,
         model: Callable[..., nn.Module],
-        placement: Placement,
+        num_nodes: int,
+        world: World = World(),  # noqa: B008
         *,
         compute: str = "auto",
         device: str = "cpu",
         dataset: RandomImages | None = None,
         batch_size: int = BATCH_SIZE,
     ) -> None:
-        self.problem = Classification(batch_size=batch_size, drop_last=True, weight_decay=0.0, outer_split="train")
-        self.problem.setup(
-            Setting(
-                nodes=placement.nodes,
-                num_nodes=placement.num_nodes,
-                seed=0,
-                dtype=torch.float32,
-                device=torch.device(device),
-                dataset=dataset or RandomImages(placement.num_nodes),
-                partition=AsHeld(),
-                build_model=model,
-                compute=compute,
-            )
+        settings = config.compose(
+            [
+                *("algorithm=dsgd", f"algorithm.lr={LR}", "graph=ring", f"num_nodes={num_nodes}"),
+                *(f"problem.batch_size={batch_size}", "problem.drop_last=true", "problem.weight_decay=0.0"),
+                *(f"compute={compute}", f"device={device}"),
+            ]
         )
-        self.choice = self.problem.choose_compute(["first_order"])["first_order"]
-        self.network = Network(Ring(num_nodes=placement.num_nodes), placement, torch.device(device))
-        self.algorithm = DSGD(lr=LR, lr_schedule=Constant(), momentum=0.0, order="adapt_then_combine")
-        self.state = self.algorithm.init(self.problem, self.network)
+        components = replace(
+            config.build(settings),
+            dataset=dataset or RandomImages(num_nodes),
+            partition=AsHeld(),
+            build_model=model,
+        )
+        self.simulation = Simulation.build(settings, world, components=components)
+        self.problem = self.simulation.problem
+        self.choice = self.simulation.choices["first_order"]
+        self.state = self.simulation.init()
         self.hparams = self.problem.init_hparams()
         self.done = 0
 
@@ -119,7 +115,7 @@ class Ours:
     def step_and_mix(self, steps: int) -> None:
         """Steps of the algorithm."""
         for _ in range(steps):
-            self.state = self.algorithm.step(self.state, self.done, self.problem, self.network)
+            self.state = self.simulation.step(self.state, self.done)
             self.done += 1
 
 

@@ -18,7 +18,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,14 @@ import torch  # noqa: E402
 import torch.nn.functional as F  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from simulator.algorithms.hypernetworks.pfedhn import PFedHN  # noqa: E402
+from simulator import config  # noqa: E402
 from simulator.data.base import Dataset, NodeIndices, Partition, Samples  # noqa: E402
-from simulator.graphs.star import Star  # noqa: E402
 from simulator.local_processes import run_local  # noqa: E402
 from simulator.models.cnn_mnist3 import CnnMnist3  # noqa: E402
 from simulator.models.lenet import LeNet  # noqa: E402
 from simulator.models.mlp import MLP  # noqa: E402
-from simulator.network.network import Network  # noqa: E402
-from simulator.placement import Placement  # noqa: E402
-from simulator.problems.base import Setting  # noqa: E402
-from simulator.problems.classification import Classification  # noqa: E402
 from simulator.processes import process_group  # noqa: E402
+from simulator.simulation import Simulation  # noqa: E402
 from simulator.world import Compute, World  # noqa: E402
 
 NUM_CLASSES, BATCH_SIZE, SAMPLES_PER_NODE = 10, 64, 800
@@ -113,53 +109,30 @@ class AsHeld(Partition):
 class Ours:
     """A round of the simulator with all nodes that have data."""
 
-    def __init__(self, target: Target, settings: Settings, placement: Placement, compute: str) -> None:
-        self.problem = Classification(
-            batch_size=BATCH_SIZE, drop_last=False, weight_decay=0.0, outer_split="train", sampling="uniform"
+    def __init__(self, target: Target, settings: Settings, compute: str, world: World = World()) -> None:  # noqa: B008
+        num_nodes = settings.nodes + 1
+        composed = config.compose(
+            [
+                *("algorithm=pfedhn", "graph=star", f"num_nodes={num_nodes}", "device=cpu", f"compute={compute}"),
+                *(f"problem.batch_size={BATCH_SIZE}", "problem.weight_decay=0.0", "problem.sampling=uniform"),
+                *(f"algorithm.nodes_per_round={settings.nodes}", f"algorithm.inner_steps={settings.inner_steps}"),
+                *(f"algorithm.inner_lr={settings.inner_lr}", f"algorithm.outer_lr={settings.outer_lr}"),
+                *(f"algorithm.hidden_width={settings.hidden_width}", f"algorithm.num_hidden={target.num_hidden}"),
+            ]
         )
-        self.network = Network(Star(num_nodes=placement.num_nodes), placement, torch.device("cpu"))
-        self.problem.setup(
-            Setting(
-                nodes=placement.nodes,
-                num_nodes=placement.num_nodes,
-                seed=0,
-                dtype=torch.float32,
-                device=torch.device("cpu"),
-                dataset=RandomImages(placement.num_nodes, target.shape),
-                partition=AsHeld(),
-                build_model=target.build,
-                compute=compute,
-            )
+        components = replace(
+            config.build(composed),
+            dataset=RandomImages(num_nodes, target.shape),
+            partition=AsHeld(),
+            build_model=target.build,
         )
-        choices = self.problem.choose_compute(["first_order"]) if placement.rank == 0 else None
-        shared = self.network.share(choices)
-        assert isinstance(shared, dict)
-        self.problem.adopt_compute(shared)
-        self.algorithm = PFedHN(
-            nodes_per_round=settings.nodes,
-            inner_steps=settings.inner_steps,
-            inner_lr=settings.inner_lr,
-            inner_momentum=0.9,
-            inner_weight_decay=5e-5,
-            inner_clip=50.0,
-            optimizer="sgd",
-            outer_lr=settings.outer_lr,
-            embedding_lr=None,
-            outer_momentum=0.9,
-            outer_weight_decay=1e-3,
-            outer_clip=50.0,
-            reset_momentum=False,
-            embedding_dim=None,
-            hidden_width=settings.hidden_width,
-            num_hidden=target.num_hidden,
-            spectral_norm=False,
-            seed=0,
-        )
-        self.state = self.algorithm.init(self.problem, self.network)
+        self.simulation = Simulation.build(composed, world, components=components)
+        self.problem, self.network = self.simulation.problem, self.simulation.network
+        self.state = self.simulation.init()
         self.done = 0
 
     def round(self) -> None:
-        self.state = self.algorithm.step(self.state, self.done, self.problem, self.network)
+        self.state = self.simulation.step(self.state, self.done)
         self.done += 1
 
 
@@ -263,24 +236,23 @@ def measure(
     """Times everything in turn on the processes of ``world``; rank 0 prints. A round takes as long as the last one."""
     torch.set_num_threads(1)
     with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), 600.0):
-        placement = Placement(settings.nodes + 1, world.world_size, world.rank)
-        ours = Ours(target, settings, placement, compute)
+        ours = Ours(target, settings, compute, world)
         contenders: dict[str, Callable[[], None]] = {}
         if world.rank == 0:
             contenders["one by one, images decoded at each use"] = Plain(target, settings, decoded=False).round
             contenders["one by one, images ready"] = Plain(target, settings, decoded=True).round
         times: dict[str, list[float]] = {}
-        for repetition in range(repetitions + 1):
+        for _ in range(repetitions + 1):
             for name, run in contenders.items():
                 times.setdefault(name, []).append(_nanoseconds(run, clock) / 1e9)
-            ours.network.agree([repetition])
+            ours.network.barrier()
             (slowest,) = ours.network.agree([_nanoseconds(ours.round, clock)])
             times.setdefault("simulator", []).append(slowest / 1e9)
         if world.rank > 0:
             return
         # The first repetition warms up.
         medians = {name: statistics.median(values[1:]) for name, values in times.items()}
-        chosen = ours.problem.compute_choices["first_order"]
+        chosen = ours.simulation.choices["first_order"]
         where = f"simulator on {world.world_size} process(es), compute={chosen}, {clock} clock"
         print(f"{settings.nodes} nodes, {settings.inner_steps} local steps, {where}")
         for name, median in medians.items():

@@ -17,11 +17,12 @@ import torch
 from scripts.benchmark_contenders import MODELS, HandWritten, Ours, PlainLoop, RandomImages
 from scripts.benchmark_measuring import Candidate, Effort, Table, Times, measure, rate
 from scripts.benchmark_processes import Exchanges, NodeSteps, RankGroup
+from simulator.compute.choice import EXECUTORS
 from simulator.graphs.random_directed import RandomDirected
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.network.plans import Plan
 from simulator.placement import Placement
-from simulator.problems.classification import EXECUTORS
+from simulator.world import World
 
 HAND_WRITTEN_WIDTHS = {"logistic regression": [784, 10], "MLP": [784, 128, 10]}
 DIGITS_SHAPE = (1, 8, 8)
@@ -51,7 +52,7 @@ def steps(table: Table, effort: Effort, threads: int) -> None:
 
 
 def _compare_steps(table: Table, effort: Effort, model: str, num_nodes: int) -> None:
-    ours = Ours(MODELS[model], Placement(num_nodes))
+    ours = Ours(MODELS[model], num_nodes)
     contenders: dict[str, Ours | PlainLoop | HandWritten] = {"ours": ours, "plain": PlainLoop(model, num_nodes)}
     if model in HAND_WRITTEN_WIDTHS:
         contenders["written"] = HandWritten(HAND_WRITTEN_WIDTHS[model], num_nodes)
@@ -90,9 +91,9 @@ def _compare_choices(table: Table, effort: Effort, device: str, counts: list[int
                 continue
             with tempfile.TemporaryDirectory() as cache:
                 os.environ["XDG_CACHE_HOME"] = cache
-                auto = Ours(MODELS[model], Placement(num_nodes), device=device)
+                auto = Ours(MODELS[model], num_nodes, device=device)
             names = [name for name in EXECUTORS if not (name == "batched" and model == "CNN")]
-            ways = {name: Ours(MODELS[model], Placement(num_nodes), compute=name, device=device) for name in names}
+            ways = {name: Ours(MODELS[model], num_nodes, compute=name, device=device) for name in names}
             times = measure({name: way.step for name, way in ways.items()}, windows(model, effort))
             best = min(names, key=times.median)
             share = times.speedup(auto.choice, best)
@@ -203,10 +204,10 @@ def graphs(table: Table, effort: Effort, threads: int) -> None:
 class LargeRing:
     """Logistic regression on a ring of many nodes."""
 
-    def __init__(self, world: object, *, num_nodes: int) -> None:
+    def __init__(self, world: World, *, num_nodes: int) -> None:
         before = resident_bytes()
         dataset = RandomImages(num_nodes, samples_per_node=16, shape=DIGITS_SHAPE)
-        self._ours = Ours(LogisticRegression, Placement(num_nodes), compute="batched", dataset=dataset, batch_size=8)
+        self._ours = Ours(LogisticRegression, num_nodes, compute="batched", dataset=dataset, batch_size=8)
         self._before = before
 
     def step(self, steps: int) -> None:

@@ -27,8 +27,7 @@ class NodeSteps:
     """D-SGD on the nodes of one rank."""
 
     def __init__(self, world: World, *, model: str, num_nodes: int, compute: str) -> None:
-        placement = Placement(num_nodes, world.world_size, world.rank)
-        self._ours = Ours(MODELS[model], placement, compute=compute)
+        self._ours = Ours(MODELS[model], num_nodes, world, compute=compute)
 
     def step(self, steps: int) -> None:
         self._ours.step_and_mix(steps)

@@ -36,13 +36,13 @@ def main() -> int:
 
     reached("import torch")
 
-    import simulator.run
     from simulator.algorithms.gossip.sgp import SGP
     from simulator.problems.classification import Classification
+    from simulator.simulation import Simulation
 
     reached("import the simulator")
     wrap(launch, "prepare", lambda: reached("compose"), lambda: reached("build and check"))
-    wrap(simulator.run, "_set_up", lambda: reached("start and join"), lambda: None)
+    wrap(Simulation, "build", lambda: reached("start and join"), lambda: None)
     wrap(Classification, "setup", lambda: None, lambda: reached("data and model"))
     wrap(Classification, "choose_compute", lambda: None, lambda: reached("tuning"))
 

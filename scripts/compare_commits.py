@@ -6,6 +6,8 @@ last line counts what is equal bit for bit. What a commit gave is kept in output
 """
 
 import argparse
+import contextlib
+import importlib
 import json
 import math
 import os
@@ -130,7 +132,10 @@ def record_all(folder: Path, only: str) -> None:
     """Runs all cases in the files of the working folder, each in a process of its own that has imported everything."""
     sys.path.insert(0, os.getcwd())
     import launch  # of the commit
-    import simulator.run  # noqa: F401
+
+    for name in ("simulator.job", "simulator.run"):  # the second in commits that have no simulator.job
+        with contextlib.suppress(ModuleNotFoundError):
+            importlib.import_module(name)
 
     running: set[int] = set()
     for name in names(only):

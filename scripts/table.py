@@ -27,6 +27,7 @@ import yaml
 # What neither changes the result nor tells rows apart.
 IRRELEVANT = frozenset(
     [
+        "choices",
         "resume",
         "figures",
         "num_threads",

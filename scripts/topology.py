@@ -22,11 +22,6 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from hydra import compose, initialize_config_dir  # noqa: E402
-from hydra.errors import HydraException  # noqa: E402
-from omegaconf import OmegaConf  # noqa: E402
-from omegaconf.errors import OmegaConfBaseException  # noqa: E402
-
 from simulator import config  # noqa: E402
 from simulator.topology.analysis import analyse  # noqa: E402
 
@@ -72,16 +67,10 @@ def rows_of(overrides: Sequence[str], gamma: float) -> list[Row]:
         else:
             others.append(override)
     rows = []
-    config.register_schema()
-    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+    with config.composer() as compose:
         for graph, num_nodes, seed in itertools.product(*(values[key] for key in SWEPT)):
             chosen = [f"graph={graph}", f"num_nodes={num_nodes}", f"seed={seed}"]
-            try:
-                composed = compose("config", overrides=["experiment=topology_analysis", *chosen, *others])
-                settings = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-            except (HydraException, OmegaConfBaseException) as error:
-                raise ValueError(" ".join(str(error).split())) from error
-            assert isinstance(settings, dict)
+            settings = compose(["experiment=topology_analysis", *chosen, *others]).settings
             gammas = settings["algorithm"]["gammas"]
             settings["algorithm"]["gammas"] = [*gammas, *([gamma] if gamma not in gammas else [])]
             components = config.build(settings)

@@ -28,7 +28,6 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
-import torch  # noqa: E402
 import yaml  # noqa: E402
 
 from scripts.table import Run, grouped, label_groups, read_runs  # noqa: E402
@@ -36,7 +35,7 @@ from simulator import config  # noqa: E402
 from simulator.figures import read_records  # noqa: E402
 from simulator.figures import topology_correlation as figures  # noqa: E402
 from simulator.graphs.base import Graph  # noqa: E402
-from simulator.problems.base import Setting  # noqa: E402
+from simulator.simulation import Simulation  # noqa: E402
 from simulator.topology.analysis import make_walk  # noqa: E402
 from simulator.topology.correlation import Correlation, Measured, correlate  # noqa: E402
 from simulator.topology.gaps import gaps  # noqa: E402
@@ -155,22 +154,10 @@ def graph_of(run: Run) -> Graph:
     """The schedule that a run was trained on; reads the data where that decides the graph."""
     settings = yaml.safe_load((run.folder / "config.yaml").read_text())
     components = config.build(settings)
-    if components.graph.needs_label_counts:
-        components.problem.setup(
-            Setting(
-                nodes=range(settings["num_nodes"]),
-                num_nodes=settings["num_nodes"],
-                seed=settings["seed"],
-                dtype=getattr(torch, settings["dtype"]),
-                device=torch.device("cpu"),
-                dataset=components.dataset,
-                partition=components.partition,
-                build_model=components.build_model,
-                compute="loop",
-            )
-        )
-        config.finish_graph(components)
-    return components.graph
+    if not components.graph.needs_label_counts:
+        return components.graph
+    alone = {**settings, "device": "cpu", "compute": "loop"}
+    return Simulation.build(alone, components=components).components.graph
 
 
 def measure(row: Row, metric: str, max_rounds: int) -> Measured:

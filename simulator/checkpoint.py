@@ -38,6 +38,16 @@ class Checkpoint:
     step: int
     meta: dict[str, Any]
 
+    @property
+    def run_folder(self) -> Path:
+        """The folder of the run that wrote it."""
+        return self.folder.parents[1]
+
+    def compute_choices(self, compute: str) -> dict[str, str] | None:
+        """How that run computed, when ``compute`` is what it was told; None otherwise."""
+        choices: dict[str, str] = self.meta["compute_choices"]
+        return choices if self.meta["compute"] == compute else None
+
     def load_rows(self, nodes: range) -> dict[str, Tensor]:
         """The state's rows of ``nodes``, whichever processes wrote them."""
         parts: dict[str, list[Tensor]] = {}
@@ -88,7 +98,7 @@ def save(run_folder: Path, step: int, state: dict[str, Tensor], meta: dict[str, 
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-    network.agree([0])
+    network.barrier()
     if placement.rank == 0:
         write_atomically(folder / "meta.json", json.dumps({**meta, "step": step, "files": files}))
         write_atomically(base / _LATEST, folder.name)

@@ -30,13 +30,25 @@ class Evaluation:
 def evaluate(
     algorithm: Algorithm, state: State, step: int, problem: Problem, network: Network, *, is_last: bool = False
 ) -> Evaluation:
-    """Evaluates the state after ``step`` completed steps; every process must call it. Does not change the state."""
+    """Evaluates the state after ``step`` completed steps; every process must call it. Does not change the state.
+
+    All metrics, ``consensus_distance`` too, are those of the models that ``estimate`` returns for the state that
+    ``prepare_evaluation`` has prepared.
+
+    Raises:
+        ValueError: when the algorithm's ``diagnose`` returns a metric that the problem reports, too.
+    """
     state = algorithm.prepare_evaluation(state, problem, network)
     params = algorithm.estimate(state)
     local = problem.evaluate(params, algorithm.hparams(state, problem))
     numbers: dict[str, float] = {}
     further = algorithm.diagnose(state, step - 1, problem, network, is_last=is_last) if step else {}
     for name, value in further.items():
+        if name in local:
+            raise ValueError(
+                f"algorithm={algorithm.name}: diagnose returns {name}, which is a metric of the problem; models are "
+                "changed for the evaluation in prepare_evaluation"
+            )
         if isinstance(value, Tensor):
             local[name] = value
         else:

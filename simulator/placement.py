@@ -6,6 +6,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import IntArray
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -35,7 +37,7 @@ class Placement:
         assert self.num_nodes % self.num_replicas == 0
 
     @cached_property
-    def starts(self) -> npt.NDArray[np.int64]:
+    def starts(self) -> IntArray:
         """First node of every rank, and ``num_nodes`` at the end; shape [world_size + 1]."""
         num_originals = self.num_nodes // self.num_replicas
         return np.arange(self.world_size + 1, dtype=np.int64) * num_originals // self.world_size * self.num_replicas
@@ -49,6 +51,6 @@ class Placement:
         """The nodes that ``rank`` hosts."""
         return range(int(self.starts[rank]), int(self.starts[rank + 1]))
 
-    def rank_of(self, nodes: npt.ArrayLike) -> npt.NDArray[np.int64]:
+    def rank_of(self, nodes: npt.ArrayLike) -> IntArray:
         """The rank that hosts each of ``nodes``."""
         return np.searchsorted(self.starts, np.asarray(nodes), side="right").astype(np.int64) - 1

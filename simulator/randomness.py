@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from simulator.arrays import FloatArray
+
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
@@ -89,13 +91,13 @@ def expand(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.uint64]:
     return words
 
 
-def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> FloatArray:
     """Draws uniforms in [0, 1) with 53 random bits each; arguments and shape as in :func:`random_bits`."""
     bits = random_bits(seed, stream, nodes, steps, count)
     return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
-def normals(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> npt.NDArray[np.float64]:
+def normals(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> FloatArray:
     """Draws standard normals, two from two uniforms (Box and Muller); arguments and shape as in :func:`random_bits`."""
     pairs = (count + 1) // 2
     drawn = uniforms(seed, stream, nodes, steps, 2 * pairs)

@@ -39,15 +39,17 @@ def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequ
         raise ValueError(f"resume={run_folder}: expected a run folder, and there is no config.yaml in it")
     saved = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(saved, dict)
+    choices = dict(saved.get("choices", {}))
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~").partition("@")[0]
         root = key.partition(".")[0]
         if root in MAY_CHANGE:
             saved[root] = composed[root]
+            choices |= {name: choice for name, choice in composed["choices"].items() if name.partition(".")[0] == root}
             continue
         if root == "experiment":
             # Its settings may be partly overridden in the saved run; its components must be those.
-            kept = [name for name in composed if name not in MAY_CHANGE]
+            kept = [name for name in composed if name not in (*MAY_CHANGE, "choices")]
             pairs = [(name, _component(composed[name]), _component(saved.get(name))) for name in kept]
         else:
             pairs = [(key, _get(composed, key), _get(saved, key))]
@@ -55,7 +57,7 @@ def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequ
             changed = _first_difference(name, new, old)
             if changed:
                 raise ValueError(f"{override}: a resumed run keeps {changed}; only {', '.join(MAY_CHANGE)} may change")
-    saved["resume"] = str(run_folder)
+    saved |= {"resume": str(run_folder), "choices": choices}
     return {str(key): value for key, value in saved.items()}
 
 

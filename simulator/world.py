@@ -2,7 +2,6 @@
 
 import os
 import re
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -138,18 +137,3 @@ def set_threads(requested: int | None) -> int:
         threads = int(os.environ["OMP_NUM_THREADS"])
     torch.set_num_threads(threads)
     return threads
-
-
-def git_commit() -> str | None:
-    """The commit of the checkout that runs, with ``+changes`` when it is not clean; None outside a checkout."""
-    folder = os.path.dirname(os.path.abspath(__file__))
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
-        )
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "-uno"], cwd=folder, capture_output=True, text=True, timeout=10, check=True
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit.stdout.strip() + ("+changes" if status.stdout.strip() else "")

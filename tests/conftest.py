@@ -1,25 +1,14 @@
 """What tests of several folders need: configurations composed from the real conf/."""
 
-from pathlib import Path
-
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from simulator.config import register_schema
-
-CONF = Path(__file__).parents[1] / "conf"
+from simulator.config import compose
 
 
 def compose_settings(*overrides: str) -> dict:
-    """The resolved configuration that a command line with these overrides has."""
-    register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        composed = compose("config", overrides=list(overrides))
-    settings = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    assert isinstance(settings, dict)
-    return settings
+    """The configuration that a command line with these overrides has; on the CPU unless one of them says otherwise."""
+    return compose(["device=cpu", *overrides])
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
-from simulator.compute import Batch, BatchedExecutor, LoopExecutor, VmapExecutor
+from simulator.compute.executors import Batch, BatchedExecutor, LoopExecutor, VmapExecutor
 from simulator.problems.heads import CrossEntropy, MaskedSamples, MixedLearners, ScaledLogits
 from simulator.rows import ModelFunction
 

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from simulator.compute import Batch, BatchedExecutor, LoopExecutor, VmapExecutor
+from simulator.compute.executors import Batch, BatchedExecutor, LoopExecutor, VmapExecutor
 from simulator.problems.heads import CrossEntropy, MixedLearners
 from simulator.rows import ModelFunction
 

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up. A module imports from lower lines, or from its own package; never from its own line or above.
 LAYERS = (
+    ("arrays", "checks"),
     ("errors", "randomness", "placement", "schedules", "tuning", "rows", "world"),
     ("processes", "resume"),
     ("local_processes",),
@@ -20,8 +21,13 @@ LAYERS = (
     ("hypergradients", "checkpoint"),
     ("algorithms",),
     ("metrics",),
-    ("config", "summary"),
-    ("run",),
+    ("config", "summary", "environment"),
+    ("simulation",),
+    ("recorder",),
+    ("loop",),
+    ("job", "results"),
+    ("fresh_interpreter",),
+    ("interface",),
     ("launch",),
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
@@ -33,7 +39,10 @@ TOUCH_FILES = {
     "figures",
     "checkpoint",
     "resume",
-    "run",
+    "recorder",
+    "results",
+    "interface",
+    "fresh_interpreter",
     "summary",
     "launch",
     "tuning",

@@ -6,6 +6,7 @@ import torch
 
 from simulator import metrics
 from simulator.algorithms.base import Algorithm, consensus_distance
+from simulator.algorithms.weights import Weights
 from simulator.graphs.ring import Ring
 from simulator.network.network import Network
 from simulator.placement import Placement
@@ -18,6 +19,8 @@ NAN = float("nan")
 
 class Fixed(Algorithm):
     """Reports what it is told to."""
+
+    weights = Weights.ANY
 
     def __init__(self, diagnosis=None):
         self.diagnosis = diagnosis or {}

@@ -1,21 +1,32 @@
-"""The contract of an algorithm: frozen hyperparameters, a state of rows, and one pure-looking step.
+"""The contract of an algorithm: frozen hyperparameters, a state of rows, and a step from one state to the next.
 
 The state is a dictionary of tensors whose first axis is the local node, so that it can be saved by node and resumed on
-another number of processes. A step may update the state's tensors in place. What only a hub holds stands under names
-that begin with ``hub/``: one row on the process that hosts node 0, none elsewhere.
+another number of processes. What only a hub holds has names that begin with ``hub/``: one row on the process that hosts
+node 0, none elsewhere.
+
+Ownership: a step consumes the state that it is given. It may overwrite these tensors, return them, or neither; whoever
+calls it must not use the old state afterwards. No tensor of a state is shared with the problem or with the algorithm.
+
+The module or class docstring of an algorithm lists what is in its state on a line such as
+    State: ``params`` [N, D], ``push_sum_weight`` [N]; with momentum also ``momentum`` [N, D].
+After a semicolon stand keys that only some settings have. N, M, D and H are those of simulator/problems/base.py: local
+nodes, all nodes, parameters and hyperparameters; the module explains other letters.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from inspect import isabstract
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
-import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
+from simulator.checks import require_positive as require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -42,6 +53,9 @@ class Algorithm(ABC):
     """A decentralized algorithm.
 
     Attributes:
+        weights: what W_t must be; every concrete class has it, see :mod:`simulator.algorithms.weights`.
+        push_sum_alternative: which algorithm of the configuration does the same work with column-stochastic weights,
+            for the message that refuses them; empty for none.
         uses_compressor: whether the configuration's compressor is used.
         needs_bilevel: whether the problem must have an outer objective and hyperparameters.
         personalizes: whether the nodes' parameters or predictions differ on purpose.
@@ -53,6 +67,8 @@ class Algorithm(ABC):
         studies_graph: whether the graph alone is what a run is about, so that its labels may be made up.
     """
 
+    weights: ClassVar[Weights]
+    push_sum_alternative: ClassVar[str] = ""
     uses_compressor: ClassVar[bool] = False
     needs_bilevel: ClassVar[bool] = False
     personalizes: ClassVar[bool] = False
@@ -62,25 +78,47 @@ class Algorithm(ABC):
     keeps_models_apart: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if not isabstract(cls) and not hasattr(cls, "weights"):
+            raise TypeError(
+                f"{cls.__name__} must say what it needs of the mixing matrix, for example "
+                "weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC; see simulator/algorithms/weights.py"
+            )
+
+    @property
+    def name(self) -> str:
+        """What messages call the algorithm: its name in the configuration, or else that of its module."""
+        name: str = getattr(self, "_name", type(self).__module__.rpartition(".")[-1])
+        return name
+
+    def named(self, name: str) -> Self:
+        """This algorithm, with the name by which the configuration has chosen it."""
+        object.__setattr__(self, "_name", name)  # algorithms are frozen dataclasses
+        return self
+
     def check_graph(self, graph: Graph) -> None:
-        """Raises ValueError when this algorithm cannot run on ``graph``."""
+        """Raises ValueError when this algorithm cannot run on ``graph`` for another reason than its weights.
+
+        The weights are checked before; see :func:`simulator.algorithms.weights.check_weights`.
+        """
 
     def check_problem(self, problem: Problem) -> None:
         """Raises ValueError when this algorithm cannot solve ``problem``, which is not set up yet."""
 
     @abstractmethod
     def init(self, problem: Problem, network: Network) -> State:
-        """The state before step 0; sends nothing."""
+        """The state before step 0, in new tensors; sends nothing."""
 
     @abstractmethod
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        """The state after ``step``."""
+        """The state after ``step``, which counts from 0; ``state`` must not be used afterwards."""
 
     def prepare_evaluation(self, state: State, problem: Problem, network: Network) -> State:
-        """The state that :meth:`estimate` and the rest of an evaluation are given, on every process.
+        """The state that :meth:`estimate`, :meth:`hparams` and :meth:`diagnose` get in an evaluation, on every process.
 
-        For what nodes have to be told before they can be evaluated; it must leave the state and the ledger as they
-        are, that is send by collectives for metrics alone.
+        The only way to evaluate other models than those of the state: models that nodes adapt or receive before they
+        are evaluated. It must not change ``state`` or the ledger, so it sends by the collectives for metrics alone.
         """
         return state
 
@@ -92,7 +130,7 @@ class Algorithm(ABC):
         """The hyperparameters [N, H] that go with :meth:`estimate`."""
         return problem.init_hparams()
 
-    def evaluated_nodes(self, problem: Problem) -> npt.NDArray[np.int64] | None:
+    def evaluated_nodes(self, problem: Problem) -> IntArray | None:
         """The nodes whose models are evaluated, ascending, None for all; the metrics of the others are NaN."""
         return None
 
@@ -103,7 +141,10 @@ class Algorithm(ABC):
     def diagnose(
         self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool
     ) -> Mapping[str, float | Tensor]:
-        """Further metrics after ``step``: numbers, or one value per local node [N]. Does not change the state."""
+        """Further metrics after ``step``: numbers, or one value per local node [N].
+
+        Does not change the state. The names must not be those of the problem's metrics.
+        """
         return {}
 
     def finish(self, state: State, step: int, problem: Problem, network: Network) -> State:
@@ -113,12 +154,6 @@ class Algorithm(ABC):
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         """Called once after :meth:`finish`, on every process: studies of the final state. What it sends counts."""
         return Report()
-
-
-def require_positive(name: str, value: float) -> None:
-    """Raises ValueError unless ``value`` is positive."""
-    if not value > 0:
-        raise ValueError(f"{name}={value}: expected a positive number")
 
 
 def require_stochasticity(algorithm: str, graph: Graph, allowed: tuple[str, ...], remedy: str) -> None:

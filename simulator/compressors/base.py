@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.checks import require_within
+
 
 @dataclass(frozen=True)
 class Coded:
@@ -42,8 +44,7 @@ class Compressor(ABC):
     consensus_lr: float
 
     def __post_init__(self) -> None:
-        if not 0 < self.consensus_lr <= 1:
-            raise ValueError(f"compressor.consensus_lr={self.consensus_lr}: expected a number in (0, 1]")
+        require_within("compressor.consensus_lr", self.consensus_lr, "(0, 1]")
 
     @abstractmethod
     def payload_bytes(self, num_columns: int, dtype: torch.dtype) -> int:

@@ -1,4 +1,4 @@
-"""The identity: rows are sent as they are, through the same path as compressed ones.
+"""The identity: rows are coded without loss, through the same code as compressed rows.
 
 Q(v) = v, delta = 1.
 Sends: D numbers of the rows' own type.

@@ -1,4 +1,4 @@
-"""Random-k: k entries drawn uniformly, without scaling.
+"""Random-k: k entries drawn uniformly at random, without rescaling.
 
 Q(v)_j = v_j for the j of a uniformly drawn set of k columns, else 0; k = max(1, round(fraction q)). The set is fresh in
 every message. delta = k / q in expectation over the set.

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simulator.checks import require_within
+
 
 def check_fraction(fraction: float) -> None:
     """Raises ValueError unless ``fraction`` is one."""
-    if not 0 < fraction <= 1:
-        raise ValueError(f"compressor.fraction={fraction}: expected a number in (0, 1]")
+    require_within("compressor.fraction", fraction, "(0, 1]")
 
 
 def num_kept(fraction: float, num_columns: int) -> int:

@@ -1,4 +1,4 @@
-"""Signs and one norm: every entry becomes plus or minus the row's mean absolute value.
+"""Signs and one norm: every entry becomes plus or minus the mean absolute value of the row.
 
 Q(v) = (||v||_1 / q) sign(v), with sign(0) = +1, so ||v - Q(v)||^2 = ||v||^2 - ||v||_1^2 / q and delta is
 ||v||_1^2 / (q ||v||^2), which is 1 / q at least.

@@ -1,4 +1,4 @@
-"""Top-k: the entries of largest absolute value.
+"""Top-k: the k entries with the largest absolute values.
 
 Q(v)_j = v_j where |v_j| is among the k largest (the lowest j of equal ones), else 0; k = max(1, round(fraction q)).
 delta = k / q.

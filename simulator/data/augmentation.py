@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from simulator import randomness
+from simulator.arrays import IntArray
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class CropAndFlip:
         self,
         images: Tensor,
         seed: int,
-        nodes: npt.NDArray[np.int64],
-        step: int | npt.NDArray[np.int64],
+        nodes: IntArray,
+        step: int | IntArray,
         block: int,
     ) -> Tensor:
         """New images [N, B, channels, height, width] of ``images``.

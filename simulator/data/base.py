@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.data.augmentation import CropAndFlip
 from simulator.data.pixels import PixelCode
 
@@ -17,9 +17,9 @@ from simulator.data.pixels import PixelCode
 class NodeIndices:
     """Row numbers of a dataset that one node holds, by split; int64 arrays."""
 
-    train: npt.NDArray[np.int64]
-    valid: npt.NDArray[np.int64]
-    test: npt.NDArray[np.int64]
+    train: IntArray
+    valid: IntArray
+    test: IntArray
 
 
 @dataclass(frozen=True)
@@ -79,14 +79,14 @@ class Split:
 
     inputs: Tensor
     labels: Tensor
-    offsets: npt.NDArray[np.int64]
-    sizes: npt.NDArray[np.int64]
+    offsets: IntArray
+    sizes: IntArray
 
     def repeat(self, copies: int) -> "Split":
         """Every node ``copies`` times in a row; the samples are shared."""
         return replace(self, offsets=np.repeat(self.offsets, copies), sizes=np.repeat(self.sizes, copies))
 
-    def part(self, positions: npt.NDArray[np.int64]) -> "Split":
+    def part(self, positions: IntArray) -> "Split":
         """The nodes at ``positions``; the samples are shared."""
         return replace(self, offsets=self.offsets[positions], sizes=self.sizes[positions])
 
@@ -127,15 +127,15 @@ class NodeData:
     test: Split
     num_classes: int
     input_shape: tuple[int, ...]
-    label_counts: npt.NDArray[np.int64]
-    train_sizes: npt.NDArray[np.int64]
-    valid_sizes: npt.NDArray[np.int64]
-    test_sizes: npt.NDArray[np.int64]
+    label_counts: IntArray
+    train_sizes: IntArray
+    valid_sizes: IntArray
+    test_sizes: IntArray
     augmentation: CropAndFlip | None = None
     replacement: bool = False
     pixels: PixelCode | None = None
     generation: int = 0
-    held_sizes: npt.NDArray[np.int64] | None = None
+    held_sizes: IntArray | None = None
 
     def repeat(self, copies: int) -> "NodeData":
         """Every node ``copies`` times in a row; the samples are shared."""
@@ -151,7 +151,7 @@ class NodeData:
             held_sizes=None if self.held_sizes is None else np.repeat(self.held_sizes, copies),
         )
 
-    def part(self, positions: npt.NDArray[np.int64]) -> "NodeData":
+    def part(self, positions: IntArray) -> "NodeData":
         """The local nodes at ``positions``; the samples are shared."""
         splits = {name: getattr(self, name).part(positions) for name in ("train", "valid", "test")}
         return replace(self, **splits)
@@ -172,6 +172,6 @@ class Partition(ABC):
     def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
         """Returns what each of the ``num_nodes`` nodes holds. Raises ValueError when it cannot be done."""
 
-    def feature_shift(self, num_nodes: int) -> npt.NDArray[np.float64] | None:
+    def feature_shift(self, num_nodes: int) -> FloatArray | None:
         """Per-node (mean, std) that replaces the dataset's normalisation, float64 [M, 2]; None for no shift."""
         return None

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from simulator.arrays import IntArray
 from simulator.data.base import Samples
 from simulator.data.files import FileDataset
 
@@ -51,7 +52,7 @@ class Cifar(FileDataset):
             crop_padding=CROP_PADDING if self.augment else 0,
         )
 
-    def _read(self, path: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    def _read(self, path: Path) -> tuple[npt.NDArray[np.uint8], IntArray]:
         """Images [S, 3, 32, 32] and labels [S] of one file; raises ValueError when the file is something else."""
         try:
             with path.open("rb") as file:

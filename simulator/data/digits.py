@@ -13,9 +13,9 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from simulator.arrays import FloatArray
 from simulator.data.base import Dataset, Samples
 
 IMAGE_SIZES = (8, 28)
@@ -52,7 +52,7 @@ class Digits(Dataset):
         )
 
 
-def _read_table() -> npt.NDArray[np.float64]:
+def _read_table() -> FloatArray:
     """Pixels and label of every image, shape [1797, 65].
 
     Importing scikit-learn takes two seconds and reading its file none, so the file is read where it is found.

@@ -6,17 +6,17 @@ Shapes: N local nodes, M all nodes, C classes.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.data.augmentation import CropAndFlip
 from simulator.data.base import Dataset, NodeData, Partition, Samples, Split
 from simulator.data.partitions.dealing import require_training_samples
 from simulator.data.pixels import MAX_LABELS, PixelCode, normalise_
 from simulator.data.sparse import is_sparse, take_rows
 
-_Rows = npt.NDArray[np.int64]
+_Rows = IntArray
 
 
 def load_node_data(
@@ -84,7 +84,7 @@ def _is_shared(rows: Sequence[_Rows]) -> bool:
     return all(node_rows is rows[0] for node_rows in rows)
 
 
-def _label_counts(samples: Samples, rows: Sequence[_Rows]) -> npt.NDArray[np.int64]:
+def _label_counts(samples: Samples, rows: Sequence[_Rows]) -> IntArray:
     """How often every class stands in the rows of every node, [M, C]."""
     labels = samples.labels.numpy()
     if _is_shared(rows):
@@ -124,13 +124,13 @@ class _Loader:
         self.device = device
         self.keep_sparse = keep_sparse
 
-    def split(self, rows: Sequence[_Rows], nodes: range, shifts: npt.NDArray[np.float64] | None) -> Split:
+    def split(self, rows: Sequence[_Rows], nodes: range, shifts: FloatArray | None) -> Split:
         """One split of the local ``nodes`` of all nodes with ``rows``; stored once where all have the same rows."""
         if _is_shared(rows):
             return self.shared(rows[0], len(nodes), shifts)
         return self.per_node([rows[node] for node in nodes], shifts)
 
-    def per_node(self, rows: Sequence[_Rows], shifts: npt.NDArray[np.float64] | None) -> Split:
+    def per_node(self, rows: Sequence[_Rows], shifts: FloatArray | None) -> Split:
         """Every node's own rows, one node after the other; ``shifts`` has shape [N, 2]."""
         sizes = np.array([len(node_rows) for node_rows in rows], dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
@@ -138,7 +138,7 @@ class _Loader:
         row_shifts = None if shifts is None else np.repeat(shifts, sizes, axis=0)
         return Split(self._inputs(all_rows, row_shifts), self._labels(all_rows), offsets, sizes)
 
-    def shared(self, rows: _Rows, num_local: int, shifts: npt.NDArray[np.float64] | None) -> Split:
+    def shared(self, rows: _Rows, num_local: int, shifts: FloatArray | None) -> Split:
         """The same rows for all local nodes, stored once, or once per distinct shift."""
         copies, copy_of = (None, np.zeros(num_local, dtype=np.int64))
         if shifts is not None:
@@ -150,7 +150,7 @@ class _Loader:
     def _labels(self, rows: _Rows) -> Tensor:
         return self.samples.labels[torch.from_numpy(rows)].to(self.device)
 
-    def _inputs(self, rows: _Rows, row_shifts: npt.NDArray[np.float64] | None) -> Tensor:
+    def _inputs(self, rows: _Rows, row_shifts: FloatArray | None) -> Tensor:
         """The rows' inputs; ``row_shifts`` holds a mean and a standard deviation per row."""
         if is_sparse(self.samples.inputs):
             rows_only = take_rows(self.samples.inputs, rows).to(self.device, self.dtype)

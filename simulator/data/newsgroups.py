@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Literal
 from zipfile import BadZipFile
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from simulator.arrays import BoolArray, IntArray
 from simulator.data.base import Dataset, Samples
 from simulator.data.download import quiet_and_timed, require_timeout
 from simulator.data.sparse import to_torch
@@ -44,8 +44,8 @@ class _Counts:
     """Word counts [S, F] of all posts, training posts first; which words are stop words, [F]; labels [S]."""
 
     words: "csr_matrix"
-    is_stop_word: npt.NDArray[np.bool_]
-    labels: npt.NDArray[np.int64]
+    is_stop_word: BoolArray
+    labels: IntArray
     num_train: int
     num_classes: int
 

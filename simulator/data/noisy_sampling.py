@@ -11,11 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from simulator import randomness
-from simulator.compute import Batch
+from simulator.arrays import IntArray
+from simulator.compute.executors import Batch
 from simulator.data.augmentation import CropAndFlip
 from simulator.data.base import Split
 from simulator.data.sampling import MinibatchSampler
@@ -33,7 +33,7 @@ class NoisySampler(MinibatchSampler):
     def __init__(
         self,
         split: Split,
-        nodes: range | npt.NDArray[np.int64],
+        nodes: range | IntArray,
         *,
         seed: int,
         dropout: Sequence[tuple[float, int]],
@@ -44,12 +44,12 @@ class NoisySampler(MinibatchSampler):
         self._augmentation = augmentation
         self._rates = np.concatenate([np.full(features, rate) for rate, features in dropout] or [np.zeros(0)])
 
-    def batches(self, step: int | npt.NDArray[np.int64] | None, dtype: torch.dtype) -> Iterator[Batch]:
+    def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
         """As the sampler beneath, changed by the noise of ``step``."""
         for block, batch in enumerate(super().batches(step, dtype)):
             yield batch if step is None else self._with_noise(batch, step, block)
 
-    def _with_noise(self, batch: Batch, step: int | npt.NDArray[np.int64], block: int) -> Batch:
+    def _with_noise(self, batch: Batch, step: int | IntArray, block: int) -> Batch:
         # A node that rests has step -1, whose numbers nobody uses.
         step = np.maximum(step, 0)
         if self._augmentation is not None:

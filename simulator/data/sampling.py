@@ -7,11 +7,11 @@ minibatch anew, with or without replacement. Shapes: N nodes, B batch.
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from simulator import randomness
-from simulator.compute import Batch
+from simulator.arrays import IntArray
+from simulator.compute.executors import Batch
 from simulator.data.base import Split
 
 
@@ -35,7 +35,7 @@ class MinibatchSampler:
     def __init__(
         self,
         split: Split,
-        nodes: range | npt.NDArray[np.int64],
+        nodes: range | IntArray,
         *,
         batch_size: int | None,
         drop_last: bool,
@@ -70,14 +70,14 @@ class MinibatchSampler:
             self._full_weights: dict[torch.dtype, torch.Tensor] = {}
 
     @property
-    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+    def epoch_lengths(self) -> IntArray:
         """Batches in an epoch of every node, at least 1, [N]."""
         if self.is_full_batch:
             return np.ones(len(self._nodes), dtype=np.int64)
-        lengths: npt.NDArray[np.int64] = self._batches_per_epoch
+        lengths: IntArray = self._batches_per_epoch
         return lengths
 
-    def batches(self, step: int | npt.NDArray[np.int64] | None, dtype: torch.dtype) -> Iterator[Batch]:
+    def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
         """The samples of ``step``: one minibatch, or blocks that together are everything (``step=None``).
 
         An array [N] gives every node a step of its own; a node whose step is -1 gets no samples.
@@ -88,14 +88,14 @@ class MinibatchSampler:
         else:
             yield self._minibatch(step, dtype)
 
-    def positions(self, step: int | npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    def positions(self, step: int | IntArray) -> list[IntArray]:
         """The samples of ``step`` as positions in each node's split."""
         if self.is_full_batch:
             return [np.arange(size) for size in self._sizes]
         index, sizes = self._draw(step)
         return [node_index[:size] for node_index, size in zip(index, sizes, strict=True)]
 
-    def _draw(self, step: int | npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _draw(self, step: int | IntArray) -> tuple[IntArray, IntArray]:
         """Positions of every node's samples, padded, [N, B], and how many of them are no padding, [N]."""
         if self._replacement:
             drawn = randomness.uniforms(self._seed, self._stream, self._nodes, np.maximum(step, 0), self._batch_size)
@@ -113,7 +113,7 @@ class MinibatchSampler:
         index = self._orders[self._locals, position]
         return index, np.minimum(self._sizes - position * self._batch_size, self._batch_size) * ~rests
 
-    def _draw_uniformly(self, step: int | npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _draw_uniformly(self, step: int | IntArray) -> tuple[IntArray, IntArray]:
         """As :meth:`_draw`, each sample of a node as likely as the others, ascending."""
         keys = randomness.uniforms(self._seed, self._stream, self._nodes, np.maximum(step, 0), self._largest)
         keys[np.arange(self._largest) >= self._sizes[:, None]] = 2.0
@@ -121,7 +121,7 @@ class MinibatchSampler:
         sizes = np.minimum(self._sizes, self._batch_size) * (np.asarray(step) >= 0)
         return np.where(np.arange(self._batch_size) < sizes[:, None], chosen, 0), sizes
 
-    def _minibatch(self, step: int | npt.NDArray[np.int64], dtype: torch.dtype) -> Batch:
+    def _minibatch(self, step: int | IntArray, dtype: torch.dtype) -> Batch:
         index, sizes = self._draw(step)
         if sizes.min() < self._batch_size:
             return self._batch(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes)
@@ -129,7 +129,7 @@ class MinibatchSampler:
             self._full_weights[dtype] = self._weights(np.arange(self._batch_size), sizes, dtype)
         return self._batch(index, self._full_weights[dtype], sizes)
 
-    def _shuffle(self, local: npt.NDArray[np.int64], epochs: npt.NDArray[np.int64]) -> None:
+    def _shuffle(self, local: IntArray, epochs: IntArray) -> None:
         """Draws the orders of some nodes for the epochs that they have reached."""
         keys = randomness.uniforms(self._seed, self._stream, self._nodes[local], epochs, self._largest)
         padding = np.arange(self._largest) >= self._sizes[local, None]
@@ -147,12 +147,12 @@ class MinibatchSampler:
             sizes = np.clip(self._sizes - start, 0, len(slots))
             yield self._batch(index, self._weights(slots, self._sizes, dtype), sizes)
 
-    def _weights(self, slots: npt.NDArray[np.int64], counts: npt.NDArray[np.int64], dtype: torch.dtype) -> torch.Tensor:
+    def _weights(self, slots: IntArray, counts: IntArray, dtype: torch.dtype) -> torch.Tensor:
         """1/count for the slots below a node's count, and 0 for padding, [N, B]."""
         weights = (slots < counts[:, None]) / np.maximum(counts, 1)[:, None]
         return torch.from_numpy(weights).to(device=self._split.inputs.device, dtype=dtype)
 
-    def _batch(self, index: npt.NDArray[np.int64], weights: torch.Tensor, sizes: npt.NDArray[np.int64]) -> Batch:
+    def _batch(self, index: IntArray, weights: torch.Tensor, sizes: IntArray) -> Batch:
         split, device = self._split, self._split.inputs.device
         rows = torch.from_numpy(index + self._first_rows[:, None]).to(device)
         flat = rows.view(-1)

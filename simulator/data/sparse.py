@@ -4,9 +4,10 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from simulator.arrays import IntArray
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -42,6 +43,6 @@ def to_scipy(features: Tensor) -> "csr_matrix":
     return csr_matrix(tuple(part.cpu().numpy() for part in parts), shape=tuple(features.shape))
 
 
-def take_rows(features: Tensor, rows: npt.NDArray[np.int64]) -> Tensor:
+def take_rows(features: Tensor, rows: IntArray) -> Tensor:
     """Rows of a CSR tensor as another one, of the same dtype and on the same device."""
     return to_torch(to_scipy(features)[rows], features.dtype, features.device)

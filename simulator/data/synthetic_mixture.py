@@ -16,9 +16,9 @@ its own.
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.data.base import Dataset, NodeIndices, Samples
 
 
@@ -114,9 +114,9 @@ class SyntheticMixture(Dataset):
         self,
         rng: np.random.RandomState,
         num_samples: int,
-        weights: npt.NDArray[np.float64],
-        directions: npt.NDArray[np.float64],
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        weights: FloatArray,
+        directions: FloatArray,
+    ) -> tuple[FloatArray, IntArray]:
         """Features [m, dim] and labels [m] of one set of one node."""
         counts = rng.multinomial(num_samples, weights)
         features = rng.uniform(-self.box, self.box, size=(num_samples, self.dim))

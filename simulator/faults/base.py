@@ -15,12 +15,11 @@ from abc import abstractmethod
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import BoolArray
+from simulator.checks import require_within
 from simulator.graphs.base import Edges, Graph, Stochasticity
-from simulator.graphs.weights import SUM_TOLERANCE
-
-_NUM_ROUNDS_LOOKED_AT = 3
+from simulator.graphs.symmetry import has_symmetric_weights
 
 
 def beneath_faults(graph: Graph) -> Graph:
@@ -42,8 +41,7 @@ class FaultyGraph(Graph):
 
     def __init__(self, *, graph: Graph, probability: float, seed: int = 0) -> None:
         super().__init__(num_nodes=graph.num_nodes, seed=seed)
-        if not 0 <= probability < 1:
-            raise ValueError(f"faults.probability={probability}: expected a number in [0, 1)")
+        require_within("faults.probability", probability, "[0, 1)")
         self.graph = graph
         self.parts = (graph,)
         self.probability = probability
@@ -67,13 +65,11 @@ class FaultyGraph(Graph):
 
     @cached_property
     def is_symmetric(self) -> bool:
-        """Whether the weights beneath are the same in both directions, in every round of a period or in the first."""
-        return not self.graph.directed and all(
-            _symmetric(self.graph.edges(step)) for step in range(self.graph.period or _NUM_ROUNDS_LOOKED_AT)
-        )
+        """Whether the weights beneath are the same in both directions."""
+        return has_symmetric_weights(self.graph)
 
     @abstractmethod
-    def is_down(self, edges: Edges, step: int) -> npt.NDArray[np.bool_]:
+    def is_down(self, edges: Edges, step: int) -> BoolArray:
         """Which entries of W_step fail, shape [E]; of self-loops nothing is asked."""
 
     def edges(self, step: int) -> Edges:
@@ -93,14 +89,3 @@ class FaultyGraph(Graph):
             np.concatenate([whole.target[kept], nodes]),
             np.concatenate([whole.weight[kept], own[nodes]]),
         )
-
-
-def _symmetric(edges: Edges) -> bool:
-    """Whether the entries are those of a symmetric matrix."""
-    # Entries are sorted by (target, source); in the order of (source, target) they must read the same.
-    order = np.lexsort((edges.target, edges.source))
-    return (
-        np.array_equal(edges.source[order], edges.target)
-        and np.array_equal(edges.target[order], edges.source)
-        and bool(np.allclose(edges.weight[order], edges.weight, rtol=0, atol=SUM_TOLERANCE / len(edges.weight)))
-    )

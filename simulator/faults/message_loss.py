@@ -1,4 +1,4 @@
-"""Messages that get lost: every one of a round on its own, with the same probability.
+"""Random loss of single messages.
 
 Definition: in round t the message j -> i is lost if u < probability with a fresh u ~ U[0, 1) for (j, i, t). On a
 symmetric doubly stochastic schedule a pair draws one u, and both of its messages are lost or none. Where the weights
@@ -12,8 +12,8 @@ knows of.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import BoolArray
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Edges
 from simulator.randomness import uniforms
@@ -31,11 +31,11 @@ class MessageLoss(FaultyGraph):
     def _in_pairs(self) -> bool:
         return self.stochasticity == "double"
 
-    def is_down(self, edges: Edges, step: int) -> npt.NDArray[np.bool_]:
+    def is_down(self, edges: Edges, step: int) -> BoolArray:
         """One draw for every directed edge, or for every pair."""
         first, second = edges.source, edges.target
         if self._in_pairs:
             first, second = np.minimum(first, second), np.maximum(first, second)
         draws = uniforms(self.seed, "fault/message", first * self.num_nodes + second, step, 1)
-        down: npt.NDArray[np.bool_] = draws[:, 0] < self.probability
+        down: BoolArray = draws[:, 0] < self.probability
         return down

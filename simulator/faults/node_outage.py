@@ -1,4 +1,4 @@
-"""Nodes that are cut off for a round, each on its own, with the same probability.
+"""Random outages of nodes.
 
 Definition: in round t node i is down if u < probability with a fresh u ~ U[0, 1) for (i, t). A node that is down
 neither sends nor receives, and keeps what it has; it goes on computing. Where the weights of the messages that it
@@ -9,8 +9,8 @@ Departures: none.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import BoolArray
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Edges
 from simulator.randomness import uniforms
@@ -24,9 +24,9 @@ class NodeOutage(FaultyGraph):
         """Both directions of a pair fail together, so this is what the schedule beneath says."""
         return self.graph.directed
 
-    def is_down(self, edges: Edges, step: int) -> npt.NDArray[np.bool_]:
+    def is_down(self, edges: Edges, step: int) -> BoolArray:
         """One draw for every node; an edge needs both of its ends."""
         draws = uniforms(self.seed, "fault/node", np.arange(self.num_nodes), step, 1)
         down = draws[:, 0] < self.probability
-        either: npt.NDArray[np.bool_] = down[edges.source] | down[edges.target]
+        either: BoolArray = down[edges.source] | down[edges.target]
         return either

@@ -6,15 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.figures.style import BLUE, GREEN, ORANGE, add_legend, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Records = Sequence[Mapping[str, Any]]
-FloatArray = npt.NDArray[np.float64]
 
 _ACCURACY_LINES = {"test/accuracy": "mean over nodes", "test/accuracy_p10": "10th percentile over nodes"}
 _LOSS_LINES = {"train/loss": "training loss", "outer/loss": "outer loss", "test/loss": "test loss"}

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.figures.style import INK, TICK_SIZE, dress, new_figure, save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FloatArray = npt.NDArray[np.float64]
 
 # Colours beyond these cannot be told apart one by one and become a scale.
 _MOST_COLOURS = 20
@@ -71,7 +71,7 @@ def node_embeddings(embeddings: npt.ArrayLike, label_counts: npt.ArrayLike, path
     return save(figure, path)
 
 
-def _draw_discs(figure: "Figure", axes: "Axes", plane: FloatArray, counts: npt.NDArray[np.int64]) -> None:
+def _draw_discs(figure: "Figure", axes: "Axes", plane: FloatArray, counts: IntArray) -> None:
     """One disc per node, with a sector for every class in proportion to its samples."""
     import matplotlib
     from matplotlib.cm import ScalarMappable

@@ -3,15 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.figures.style import LABEL_SIZE, TITLE_SIZE, new_figure, save
 
 _MAX_NODES = 10
 _ROWS = ("dealt", "sent", "held")
 
 
-def mean_images(sums: npt.NDArray[np.float64], path: Path) -> Path | None:
+def mean_images(sums: FloatArray, path: Path) -> Path | None:
     """The mean image of what every node was dealt, has sent and holds in the end; the first ten nodes.
 
     Args:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.figures.style import (
     BAR_BLUE,
     GREEN,
@@ -92,7 +93,7 @@ def partition(label_counts: npt.ArrayLike, path: Path) -> Path | None:
     return save(figure, path)
 
 
-def _draw_bubbles(figure: "Figure", axes: "Axes", counts: npt.NDArray[np.int64]) -> None:
+def _draw_bubbles(figure: "Figure", axes: "Axes", counts: IntArray) -> None:
     """One disc per (node, class), its area in proportion to the number of samples."""
     from matplotlib.collections import EllipseCollection
 
@@ -117,7 +118,7 @@ def _draw_bubbles(figure: "Figure", axes: "Axes", counts: npt.NDArray[np.int64])
     axes.set_title(f"area of a disc: number of samples; largest = {largest:,}", fontsize=TICK_SIZE, loc="left")
 
 
-def _draw_field(figure: "Figure", axes: "Axes", counts: npt.NDArray[np.int64]) -> None:
+def _draw_field(figure: "Figure", axes: "Axes", counts: IntArray) -> None:
     """One coloured cell per (node, class); white where the node has none."""
     from matplotlib.colors import PowerNorm
 
@@ -132,7 +133,7 @@ def _draw_field(figure: "Figure", axes: "Axes", counts: npt.NDArray[np.int64]) -
     bar.ax.tick_params(labelsize=TICK_SIZE)
 
 
-def _draw_histograms(counts: npt.NDArray[np.int64]) -> "Figure":
+def _draw_histograms(counts: IntArray) -> "Figure":
     """For many nodes: how many of them hold how many samples, and how many classes."""
     figure = new_figure(9.0, 3.8)
     left, right = figure.subplots(1, 2)

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.figures.style import BLUE, INK, dress, new_figure, save
 
 
-def gap_against_distance(distances: npt.NDArray[np.float64], gaps: npt.NDArray[np.float64], path: Path) -> Path | None:
+def gap_against_distance(distances: FloatArray, gaps: FloatArray, path: Path) -> Path | None:
     """Accuracy that late nodes miss, in percentage points, against the distance to the nearest node trained with.
 
     Args:

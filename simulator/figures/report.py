@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from simulator.arrays import FloatArray, IntArray
 from simulator.figures import curves
 from simulator.figures.curves import Records
 from simulator.figures.graph import graph_and_mixing_matrix
@@ -26,8 +24,8 @@ class RunFacts:
     """
 
     graph: Graph | None = None
-    label_counts: npt.NDArray[np.int64] | None = None
-    per_node_accuracy: npt.NDArray[np.float64] | None = None
+    label_counts: IntArray | None = None
+    per_node_accuracy: FloatArray | None = None
 
 
 def write_all(run_folder: Path, records: Records, facts: RunFacts) -> list[Path]:

@@ -4,11 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.figures.style import BLUE, GREEN, INK, ORANGE, add_legend, dress, new_figure, save
-
-FloatArray = npt.NDArray[np.float64]
 
 _COLOURS = (ORANGE, "#E69F00", GREEN, "#56B4E9", BLUE, "#CC79A7", INK)
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.figures.style import (
     BLUE,
     INK,
@@ -23,7 +23,6 @@ from simulator.figures.style import (
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FloatArray = npt.NDArray[np.float64]
 Curves = Mapping[str, tuple[FloatArray, FloatArray]]
 
 _DASHES = ("-", "--", ":")

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.figures.style import (
     BLUE,
     GREEN,
@@ -18,8 +18,6 @@ from simulator.figures.style import (
     save,
     sequential_colours,
 )
-
-FloatArray = npt.NDArray[np.float64]
 
 _QUANTITIES = {
     "squared_norm": ("mean of ||x_i||²", BLUE),

@@ -1,4 +1,4 @@
-"""Random digraphs that are never connected for certain but over any B rounds in a row.
+"""Random directed graphs whose union over any B consecutive rounds is strongly connected.
 
 Definition: a random cycle through all nodes is drawn once, and each of its edges belongs to one of the B residues of
 t mod B, shared out evenly at random; round t has the edges of its residue, and every other ordered pair with the
@@ -15,8 +15,10 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
+from simulator.checks import require_within
 from simulator.graphs.base import Edges, Graph
-from simulator.graphs.support import IntArray, directed_support
+from simulator.graphs.support import directed_support
 from simulator.graphs.weights import out_degree
 from simulator.randomness import generator
 
@@ -38,8 +40,7 @@ class BConnectedDirected(Graph):
         super().__init__(num_nodes=num_nodes, seed=seed)
         if window < 1:
             raise ValueError(f"graph.window={window}: expected at least one round")
-        if not 0 <= probability < 1:
-            raise ValueError(f"graph.probability={probability}: expected a number in [0, 1)")
+        require_within("graph.probability", probability, "[0, 1)")
         self.window = window
         self.probability = probability
 

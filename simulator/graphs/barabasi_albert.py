@@ -1,4 +1,4 @@
-"""A random graph with a few nodes of very many neighbours.
+"""The Barabasi-Albert random graph: a few nodes have very many neighbours.
 
 Definition: first node 0 is joined to nodes 1, ..., m. Then nodes m + 1, ..., M - 1 come one after another, and each
 is joined to m different nodes that are there already, drawn with probabilities proportional to their degrees. So there

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
+
 Stochasticity = Literal["double", "column", "row"]
 
 
@@ -25,9 +27,9 @@ class Edges:
         weight: W_t[target, source], shape [E], float64.
     """
 
-    source: npt.NDArray[np.int64]
-    target: npt.NDArray[np.int64]
-    weight: npt.NDArray[np.float64]
+    source: IntArray
+    target: IntArray
+    weight: FloatArray
 
     @classmethod
     def build(cls, source: npt.ArrayLike, target: npt.ArrayLike, weight: npt.ArrayLike) -> "Edges":
@@ -39,21 +41,19 @@ class Edges:
         return cls.from_sorted(sources[order], targets[order], weights[order])
 
     @classmethod
-    def from_sorted(
-        cls, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], weight: npt.NDArray[np.float64]
-    ) -> "Edges":
+    def from_sorted(cls, source: IntArray, target: IntArray, weight: FloatArray) -> "Edges":
         """Takes over arrays that are distinct and sorted by (target, source) already, and makes them read-only."""
         for array in (source, target, weight):
             array.setflags(write=False)
         return cls(source, target, weight)
 
     @classmethod
-    def from_matrix(cls, matrix: npt.NDArray[np.float64]) -> "Edges":
+    def from_matrix(cls, matrix: FloatArray) -> "Edges":
         """The non-zero entries of a dense mixing matrix of shape [M, M]."""
         target, source = np.nonzero(matrix)
         return cls.from_sorted(source, target, np.asarray(matrix[target, source], dtype=np.float64))
 
-    def to_matrix(self, num_nodes: int) -> npt.NDArray[np.float64]:
+    def to_matrix(self, num_nodes: int) -> FloatArray:
         """The dense mixing matrix, shape [M, M]; for small graphs, analysis and tests."""
         matrix = np.zeros((num_nodes, num_nodes))
         matrix[self.target, self.source] = self.weight
@@ -105,7 +105,7 @@ class Graph(ABC):
         """Whether the edges depend on the nodes' data: :meth:`use_label_counts` comes before anything else then."""
         return any(part.needs_label_counts for part in self.parts)
 
-    def use_label_counts(self, label_counts: npt.NDArray[np.int64]) -> None:
+    def use_label_counts(self, label_counts: IntArray) -> None:
         """Tells what data the nodes have, the same on every process.
 
         Args:
@@ -118,7 +118,7 @@ class Graph(ABC):
     def edges(self, step: int) -> Edges:
         """The entries of W_step. Pure in ``step``; a periodic schedule returns the same object every period."""
 
-    def side_by_side(self, steps: npt.NDArray[np.int64]) -> Edges:
+    def side_by_side(self, steps: IntArray) -> Edges:
         """Several rounds as one: copy k of the nodes follows W_steps[k]; node i of copy k has index i * K + k.
 
         Args:
@@ -158,6 +158,6 @@ class PeriodicGraph(Graph):
         return self._built[phase]
 
 
-def one_label_each(num_nodes: int, num_classes: int = 10) -> npt.NDArray[np.int64]:
+def one_label_each(num_nodes: int, num_classes: int = 10) -> IntArray:
     """Label counts [M, C] of nodes that hold one label each, in turn: what stands for data where there is none."""
     return np.eye(num_classes, dtype=np.int64)[np.arange(num_nodes) % num_classes]

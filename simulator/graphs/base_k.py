@@ -1,4 +1,4 @@
-"""The Base-(k + 1) graph: exact averaging of any number of nodes, none of which ever meets more than k others.
+"""The Base-(k + 1) graph: at most k neighbours per round, and an exact average of all nodes over a period.
 
 Definition, simple version: M without a prime factor above k + 1 is a hyper-hypercube. Else M is written in base
 k + 1; its non-zero digits a_1, ..., a_L, of powers p_1 > ... > p_L, cut the nodes into blocks V_l of a_l sub-blocks of
@@ -26,10 +26,10 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
 from simulator.graphs.hyper_hypercube import averaging_rounds, fewest_factors
 from simulator.graphs.pairs import Pairs, edges_of_pairs, joined, renamed, within_groups
-from simulator.graphs.support import IntArray
 
 
 def base_digits(number: int, base: int) -> list[tuple[int, int]]:

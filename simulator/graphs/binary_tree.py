@@ -1,4 +1,4 @@
-"""The binary tree of the heap order, with a node on top of its root.
+"""The binary tree in heap order, with one more node above its root.
 
 Definition: node k is joined to floor(k / 2), for k = 1, ..., M - 1. So node 1 is the root, with the children 2 and 3,
 and node 0 hangs on the root alone; no node has more than three neighbours. mirrored=true numbers the nodes backwards:

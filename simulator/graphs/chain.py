@@ -1,4 +1,4 @@
-"""Nodes in a row.
+"""The chain: nodes in a row.
 
 Definition: node i is joined to i + 1, without wrapping round. Metropolis weights: 1/3 on every edge, self-weights 1/3
 inside and 2/3 at the two ends (two nodes: 1/2 everywhere). Doubly stochastic, undirected, static; spectral gap

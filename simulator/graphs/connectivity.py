@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Graph
-from simulator.graphs.support import IntArray, count_components
+from simulator.graphs.support import count_components
 from simulator.graphs.weights import SUM_TOLERANCE, stochasticity_of
 
 _NUM_NAMED = 5

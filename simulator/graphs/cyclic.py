@@ -1,4 +1,4 @@
-"""Several schedules in turn.
+"""A cycle of several schedules, one per round.
 
 Definition: with K schedules, round t is round floor(t / K) of schedule number t mod K. Directed if one of them is;
 doubly stochastic if all are, else column- or row-stochastic as those are that are not. Of period K times the least

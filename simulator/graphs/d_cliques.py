@@ -1,4 +1,4 @@
-"""D-Cliques: cliques in which the nodes' labels together are distributed as in all data, loosely joined.
+"""D-Cliques: sparsely connected cliques, each with nearly the label distribution of all data.
 
 Definition: with p_i the label distribution of node i and p the mean of all, the skew of a clique C is sum_l |mean_{i
 in C} p_i(l) - p(l)|. The nodes are dealt at random into as few cliques of at most `max_clique_size` as possible,
@@ -24,11 +24,11 @@ from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import IntArray, undirected_support
-from simulator.graphs.weights import FloatArray, metropolis
+from simulator.graphs.support import undirected_support
+from simulator.graphs.weights import metropolis
 from simulator.randomness import generator
 
 CONNECTIONS = ("ring", "small_world", "fractal", "complete")
@@ -67,7 +67,7 @@ class DCliques(PeriodicGraph):
         self.num_swaps = num_swaps
         self._distributions: FloatArray | None = None
 
-    def use_label_counts(self, label_counts: npt.NDArray[np.int64]) -> None:
+    def use_label_counts(self, label_counts: IntArray) -> None:
         """Keeps the label distribution of every node."""
         assert len(label_counts) == self.num_nodes
         self._distributions = label_counts / np.maximum(1, label_counts.sum(axis=1, keepdims=True))

@@ -1,4 +1,4 @@
-"""The tree whose inner nodes all have d neighbours.
+"""The d-regular tree: every inner node has d neighbours.
 
 Definition: nodes are numbered layer by layer from the root, node 0, which has d children; every other inner node has
 d - 1. The last layer ends with node M - 1, so that the last inner node may have fewer. Metropolis weights. Doubly

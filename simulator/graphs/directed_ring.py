@@ -1,4 +1,4 @@
-"""The one-way ring.
+"""The directed ring.
 
 Definition: node i sends to i + 1 (mod M); W[i, i] = W[i, i - 1] = 1/2. Doubly stochastic, directed (from 3 nodes on),
 static; spectral gap 1 - |cos(pi / M)|.

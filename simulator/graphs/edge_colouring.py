@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from simulator.graphs.support import IntArray
+from simulator.arrays import IntArray
 
 
 def matchings(low: IntArray, high: IntArray, num_nodes: int) -> list[tuple[IntArray, IntArray]]:

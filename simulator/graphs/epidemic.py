@@ -1,4 +1,4 @@
-"""Epidemic learning: every round every node sends to s others, drawn anew.
+"""Epidemic learning: random directed messages.
 
 Definition: variant=oracle: a random digraph in which every node sends to s others and hears s others; all weights
 1/(s + 1); doubly stochastic, E W_t = I/(s + 1) + s/((s + 1)(M - 1)) (11' - I). variant=local: every node draws s
@@ -13,8 +13,9 @@ nodes are alike but not all such digraphs exactly equally likely.
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, Graph, Stochasticity
-from simulator.graphs.support import IntArray, complete_support, directed_support
+from simulator.graphs.support import complete_support, directed_support
 from simulator.graphs.weights import in_degree
 from simulator.randomness import generator
 

@@ -1,4 +1,4 @@
-"""One-peer schedules with a rate of consensus that does not depend on the number of nodes: OD- and OU-EquiDyn.
+"""OD-EquiDyn and OU-EquiDyn: one-peer schedules whose consensus rate does not depend on the number of nodes.
 
 Definition: every round draws an offset u, uniform on 1, ..., M - 1, and W_t = (1 - eta) I + eta A_t. directed=true
 (OD-EquiDyn): A_t = (1/M) I + ((M - 1)/M) P^u, where P^u brings the message of node i to i + u (mod M). directed=false
@@ -13,6 +13,7 @@ Departures: offsets are drawn from all M - 1, not from those of an EquiStatic gr
 
 import numpy as np
 
+from simulator.checks import require_within
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.pairs import edges_of_pairs
 from simulator.graphs.support import circulant_support
@@ -34,8 +35,7 @@ class EquiDyn(Graph):
 
     def __init__(self, *, num_nodes: int, eta: float = 0.5, directed: bool = True, seed: int = 0) -> None:
         super().__init__(num_nodes=num_nodes, seed=seed)
-        if not 0 < eta <= 1:
-            raise ValueError(f"graph.eta={eta}: expected a number in (0, 1]")
+        require_within("graph.eta", eta, "(0, 1]")
         self.eta = eta
         self._directed = directed
 

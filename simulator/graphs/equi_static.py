@@ -1,4 +1,4 @@
-"""EquiStatic: a few random offsets, which mix as fast on ten thousand nodes as on ten.
+"""EquiStatic: a sparse graph whose consensus rate does not depend on the number of nodes.
 
 Definition: offsets u_1, ..., u_L, uniform in 1, ..., M - 1, and P the shift by one place:
 W = (1/L) sum_l ((1/M) I + (1 - 1/M) P^(u_l)), so node i hears i - u_l; weights of equal offsets add up. directed=false
@@ -15,8 +15,8 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import IntArray
 from simulator.randomness import generator
 
 _MAX_DRAWS = 1000

@@ -1,4 +1,4 @@
-"""A random graph G(n, p).
+"""The Erdos-Renyi random graph: every pair of nodes is joined with the same probability.
 
 Definition: each unordered pair is an edge with probability p, independently; drawn anew, at most 1000 times, until the
 graph is connected, and then kept, or drawn anew in every round (redraw=true). The weights are Metropolis's or another

@@ -1,4 +1,4 @@
-"""A tree of five nodes on which data exchange between neighbours has been studied.
+"""The tree of five nodes from the study of data exchange between neighbours.
 
 Definition: the edges 0-1, 0-2, 0-3 and 2-4, degrees 3, 1, 2, 1, 1. Metropolis weights. Doubly stochastic, undirected,
 static.

@@ -1,4 +1,4 @@
-"""A graph read from a file.
+"""A static graph that is read from a file.
 
 Definition: format=edges is text with a line "source target" or "source target weight" per edge (blanks or commas
 between), nodes numbered from 0, W[target, source] = weight; format=matrix is a square array with W[row, column] in row,
@@ -19,10 +19,11 @@ from pathlib import Path
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity
-from simulator.graphs.support import IntArray, directed_support, undirected_support
+from simulator.graphs.support import directed_support, undirected_support
 from simulator.graphs.weight_rules import AUTO, rule_of
-from simulator.graphs.weights import SUM_TOLERANCE, FloatArray, stochasticity_of
+from simulator.graphs.weights import SUM_TOLERANCE, stochasticity_of
 
 _FORMATS = ("auto", "edges", "matrix")
 

@@ -1,4 +1,4 @@
-"""All nodes average exactly in every round.
+"""The complete graph: all nodes average exactly in every round.
 
 Definition: every ordered pair is an edge; W = J = 11'/M. Doubly stochastic, undirected, static.
 Sends: M - 1 messages per node and round.

@@ -1,4 +1,4 @@
-"""Gossip with periodic global averaging: any schedule, and an exact average of all nodes in every H-th round.
+"""Gossip with periodic global averaging (Gossip-PGA).
 
 Definition: W_t = J = 11'/M if (t + 1) mod H = 0, else the base's W_t. Stochastic and directed as the base is; of period
 lcm(H, period of the base), and None if the base is random. Mixes, even if the base does not. With a base of self-loops

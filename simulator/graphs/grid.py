@@ -1,4 +1,4 @@
-"""The grid, of any number of dimensions.
+"""The grid of any number of dimensions.
 
 Definition: nodes stand in a box of lengths ``shape``; each is joined to the nodes one place before and behind it in
 every dimension, where there are such. The product of chains. Metropolis weights. Doubly stochastic, undirected, static.

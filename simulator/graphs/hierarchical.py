@@ -1,4 +1,4 @@
-"""Groups that average exactly, and a sparse schedule between groups: machines with several nodes each.
+"""A hierarchy of two levels, such as machines with several devices each.
 
 Definition: M = G g; group a holds the nodes a g, ..., a g + g - 1. In even rounds 2j every group averages exactly,
 weights 1/g. In odd rounds 2j + 1 node s of group a sends to node s of group a + 2^(j mod L) (mod G), L = ceil(log2

@@ -1,4 +1,4 @@
-"""A hub, node 0, that hears everybody in one round and is heard by everybody in the next: what others call a server.
+"""A server that is a node: node 0 collects in one round and sends to all nodes in the next.
 
 Definition: in even rounds every node sends to node 0, in odd rounds node 0 sends to every node; row-stochastic weights:
 1/M of each in the hub's row of even rounds, 1/2 of the hub and 1/2 of the node itself in odd rounds, and 1 on the

@@ -1,4 +1,4 @@
-"""The hyper-hypercube: exact averaging by the digits of a mixed-radix number.
+"""The hyper-hypercube: an exact average over a period, for numbers of nodes with small prime factors only.
 
 Definition: M = f_1 f_2 ... f_L with as few factors as possible, none above k + 1; the nodes' indices are read as L
 digits, digit l below f_l. In round l the nodes that agree in all digits but the l-th average exactly, weights 1/f_l.
@@ -14,9 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
 from simulator.graphs.pairs import Pairs, edges_of_pairs, within_groups
-from simulator.graphs.support import IntArray
 
 
 def fewest_factors(number: int, largest: int) -> list[int] | None:

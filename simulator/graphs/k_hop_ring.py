@@ -1,4 +1,4 @@
-"""A ring on which every node also hears the nodes up to k places away.
+"""The ring with further neighbours, up to k places away.
 
 Definition: node i hears i - k, ..., i + k (mod M), weights 1/(2k + 1); neighbours that coincide on a small ring count
 once, so that it becomes the complete graph. Doubly stochastic, undirected, static.

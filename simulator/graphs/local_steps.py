@@ -1,4 +1,4 @@
-"""Local steps: nobody communicates for H - 1 rounds, and then all nodes average exactly.
+"""Local steps with a periodic exact average.
 
 Definition: W_t = J = 11'/M if (t + 1) mod H = 0, else I. Period H, undirected, doubly stochastic; H = 1 is the complete
 graph.

@@ -1,4 +1,4 @@
-"""MATCHA: the matchings of a base graph, each on or off at random, the important ones more often.
+"""MATCHA: random matchings of a base graph, the important ones more often.
 
 Definition: the base's edges are decomposed into m matchings with Laplacians L_1, ..., L_m, m at most its largest
 degree + 1. In round t matching j is on if u < p_j with a fresh u ~ U[0, 1), independently: B_j = 1, else 0;
@@ -19,10 +19,12 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_within
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.edge_colouring import matchings
-from simulator.graphs.pairs import FloatArray, edges_of_pairs, joined
-from simulator.graphs.support import IntArray, count_components
+from simulator.graphs.pairs import edges_of_pairs, joined
+from simulator.graphs.support import count_components
 from simulator.randomness import uniforms
 
 _RELATIVE_GAP = 1e-5
@@ -46,8 +48,7 @@ class Matcha(Graph):
 
     def __init__(self, *, base: Graph, budget: float, seed: int = 0) -> None:
         super().__init__(num_nodes=base.num_nodes, seed=seed)
-        if not 0 < budget <= 1:
-            raise ValueError(f"graph.budget={budget}: expected a number in (0, 1]")
+        require_within("graph.budget", budget, "(0, 1]")
         self.base = base
         self.budget = budget
         self.parts = (base,)

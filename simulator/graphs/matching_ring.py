@@ -1,4 +1,4 @@
-"""The ring, one of its two perfect matchings at a time.
+"""The ring, one of its two perfect matchings per round.
 
 Definition: M even; in even rounds the pairs (0, 1), (2, 3), ... meet, in odd rounds (1, 2), ..., (M - 1, 0); both
 nodes of a pair take 2/3 of the other and keep 1/3. Period 2, undirected, doubly stochastic.

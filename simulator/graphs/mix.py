@@ -1,4 +1,4 @@
-"""Everybody's mean and one's own value: the worst spectrum of a given gap.
+"""A complete graph with heavy self-loops.
 
 Definition: W = rho J + (1 - rho) I with J = 11'/M, on the complete graph. All eigenvalues but one equal 1 - rho. Doubly
 stochastic, undirected, static; spectral gap rho.

@@ -1,4 +1,4 @@
-"""All disagreement gone in a round, but for one direction: the best spectrum of a given gap.
+"""A dense mixing matrix with a single eigenvalue besides 0 and 1.
 
 Definition: W = J + (1 - rho) v v' with J = 11'/M and v a random unit vector with entries that sum to 0. One eigenvalue
 is 1 - rho, and all others but that of J are 0. Weights may be negative. Doubly stochastic, undirected, static; spectral

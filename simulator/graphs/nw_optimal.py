@@ -14,8 +14,8 @@ Departures: none.
 
 import numpy as np
 
-from simulator.graphs.support import IntArray
-from simulator.graphs.weights import FloatArray, metropolis, with_remainders
+from simulator.arrays import FloatArray, IntArray
+from simulator.graphs.weights import metropolis, with_remainders
 
 _MAX_ITERATIONS = 20_000
 _GRADIENT_TOLERANCE = 1e-9

@@ -1,4 +1,4 @@
-"""The one-peer exponential schedule: one of the exponential graph's offsets per round.
+"""The one-peer exponential schedule: one neighbour of the exponential graph per round.
 
 Definition: with L = ceil(log2 M), in round t node i sends to i + 2^(t mod L) (mod M); W_t[i, i] = 1/2, and 1/2 for the
 message. Period L. Doubly stochastic, directed (from 3 nodes on). The product over a period is J exactly if and only if

@@ -1,4 +1,4 @@
-"""The one-peer hypercube: a round for every dimension of the hypercube.
+"""The one-peer hypercube: one dimension of the hypercube per round.
 
 Definition: M = 2^L; in round t node i and node i XOR 2^(t mod L) meet, weights 1/2. Period L, undirected, doubly
 stochastic; the product over a period is J exactly.

@@ -1,4 +1,4 @@
-"""The p-peer exponential schedule: one digit of the distance per round, in base p + 1.
+"""The p-peer exponential schedule: p neighbours per round, at distances that grow from round to round.
 
 Definition: with L the smallest integer such that (p + 1)^L >= M, in round t node i sends to the nodes j (p + 1)^(t
 mod L) places ahead (mod M), j = 1, ..., p; all weights 1/(p + 1). Distances that coincide modulo M count once, and a
@@ -12,8 +12,9 @@ Departures: coinciding distances are merged.
 
 import numpy as np
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, PeriodicGraph
-from simulator.graphs.support import IntArray, circulant_support
+from simulator.graphs.support import circulant_support
 from simulator.graphs.weights import in_degree
 
 

@@ -1,12 +1,10 @@
 """Rounds in which pairs of nodes meet: symmetric weights on a list of unordered pairs, the rest stays with the node."""
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges
-from simulator.graphs.support import IntArray
 
-FloatArray = npt.NDArray[np.float64]
 Pairs = tuple[IntArray, IntArray, FloatArray]
 """Both nodes of every pair and the weight that each gives to the other, shapes [P]; distinct, without self-loops."""
 

@@ -1,4 +1,4 @@
-"""An undirected graph and a few random edges, drawn anew every round: a ring with chords, a star with side streets.
+"""A static undirected graph with random further edges, such as a ring with random chords.
 
 Definition: round t has the edges of the base and k further pairs of nodes, uniformly random among all sets of k pairs
 that the base does not join; Metropolis weights of the result. Doubly stochastic, undirected.

@@ -1,4 +1,4 @@
-"""A random directed graph, drawn anew every round.
+"""A random directed graph that is drawn anew in every round.
 
 Definition: a rate R[i, j] ~ U(rate_low, rate_high) is drawn once for every ordered pair of the base graph G(M, p);
 in every round j sends to i if u <= R[i, j] with a fresh u ~ U[0, 1), independently; every node keeps its self-loop.
@@ -9,10 +9,10 @@ Source: the random directed network of Terashita and Hara, arXiv 2210.02129, and
 Departures: draws are keyed by (seed, step) instead of taken from a global generator; rates are float64, there float32.
 """
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.random_rates import RandomRates
-from simulator.graphs.support import IntArray
-from simulator.graphs.weights import FloatArray, WeightRule, out_degree
+from simulator.graphs.weights import WeightRule, out_degree
 
 
 class RandomDirected(RandomRates):

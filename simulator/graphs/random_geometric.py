@@ -1,4 +1,4 @@
-"""A random graph of who is near whom.
+"""The random geometric graph: nodes that are close to each other are joined.
 
 Definition: every node has a place, uniform in the unit square; two are joined if they are at most ``radius`` apart.
 Drawn anew, at most 1000 times, until the graph is connected, and then kept, or drawn anew in every round (redraw=true).

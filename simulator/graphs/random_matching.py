@@ -1,4 +1,4 @@
-"""Random pairs: every round all nodes meet in pairs, drawn anew.
+"""A random matching that is drawn anew in every round.
 
 Definition: a uniformly random perfect matching; both nodes of a pair average, weights 1/2. With an odd number of
 nodes one, uniformly random, is left alone. Undirected, doubly stochastic; E W_t = I/2 + (11' - I) / (2 (M - 1)) for

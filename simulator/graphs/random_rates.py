@@ -5,9 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, Graph
-from simulator.graphs.support import IntArray, Support, draw_connected_support
-from simulator.graphs.weights import FloatArray, WeightRule
+from simulator.graphs.support import Support, draw_connected_support
+from simulator.graphs.weights import WeightRule
 from simulator.randomness import generator, uniforms
 
 

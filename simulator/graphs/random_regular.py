@@ -1,4 +1,4 @@
-"""A random graph in which all nodes have the same number of neighbours.
+"""The random regular graph: all nodes have the same number of neighbours.
 
 Definition: drawn from the connected d-regular graphs, (nearly) uniformly, and then kept, or drawn anew in every round
 (redraw=true). On d + 1 nodes or fewer it is the complete graph. Metropolis weights, 1/(d + 1) each. Doubly stochastic,

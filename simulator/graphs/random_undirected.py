@@ -1,4 +1,4 @@
-"""A random undirected graph, drawn anew every round.
+"""A random undirected graph that is drawn anew in every round.
 
 Definition: a rate R ~ U(rate_low, rate_high) is drawn once for every unordered pair of the base graph G(M, p); in
 every round the pair is joined, in both directions, if u <= R with a fresh u ~ U[0, 1), independently; every node keeps
@@ -18,10 +18,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.random_rates import RandomRates
-from simulator.graphs.support import IntArray
-from simulator.graphs.weights import FloatArray, WeightRule, metropolis, out_degree
+from simulator.graphs.weights import WeightRule, metropolis, out_degree
 
 
 class RandomUndirected(RandomRates):

@@ -1,4 +1,4 @@
-"""A random graph that changes a little every round.
+"""A random undirected graph that changes slowly.
 
 Definition: round 0 has a connected draw of G(M, p). From one round to the next k distinct pairs of nodes, uniformly
 random, are toggled: joined if they are not, separated if they are; drawn anew, at most 1000 times, until the graph is

@@ -1,4 +1,4 @@
-"""Who met whom: 18 women and the 14 social events that they went to.
+"""A social network: 18 women and the 14 events that they attended, or a spanning tree of it.
 
 Definition: SocialNetwork joins a woman and an event if she was there: 32 nodes, 89 edges, in the order of networkx.
 SocialNetworkTree keeps of it a spanning tree, the union of one shortest path from node 0 to every node: of those, the

@@ -12,12 +12,10 @@ Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022, and its
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs.base import Edges, Graph
 from simulator.randomness import generator
-
-FloatArray = npt.NDArray[np.float64]
 
 _LARGEST_DENSE = 1000
 _SMALLEST_LANCZOS_GAP = 1e-2

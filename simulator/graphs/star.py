@@ -1,4 +1,4 @@
-"""One hub, node 0, and leaves that hear nobody else.
+"""The star: node 0 is the centre.
 
 Definition: node 0 is joined to every other node; Metropolis weights: 1/M on every edge, self-weights 1/M of the hub
 and 1 - 1/M of a leaf. Doubly stochastic, undirected, static; spectral gap 1/M.

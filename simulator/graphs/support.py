@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.randomness import generator
 
-IntArray = npt.NDArray[np.int64]
 Support = tuple[IntArray, IntArray]
 
 _MAX_DRAWS = 1000

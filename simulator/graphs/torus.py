@@ -1,4 +1,4 @@
-"""The torus, of any number of dimensions.
+"""The torus of any number of dimensions.
 
 Definition: nodes stand in a box of lengths ``shape``; each is joined to the nodes one place before and behind it in
 every dimension, and the last place of a dimension to the first. The product of rings; on a length of 2 the two

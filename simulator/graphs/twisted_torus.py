@@ -1,4 +1,4 @@
-"""The torus of the study "Beyond spectral gap": every row goes on in the next one.
+"""The twisted torus of the study "Beyond spectral gap": the end of a row is joined to the start of the next.
 
 Definition: of r rows and c columns; node i is joined to i - 1, i + 1, i - c and i + c (mod M). Metropolis weights that
 count four neighbours always: 1/5 on every edge, and what is left of 1 for the node itself. That is 1/5 if r > 2; with

@@ -1,4 +1,4 @@
-"""Two complete graphs and one bridge.
+"""Two cliques that are joined by one edge.
 
 Definition: nodes 0, ..., h - 1 with h = floor(M / 2) are all joined to each other, nodes h, ..., M - 1 as well, and
 node 0 is joined to node h. Metropolis weights. Doubly stochastic, undirected, static; the spectral gap is of the order

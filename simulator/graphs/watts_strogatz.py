@@ -1,4 +1,4 @@
-"""A small world: a ring with some edges thrown elsewhere.
+"""The Watts-Strogatz small-world graph.
 
 Definition: every node is joined to the d nearest of a ring, d/2 on each side; then every edge is rewired with
 probability p: one of its ends moves to a node drawn uniformly from those that are not joined yet. Drawn anew, at most

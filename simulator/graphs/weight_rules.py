@@ -6,11 +6,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.nw_optimal import nw_optimal
-from simulator.graphs.support import IntArray
 from simulator.graphs.weights import (
-    FloatArray,
     WeightRule,
     best_constant,
     fastest_mixing,

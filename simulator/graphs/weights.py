@@ -21,12 +21,11 @@ import warnings
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Stochasticity
-from simulator.graphs.support import IntArray, count_components
+from simulator.graphs.support import count_components
 
-FloatArray = npt.NDArray[np.float64]
 WeightRule = Callable[[IntArray, IntArray, int], FloatArray]
 
 SUM_TOLERANCE = 1e-6

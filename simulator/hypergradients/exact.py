@@ -10,16 +10,20 @@ gradients of Hestenes and Stiefel 1952 and MINRES of Paige and Saunders 1975, bo
 Shapes: N local nodes, D parameters, H hyperparameters.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import FloatArray
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem
+
+# A symmetric matrix as its product with a vector: [D] to [D].
+Product = Callable[[FloatArray], FloatArray]
 
 
 class _NegativeCurvatureError(Exception):
@@ -66,11 +70,11 @@ def exact_hypergradient(
         outer_params, outer_hparams = problem.outer_grads(z, h)
     right = network.mean(outer_params)
 
-    def mean_hessian_times(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def mean_hessian_times(vector: FloatArray) -> FloatArray:
         p = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1))).to(z.device)
         with torch.enable_grad():
             product = network.mean(problem.hvp(z, h, p.expand_as(z).contiguous(), None))
-        result: npt.NDArray[np.float64] = product.detach().cpu().numpy()
+        result: FloatArray = product.detach().cpu().numpy()
         return result
 
     b = right.detach().cpu().numpy()
@@ -86,27 +90,23 @@ def exact_hypergradient(
     return Reference((outer_hparams - cross).detach() / network.num_nodes, residual, definite)
 
 
-def _solve_dense(times: object, b: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], bool]:
-    assert callable(times)
+def _solve_dense(times: Product, b: FloatArray) -> tuple[FloatArray, bool]:
     matrix = np.stack([times(column) for column in np.eye(b.size)], axis=1)
     matrix = (matrix + matrix.T) / 2
     definite = bool(np.linalg.eigvalsh(matrix)[0] > 0)
-    return np.linalg.solve(matrix, b), definite
+    return np.asarray(np.linalg.solve(matrix, b), dtype=np.float64), definite
 
 
-def _solve_iteratively(
-    times: object, b: npt.NDArray[np.float64], tolerance: float, max_iterations: int
-) -> tuple[npt.NDArray[np.float64], bool]:
-    assert callable(times)
+def _solve_iteratively(times: Product, b: FloatArray, tolerance: float, max_iterations: int) -> tuple[FloatArray, bool]:
     from scipy.sparse.linalg import LinearOperator, cg, minres
 
-    def times_if_convex(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        product: npt.NDArray[np.float64] = times(vector)
+    def times_if_convex(vector: FloatArray) -> FloatArray:
+        product = times(vector)
         if vector.any() and vector.reshape(-1) @ product <= 0:
             raise _NegativeCurvatureError
         return product
 
-    def operator(function: object) -> LinearOperator:
+    def operator(function: Product) -> LinearOperator:
         return LinearOperator((b.size, b.size), matvec=function, dtype=np.float64)
 
     try:

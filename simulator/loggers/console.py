@@ -1,10 +1,11 @@
-"""What a person watches: one progress bar on a terminal, one line per evaluation everywhere else.
+"""The console: a progress bar on a terminal or in a notebook, one line per evaluation everywhere else.
 
-Lines go through Python's logging, so that launch.log has them all. On a terminal the bar shows the same numbers,
-and the lines of evaluations are kept from handlers that write to that terminal: nothing is shown twice. Where
-standard error is not a terminal there is no bar, and every handler gets the lines.
+Lines go through Python's logging, so that launch.log has them all. Where there is a bar it shows the same numbers,
+and the lines of evaluations are kept from handlers that write to the same terminal or notebook: nothing is shown
+twice. Where standard error is neither there is no bar, and every handler gets the lines.
 """
 
+import importlib.util
 import logging
 import math
 import os
@@ -31,7 +32,7 @@ KEY_METRICS = {
     "penalty/grad_norm": "penalty gradient",
     "comm/bytes": "sent",
 }
-_SECONDS_BETWEEN_UPDATES = 0.1
+SECONDS_BETWEEN_UPDATES = 0.1
 
 
 class ConsoleLogger(Logger):
@@ -58,20 +59,20 @@ class ConsoleLogger(Logger):
     def log(self, metrics: Mapping[str, Metric], step: int) -> None:
         """Writes one line with the key numbers, and puts them on the bar where there is one."""
         self._last_step = step
-        self._numbers = _describe(metrics, KEY_METRICS)
+        self._numbers = describe_metrics(metrics, KEY_METRICS)
         names = {name: name for name in KEY_METRICS}
-        _say(logging.INFO, f"step {step}  {_describe(metrics, names)}".rstrip(), on_bar=True)
+        _say(logging.INFO, f"step {step}  {describe_metrics(metrics, names)}".rstrip(), on_bar=True)
         if self._bar is not None:
             self._bar.set_postfix_str(self._numbers, refresh=True)
 
     def progress(self, step: int, num_steps: int) -> None:
-        """Moves the bar, at most ten times a second; nothing where standard error is not a terminal."""
+        """Moves the bar, at most ten times a second; nothing where no bar would be seen."""
         now = time.monotonic()
-        if now - self._last_update_s < _SECONDS_BETWEEN_UPDATES and step < num_steps:
+        if now - self._last_update_s < SECONDS_BETWEEN_UPDATES and step < num_steps:
             return
         self._last_update_s = now
         if self._bar is None:
-            if not _can_draw(sys.stderr):
+            if not _in_notebook() and not _can_draw(sys.stderr):
                 return
             self._bar = self._make_bar(step, num_steps)
         self._bar.update(step - self._bar.n)
@@ -80,7 +81,7 @@ class ConsoleLogger(Logger):
         """Writes the last line: the key numbers of the summary and where the results are."""
         self._drop_bar()
         names = {name: name for name in KEY_METRICS}
-        parts = ["finished", _describe(summary, names), f"results in {self._run_folder}"]
+        parts = ["finished", describe_metrics(summary, names), f"results in {self._run_folder}"]
         _say(logging.INFO, "  ".join(part for part in parts if part))
 
     def close(self, failed: bool) -> None:
@@ -91,9 +92,8 @@ class ConsoleLogger(Logger):
             _say(logging.ERROR, f"failed {where}  results so far in {self._run_folder}")
 
     def _make_bar(self, step: int, num_steps: int) -> "tqdm[Any]":
-        from tqdm import tqdm
-
-        bar = tqdm(
+        bar_class, bar_field = _bar_class()
+        bar = bar_class(
             total=num_steps,
             initial=step,
             unit="step",
@@ -102,11 +102,13 @@ class ConsoleLogger(Logger):
             mininterval=0.0,  # progress() sees to that
             miniters=1,
             file=sys.stderr,
-            bar_format="{percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+            bar_format="{percentage:3.0f}%|"
+            + bar_field
+            + "| {n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
         bar.set_postfix_str(self._numbers, refresh=False)
-        for handler in logging.getLogger().handlers:
-            if isinstance(handler, logging.StreamHandler) and _is_terminal(handler.stream):
+        for handler in _handlers():
+            if isinstance(handler, logging.StreamHandler) and _is_beside_bar(handler.stream):
                 beside = _BesideBar(bar)
                 handler.addFilter(beside)
                 self._quietened.append((handler, beside))
@@ -147,6 +149,38 @@ def _say(level: int, line: str, on_bar: bool = False) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def _handlers() -> list[logging.Handler]:
+    """All handlers that get the lines."""
+    found: list[logging.Handler] = []
+    logger: logging.Logger | None = _log
+    while logger is not None:
+        found += logger.handlers
+        logger = logger.parent if logger.propagate else None
+    return found
+
+
+def _in_notebook() -> bool:
+    """Whether this interpreter is the kernel of a notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
+
+
+def _bar_class() -> "tuple[type[tqdm[Any]], str]":
+    """The bar of a notebook that has ipywidgets, or a bar of characters; and its field in ``bar_format``."""
+    if _in_notebook() and importlib.util.find_spec("ipywidgets") is not None:
+        from tqdm.notebook import tqdm as notebook_tqdm
+
+        return notebook_tqdm, "{bar}"
+    from tqdm import tqdm
+
+    return tqdm, "{bar:20}"
+
+
+def _is_beside_bar(stream: Any) -> bool:
+    """Whether lines on this stream are seen where the bar is."""
+    return _is_terminal(stream) or (_in_notebook() and stream in (sys.stdout, sys.stderr))
+
+
 def _is_terminal(stream: Any) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
 
@@ -162,7 +196,7 @@ def _can_draw(stream: Any) -> bool:
     return size.lines > 0 and size.columns > 0
 
 
-def _describe(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
+def describe_metrics(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
     """The key numbers that are there, as "name value" with two spaces between."""
     parts = []
     for metric, name in names.items():

@@ -6,6 +6,7 @@ federated averaging took over. **Departures.** The first linear layer adapts to 
 
 from torch import nn
 
+from simulator.checks import require_within
 from simulator.models.convolution import two_convolutions
 
 CHANNELS = (10, 20)
@@ -25,8 +26,7 @@ class CnnDropout(nn.Sequential):
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int, dropout: float) -> None:
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.dropout={dropout}: expected a number in [0, 1)")
+        require_within("model.dropout", dropout, "[0, 1)")
         layers, num_features = two_convolutions("cnn_dropout", input_shape, CHANNELS)
         first, relu, pool, second, *_, flatten = layers
         super().__init__(

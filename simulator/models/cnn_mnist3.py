@@ -6,6 +6,8 @@
 
 from torch import nn
 
+from simulator.checks import require_at_least
+
 MIN_IMAGE_SIZE = 18
 
 
@@ -22,8 +24,7 @@ class CnnMnist3(nn.Sequential):
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int, num_kernels: int) -> None:
-        if num_kernels < 1:
-            raise ValueError(f"model.num_kernels={num_kernels}: expected at least 1")
+        require_at_least("model.num_kernels", num_kernels, 1)
         if len(input_shape) != 3 or min(input_shape[1:]) < MIN_IMAGE_SIZE:
             raise ValueError(
                 f"model cnn_mnist3: takes images (channels, height, width) of at least {MIN_IMAGE_SIZE}x"

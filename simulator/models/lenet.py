@@ -7,6 +7,7 @@
 
 from torch import nn
 
+from simulator.checks import require_at_least
 from simulator.models.convolution import two_convolutions
 
 
@@ -23,8 +24,7 @@ class LeNet(nn.Sequential):
     """
 
     def __init__(self, *, input_shape: tuple[int, ...], num_classes: int, num_kernels: int) -> None:
-        if num_kernels < 1:
-            raise ValueError(f"model.num_kernels={num_kernels}: expected at least 1")
+        require_at_least("model.num_kernels", num_kernels, 1)
         layers, num_features = two_convolutions("lenet", input_shape, (num_kernels, 2 * num_kernels))
         super().__init__(
             *layers,

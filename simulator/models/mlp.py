@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from simulator.checks import require_within
+
 
 class MLP(nn.Sequential):
     """Linear(F -> hidden[0]), ReLU, ..., Linear(hidden[-1] -> C).
@@ -24,8 +26,7 @@ class MLP(nn.Sequential):
     ) -> None:
         if any(width < 1 for width in hidden):
             raise ValueError(f"model.hidden={list(hidden)}: every width must be at least 1")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.dropout={dropout}: expected a number in [0, 1)")
+        require_within("model.dropout", dropout, "[0, 1)")
         layers: list[nn.Module] = [nn.Flatten()]
         num_inputs = math.prod(input_shape)
         for width in hidden:

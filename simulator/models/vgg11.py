@@ -10,6 +10,8 @@ import math
 
 from torch import nn
 
+from simulator.checks import require_within
+
 CONVOLUTIONS = (64, None, 128, None, 256, 256, None, 512, 512, None, 512, 512, None)
 """Output channels of the 3x3 convolutions, each followed by ReLU; None is 2x2 max-pooling."""
 HIDDEN = 512
@@ -35,8 +37,7 @@ class VGG11(nn.Sequential):
                 "model vgg11: takes images (channels, height, width) of at least 32x32 pixels and the dataset's "
                 f"samples have shape {tuple(input_shape)}"
             )
-        if not 0 <= dropout < 1:
-            raise ValueError(f"model.dropout={dropout}: expected a number in [0, 1)")
+        require_within("model.dropout", dropout, "[0, 1)")
         layers: list[nn.Module] = []
         channels, height, width = input_shape
         for width_of_layer in CONVOLUTIONS:

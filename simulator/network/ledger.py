@@ -1,10 +1,12 @@
 """The byte ledger: what every edge of the simulated graph carried, independent of placement.
 
 Bytes are the sizes of packed payloads, counted once for every directed edge between two different nodes, whether or
-not the edge crosses a process. All processes derive the same graph, so all hold the same ledger without talking;
-only ``wire_bytes`` (handed to torch.distributed by this process) and ``evaluation_bytes`` differ by process.
+not the edge crosses a process. All processes derive the same graph, so all hold the same ledger without communication;
+only ``wire_bytes`` and ``evaluation_bytes``, which this process handed to torch.distributed, differ by process.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +33,7 @@ class Links:
 
     @classmethod
     def build(cls, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], num_nodes: int) -> "Links":
-        """Leaves the self-loops of an edge list out."""
+        """The edges of an edge list without its self-loops."""
         real = source != target
         source, target = source[real], target[real]
         out_degrees = np.bincount(source, minlength=num_nodes)
@@ -90,6 +92,16 @@ class Ledger:
         self._messages = np.zeros(0, dtype=np.int64)
         self._open: dict[int, tuple[Links, int, int]] = {}
         self._open_entries = 0
+        self._is_paused = False
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Counts nothing inside the block."""
+        previous, self._is_paused = self._is_paused, True
+        try:
+            yield
+        finally:
+            self._is_paused = previous
 
     @property
     def bytes(self) -> int:
@@ -103,6 +115,8 @@ class Ledger:
 
     def record(self, phase: str, links: Links, payload_bytes: int) -> None:
         """Counts one round in which every edge of ``links`` carried ``payload_bytes``."""
+        if self._is_paused:
+            return
         traffic = self.phases.setdefault(phase, Traffic())
         traffic.bytes += payload_bytes * links.codes.size
         traffic.messages += links.codes.size
@@ -119,6 +133,8 @@ class Ledger:
 
     def record_each(self, phase: str, links: Links, payload_bytes: npt.NDArray[np.int64]) -> None:
         """Counts one round in which edge e of ``links`` carried ``payload_bytes[e]``; no message where that is 0."""
+        if self._is_paused:
+            return
         spoken = payload_bytes > 0
         codes, sizes = links.codes[spoken], payload_bytes[spoken]
         traffic = self.phases.setdefault(phase, Traffic())
@@ -133,11 +149,23 @@ class Ledger:
         self._fold()
         self._add_entries(codes, sizes, np.ones(codes.size, dtype=np.int64))
 
-    def absorb(self, other: "Ledger") -> None:
-        """Adds the counts of nodes that stand several times side by side, node i as i * K, ..., i * K + K - 1.
+    def record_wire(self, num_bytes: int) -> None:
+        """Counts bytes that this process handed to torch.distributed for algorithms."""
+        if not self._is_paused:
+            self.wire_bytes += num_bytes
 
-        All bytes and messages count; time passes as if every copy had links of its own.
+    def record_evaluation(self, num_bytes: int) -> None:
+        """Counts bytes that this process handed to torch.distributed for metrics."""
+        if not self._is_paused:
+            self.evaluation_bytes += num_bytes
+
+    def absorb(self, other: "Ledger") -> None:
+        """Adds the ledger of a network in which every node has K copies: node i as i * K, ..., i * K + K - 1.
+
+        The bytes and messages of all copies are added. Time is added as if every copy had links of its own.
         """
+        if self._is_paused:
+            return
         copies = other.num_nodes // self.num_nodes
         for name, traffic in other.phases.items():
             mine = self.phases.setdefault(name, Traffic())

@@ -1,12 +1,14 @@
 """How bytes travel between processes: the messages of one round in flight.
 
-One contiguous byte buffer per pair of processes and round; all receives are posted before the first send. On gloo plain
-``irecv`` and ``isend`` in a fixed order, on NCCL one ``batch_isend_irecv``; CUDA tensors on gloo are staged through
-pinned memory. Every wait has a timeout, and every failure names the process and an edge.
+There is one contiguous byte buffer per pair of processes and round, and all receives are posted before the first send.
+On gloo these are ``irecv`` and ``isend`` in a fixed order, on NCCL one ``batch_isend_irecv``. CUDA tensors on gloo are
+copied through pinned memory. Every wait has a timeout, and every failure names the process and an edge.
+
+Several rounds may be in flight at once. All processes post them in the same order. On gloo every round has its own
+tag; on NCCL messages of the same two processes are matched in the order of posting.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 import numpy as np
@@ -15,148 +17,205 @@ import torch.distributed as dist
 from torch import Tensor
 
 from simulator.graphs.base import Graph
-from simulator.network.plans import LinkPlan, PeerRows, Plan
+from simulator.network.buffers import BufferPool
+from simulator.network.errors import LostProcessError, SilentProcessError, first_line, is_timeout
+from simulator.network.link_plans import LinkPlan
+from simulator.network.payload import payload_bytes, sections
+from simulator.network.peer_rows import PeerRows
+from simulator.network.plans import Plan
 from simulator.placement import Placement
 
-
-class LostProcessError(RuntimeError):
-    """Another process went away; ``peer`` is its rank, or -1 when it may be any."""
-
-    def __init__(self, message: str, peer: int) -> None:
-        super().__init__(message)
-        self.peer = peer
+# Many more than rounds that are in flight at once.
+_NUM_TAGS = 1024
 
 
-class SilentProcessError(TimeoutError):
-    """Another process did not answer within the timeout; ``peer`` is its rank, or -1 when it may be any."""
-
-    def __init__(self, message: str, peer: int) -> None:
-        super().__init__(message)
-        self.peer = peer
+def uses_nccl(placement: Placement) -> bool:
+    """Whether the processes of ``placement`` communicate by NCCL."""
+    return placement.world_size > 1 and dist.get_backend() == "nccl"
 
 
 class Transport:
-    """What this process sends with.
+    """What this process sends and receives with.
 
     Args:
         placement: which process hosts which nodes.
         device: where the rows live.
         timeout_s: how long one message may take before the run is given up.
+
+    Attributes:
+        buffers: for messages; those that no round holds are free.
     """
 
     def __init__(self, placement: Placement, device: torch.device, timeout_s: float) -> None:
         self.placement = placement
         self.device = device
         self.timeout_s = timeout_s
-        self.uses_nccl = placement.world_size > 1 and dist.get_backend() == "nccl"
-        self._pool: dict[tuple[str, int], Tensor] = {}
+        self.uses_nccl = uses_nccl(placement)
+        self.buffers = BufferPool(
+            device if self.uses_nccl else torch.device("cpu"), pinned=device.type == "cuda" and not self.uses_nccl
+        )
+        self._num_posted = 0
+        self._dropped: str | None = None
+
+    def post(self, plan: Plan | LinkPlan, rows: Sequence[Tensor], graph: Graph, step: int) -> "InFlight":
+        """Posts the messages of round ``step`` of ``graph`` and returns at once.
+
+        Args:
+            plan: of the round.
+            rows: the tensors whose rows are sent. They may be sent from where they are, so they must not change until
+                the round is finished.
+            graph, step: named in errors.
+
+        Raises:
+            LostProcessError: when the connection to a process broke.
+            RuntimeError: when a round was posted earlier and never finished.
+        """
+        self.check_dropped()
+        self._num_posted += 1
+        return InFlight(self, plan, rows, graph, step, tag=self._num_posted % _NUM_TAGS)
+
+    def check_dropped(self) -> None:
+        """Raises a RuntimeError when a round was posted and garbage collected without having been finished."""
+        if self._dropped is not None:
+            raise RuntimeError(self._dropped)
+
+    def note_dropped(self, step: int) -> None:
+        """Remembers for :meth:`check_dropped` that round ``step`` was never finished."""
+        self._dropped = f"round {step} was posted and never finished: every Round needs one call such as mixed()"
 
     def sends_from(self, rows: Tensor) -> bool:
         """Whether ``rows`` can be sent from where they are, without a copy into a buffer."""
         return rows.is_contiguous() and (self.uses_nccl or rows.device.type == "cpu")
 
-    def buffer(self, direction: str, peer: int, num_bytes: int) -> Tensor:
-        """A byte buffer on the transport's device, reused from round to round."""
-        key = (direction, peer)
-        if key not in self._pool or self._pool[key].numel() < num_bytes:
-            device = self.device if self.uses_nccl else torch.device("cpu")
-            pinned = self.device.type == "cuda" and not self.uses_nccl
-            self._pool[key] = torch.empty(num_bytes, dtype=torch.uint8, device=device, pin_memory=pinned)
-        return self._pool[key][:num_bytes]
 
+class InFlight:
+    """The messages of one round; posted when this is made, finished by one ``with`` block.
 
-class RoundTrip:
-    """The messages of one round in flight, between their posting and :meth:`release`.
+    The buffers belong to the round from its posting until the block ends. Rounds may be finished in any order.
 
     Attributes:
         sent_bytes: handed to torch.distributed.
     """
 
     def __init__(
-        self, transport: Transport, graph: Graph, plan: Plan | LinkPlan, rows: Sequence[Tensor], step: int
+        self, transport: Transport, plan: Plan | LinkPlan, rows: Sequence[Tensor], graph: Graph, step: int, *, tag: int
     ) -> None:
+        self._is_open = False
         self._transport = transport
-        self._graph = graph
-        self._plan = plan
         self._rows = rows
+        self._graph = graph
         self._step = step
-        self._incoming = [
-            (part, transport.buffer("receive", part.peer, payload_bytes(rows) * part.nodes.size))
-            for part in plan.receives
-        ]
-        outgoing = [(part, self._pack(part)) for part in plan.sends]
+        self._buffers: list[Tensor] = []
+        self.sent_bytes = 0
+        self._incoming: list[tuple[PeerRows, Tensor]] = []
+        self._receives: list[tuple[dist.Work, PeerRows, str]] = []
+        self._sends: list[tuple[dist.Work, PeerRows, str]] = []
+        if plan.sends or plan.receives:
+            self._post(plan, tag)
+        self._is_open = True
+
+    def __del__(self) -> None:
+        if self._is_open:
+            self._transport.note_dropped(self._step)
+
+    def __enter__(self) -> list[Tensor]:
+        """Waits for the receives.
+
+        Returns:
+            For each tensor that was sent the received rows [R, ...], in the plan's order; an empty list in a round in
+            which nothing is received. The rows stand in the buffers of the round and must not be used after the block.
+
+        Raises:
+            LostProcessError, SilentProcessError: when a message did not come.
+            RuntimeError: when the round was finished before.
+        """
+        if not self._is_open:
+            raise RuntimeError(f"round {self._step} was finished before: a round can be finished only once")
+        self._is_open = False
+        self._wait(self._receives)
+        return self._received() if self._incoming else []
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        """Waits for the sends and gives the buffers back; after an error in the block it does neither.
+
+        Raises:
+            LostProcessError, SilentProcessError: when a message could not be delivered.
+        """
+        if error is None:
+            self._wait(self._sends)
+            self._transport.buffers.give_back(self._buffers)
+
+    def _post(self, plan: Plan | LinkPlan, tag: int) -> None:
+        payload = payload_bytes(self._rows)
+        self._incoming = [(part, self._take(payload * part.nodes.size)) for part in plan.receives]
+        outgoing = [(part, self._pack(part, payload)) for part in plan.sends]
         self.sent_bytes = sum(buffer.numel() for _, buffer in outgoing)
-        self._receives: list[dist.Work]
-        self._sends: list[dist.Work]
-        if not self._incoming and not outgoing:
-            self._receives, self._sends = [], []
-        elif transport.uses_nccl:
+        if self._transport.uses_nccl:
             operations = [dist.P2POp(dist.irecv, buffer, part.peer) for part, buffer in self._incoming]
             operations += [dist.P2POp(dist.isend, buffer, part.peer) for part, buffer in outgoing]
-            works = dist.batch_isend_irecv(operations)
-            self._receives, self._sends = works, []
-        else:
-            self._receives = [self._post(dist.irecv, part, buffer) for part, buffer in self._incoming]
-            self._sends = [self._post(dist.isend, part, buffer) for part, buffer in outgoing]
+            parts = [(part, "receive") for part, _ in self._incoming] + [(part, "send") for part, _ in outgoing]
+            # Backends that coalesce a batch return one work for all its operations.
+            works = zip(dist.batch_isend_irecv(operations), parts, strict=False)
+            self._receives = [(work, part, direction) for work, (part, direction) in works]
+            return
+        for part, buffer in self._incoming:
+            self._receives.append((self._begin(dist.irecv, part, buffer, tag), part, "receive"))
+        for part, buffer in outgoing:
+            self._sends.append((self._begin(dist.isend, part, buffer, tag), part, "send"))
 
-    def finish(self) -> list[Tensor]:
-        """Waits for the receives; returns for each tensor the received rows, in the plan's order."""
-        for work, (part, _) in zip(self._receives, self._incoming, strict=False):
-            self._wait(work, part, "receive")
-        for work in self._receives[len(self._incoming) :]:
-            work.wait()
-        num_received = sum(part.nodes.size for part, _ in self._incoming)
+    def _begin(self, operation: Callable[..., dist.Work | None], part: PeerRows, buffer: Tensor, tag: int) -> dist.Work:
+        try:
+            work = operation(buffer, part.peer, tag=tag)
+        except RuntimeError as error:
+            raise self._lost(part, error) from error
+        assert work is not None
+        return work
+
+    def _take(self, num_bytes: int) -> Tensor:
+        buffer = self._transport.buffers.take(num_bytes)
+        self._buffers.append(buffer)
+        return buffer[:num_bytes]
+
+    def _pack(self, part: PeerRows, payload: int) -> Tensor:
+        """The bytes to send: a view of the rows where that is possible, otherwise a copy in a buffer."""
+        block, rows = part.block, self._rows
+        if block is not None and len(rows) == 1 and self._transport.sends_from(rows[0]):
+            return rows[0].detach()[block].view(-1).view(torch.uint8)
+        buffer = self._take(payload * part.rows.size)
+        for x, section in zip(rows, sections(buffer, rows, part.rows.size), strict=True):
+            x = x.detach()
+            if block is not None:
+                section.copy_(x[block])
+            elif section.device == x.device:
+                torch.index_select(x, 0, part.index.on(x.device), out=section)
+            else:
+                section.copy_(x.index_select(0, part.index.on(x.device)))
+        return buffer
+
+    def _received(self) -> list[Tensor]:
         columns: list[list[Tensor]] = [[] for _ in self._rows]
         for part, buffer in self._incoming:
             for column, section in zip(columns, sections(buffer, self._rows, part.nodes.size), strict=True):
                 column.append(section.to(self._transport.device))
-        if num_received == 0:
-            return [x[:0] for x in self._rows]
         return [torch.cat(column) if len(column) > 1 else column[0] for column in columns]
 
-    def release(self) -> None:
-        """Waits until the sent buffers may be used again."""
-        for work, part in zip(self._sends, self._plan.sends, strict=False):
-            self._wait(work, part, "send")
+    def _wait(self, works: list[tuple[dist.Work, PeerRows, str]]) -> None:
+        for work, part, direction in works:
+            try:
+                work.wait(timedelta(seconds=self._transport.timeout_s))
+            except RuntimeError as error:
+                if is_timeout(error):
+                    raise self._silent(part, direction) from error
+                raise self._lost(part, error) from error
 
-    def _pack(self, part: PeerRows) -> Tensor:
-        local = part.rows
-        contiguous = local[-1] - local[0] + 1 == local.size
-        if contiguous and len(self._rows) == 1 and self._transport.sends_from(self._rows[0]):
-            return self._rows[0].detach()[int(local[0]) : int(local[-1]) + 1].view(-1).view(torch.uint8)
-        buffer = self._transport.buffer("send", part.peer, payload_bytes(self._rows) * part.nodes.size)
-        index = None if contiguous else torch.from_numpy(local).to(self._transport.device)
-        for x, section in zip(self._rows, sections(buffer, self._rows, local.size), strict=True):
-            if index is None:
-                section.copy_(x[int(local[0]) : int(local[-1]) + 1])
-            elif section.device == x.device and not x.requires_grad:
-                torch.index_select(x, 0, index, out=section)
-            else:
-                section.copy_(x.index_select(0, index))
-        return buffer
-
-    def _post(self, operation: object, part: PeerRows, buffer: Tensor) -> dist.Work:
-        assert callable(operation)
-        try:
-            work = operation(buffer, part.peer)
-        except RuntimeError as error:
-            raise self._lost(part, error) from error
-        assert isinstance(work, dist.Work)
-        return work
-
-    def _wait(self, work: dist.Work, part: PeerRows, direction: str) -> None:
-        try:
-            work.wait(timedelta(seconds=self._transport.timeout_s))
-        except RuntimeError as error:
-            if is_timeout(error):
-                rank, timeout_s = self._transport.placement.rank, self._transport.timeout_s
-                preposition = "from" if direction == "receive" else "to"
-                raise SilentProcessError(
-                    f"round {self._step}: rank {rank} waited {timeout_s:g} s to {direction} {self._describe(part)} "
-                    f"{preposition} rank {part.peer}",
-                    part.peer,
-                ) from error
-            raise self._lost(part, error) from error
+    def _silent(self, part: PeerRows, direction: str) -> SilentProcessError:
+        rank, timeout_s = self._transport.placement.rank, self._transport.timeout_s
+        preposition = "from" if direction == "receive" else "to"
+        return SilentProcessError(
+            f"round {self._step}: rank {rank} waited {timeout_s:g} s to {direction} {self._describe(part, direction)} "
+            f"{preposition} rank {part.peer}",
+            part.peer,
+        )
 
     def _lost(self, part: PeerRows, error: RuntimeError) -> LostProcessError:
         nodes = self._transport.placement.nodes_of(part.peer)
@@ -166,48 +225,14 @@ class RoundTrip:
             part.peer,
         )
 
-    def _describe(self, part: PeerRows) -> str:
-        """Names the rows and one edge among them."""
-        edges = self._graph.edges(self._step)
-        other = self._transport.placement.nodes if part.nodes[0] not in self._transport.placement.nodes else range(0)
-        if not other:
-            other = self._transport.placement.nodes_of(part.peer)
-        chosen = np.isin(edges.source, part.nodes) & (edges.target >= other.start) & (edges.target < other.stop)
+    def _describe(self, part: PeerRows, direction: str) -> str:
+        """Says how many nodes the rows come from, and names one edge that they travel along."""
+        placement, edges = self._transport.placement, self._graph.edges(self._step)
+        targets = placement.nodes if direction == "receive" else placement.nodes_of(part.peer)
+        chosen = np.isin(edges.source, part.nodes) & (edges.target >= targets.start) & (edges.target < targets.stop)
         edge = int(np.flatnonzero(chosen)[0])
         plural = "s" if part.nodes.size > 1 else ""
         return (
             f"the row{plural} of {part.nodes.size} node{plural} (such as edge {edges.source[edge]} -> "
             f"{edges.target[edge]})"
         )
-
-
-def payload_bytes(rows: Sequence[Tensor]) -> int:
-    """Bytes of one row of every tensor."""
-    return sum(_row_bytes(x) for x in rows)
-
-
-def sections(buffer: Tensor, rows: Sequence[Tensor], num_rows: int) -> list[Tensor]:
-    """Views of a byte buffer, one per tensor, each [num_rows, ...]; wide element types first keeps them aligned."""
-    views: dict[int, Tensor] = {}
-    offset = 0
-    for index in sorted(range(len(rows)), key=lambda i: -rows[i].element_size()):
-        x = rows[index]
-        length = _row_bytes(x) * num_rows
-        views[index] = buffer[offset : offset + length].view(x.dtype).view(num_rows, *x.shape[1:])
-        offset += length
-    return [views[i] for i in range(len(rows))]
-
-
-def _row_bytes(x: Tensor) -> int:
-    return x.element_size() * math.prod(x.shape[1:])
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, at most 200 characters."""
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-
-
-def is_timeout(error: BaseException) -> bool:
-    """Whether torch.distributed gave up waiting."""
-    text = str(error).lower()
-    return "timed out" in text or "timeout" in text

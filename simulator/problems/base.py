@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from simulator.arrays import IntArray
 from simulator.data.base import Dataset, Partition
 
 
@@ -45,7 +45,7 @@ class Setting:
 class Facts:
     """What a problem can tell about itself for reports."""
 
-    label_counts: npt.NDArray[np.int64] | None = None
+    label_counts: IntArray | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -91,25 +91,37 @@ class Problem(ABC):
         self.add_grad_(out, params, hparams, step, 1.0)
         return out
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         """As :meth:`grad`, with the minibatch of a step of each node's own.
 
         Args:
-            hparams, params: [N, H] and [N, D].
-            steps: [N]; of nodes with a step of -1 nothing is asked, and their rows mean nothing.
+            params, hparams: [N, D] and [N, H].
+            steps: [N]; -1 for a node whose gradient is not needed, whose row of the result is then undefined.
         """
         assert (steps == steps[0]).all(), "nodes whose epochs differ need a problem that overrides this"
         return self.grad(params, hparams, int(steps[0]))
 
-    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+    def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
+        """The samples that every local node uses at ``step``, as positions in its training set.
+
+        Args:
+            step: one for all nodes, or one for each [N].
+            outer: the samples of the outer objective at ``step`` instead, as positions in its own set.
+
+        Raises:
+            ValueError: when the problem has no samples.
+        """
+        raise ValueError(f"problem: {type(self).__name__} has no samples")
+
+    def epoch_lengths(self) -> IntArray:
         """Minibatches in an epoch of every local node, at least 1, [N]."""
         return np.ones(len(self.init_params()), dtype=np.int64)
 
-    def sample_counts(self) -> npt.NDArray[np.int64] | None:
+    def sample_counts(self) -> IntArray | None:
         """Training samples of every node, which all nodes know, [M]; None where all nodes count alike."""
         return None
 
-    def split_sizes(self) -> Mapping[str, npt.NDArray[np.int64]]:
+    def split_sizes(self) -> Mapping[str, IntArray]:
         """Samples of every node, which all nodes know, [M], of the splits ``train``, ``valid`` and ``test``, if any."""
         return {}
 
@@ -128,7 +140,7 @@ class Problem(ABC):
         """
         raise ValueError(f"problem: {type(self).__name__} cannot be computed for several runs at once")
 
-    def part(self, positions: npt.NDArray[np.int64]) -> Self:
+    def part(self, positions: IntArray) -> Self:
         """This problem for the local nodes at ``positions`` alone, [n]; shares the data and costs next to nothing.
 
         Raises:

@@ -26,6 +26,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.checks import require_positive
 from simulator.problems.base import Setting
 from simulator.problems.reference_bilevel import ReferenceBilevel, require_penalty
 
@@ -56,8 +57,7 @@ class BilevelQuadratic(ReferenceBilevel):
             raise ValueError(
                 f"problem.dim={dim} and problem.num_hyperparameters={num_hyperparameters}: expected at least 1 of each"
             )
-        if not outer_regularization > 0:
-            raise ValueError(f"problem.outer_regularization={outer_regularization}: expected a positive number")
+        require_positive("problem.outer_regularization", outer_regularization)
         require_penalty(penalty)
         self.num_params = dim
         self.num_hparams = num_hyperparameters

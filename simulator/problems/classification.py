@@ -1,4 +1,4 @@
-"""Classification of what the nodes hold, and its bilevel forms.
+"""Classification with cross-entropy, and its bilevel forms.
 
 Update equations: f_i(x) = mean_j loss(model(x; a_ij), b_ij) + weight_decay / 2 ||x||^2 over node i's training set (or
 minibatch); F_i(x) = the bare mean loss on its outer set; r_i = outer_regularization / 2 ||hparams_i||^2.
@@ -11,18 +11,18 @@ Shapes: N local nodes, D parameters, H hyperparameters, B batch.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import ClassVar, Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 from simulator import randomness
-from simulator.compute import BatchedExecutor, Executor, Head, LoopExecutor, VmapExecutor
+from simulator.arrays import IntArray
+from simulator.compute.choice import ExecutorChoice
+from simulator.compute.executors import Batch, Executor, Head, LoopExecutor
 from simulator.data.base import NodeData, Split
 from simulator.data.loading import load_node_data
 from simulator.data.noisy_sampling import NoisySampler
@@ -30,15 +30,6 @@ from simulator.data.sampling import MinibatchSampler
 from simulator.problems.base import BilevelProblem, Facts, Setting
 from simulator.problems.heads import CrossEntropy
 from simulator.rows import ModelFunction
-from simulator.tuning import remembered_choice
-
-EXECUTORS: dict[str, Callable[[ModelFunction, Head], Executor]] = {
-    "loop": LoopExecutor,
-    "vmap": VmapExecutor,
-    "chunked": partial(VmapExecutor, chunk=4),
-    "batched": BatchedExecutor,
-}
-"""The values of ``compute`` besides ``auto``."""
 
 
 class Classification(BilevelProblem):
@@ -152,8 +143,7 @@ class Classification(BilevelProblem):
             replacement=self.data.replacement,
             uniform=self.sampling == "uniform",
         )
-        self.compute_choices: dict[str, str] = {}
-        self._executors: dict[str, Executor] = {}
+        self.executors = ExecutorChoice(self._setting.compute, self.function, self.head)
 
     def with_model(self, build_model: Callable[..., nn.Module]) -> Self:
         """This problem for another model, see :class:`simulator.problems.base.Setting`; shares the data."""
@@ -171,25 +161,25 @@ class Classification(BilevelProblem):
         replicas._prepare()
         return replicas
 
-    def part(self, positions: npt.NDArray[np.int64]) -> Self:
+    def part(self, positions: IntArray) -> Self:
         some = copy.copy(self)
         some._keys = self._keys[positions]
         some.data = self.data.part(positions)
         some._prepare()
-        some.compute_choices, some._executors = self.compute_choices, self._executors
+        some.executors = self.executors
         return some
 
-    def use_train(self, train: Split, generation: int, held_sizes: npt.NDArray[np.int64] | None) -> None:
+    def use_train(self, train: Split, generation: int, held_sizes: IntArray | None) -> None:
         """Trains on other samples from now on; how that is computed stays as chosen.
 
         Args:
             train: the samples of the local nodes.
             generation, held_sizes: of them, see :class:`simulator.data.base.NodeData`.
         """
-        choices, executors = self.compute_choices, self._executors
+        executors = self.executors
         self.data = replace(self.data, train=train, generation=generation, held_sizes=held_sizes)
         self._prepare()
-        self.compute_choices, self._executors = choices, executors
+        self.executors = executors
 
     @torch.no_grad()
     def sample_losses(self, params: Tensor, hparams: Tensor, inputs: Tensor, labels: Tensor) -> Tensor:
@@ -207,68 +197,29 @@ class Classification(BilevelProblem):
 
     def _executor(self, operation: str, head: Head | None = None) -> Executor:
         """The executor of ``first_order`` or ``second_order`` operations; chosen at the first use at the latest."""
-        if operation not in self.compute_choices:
+        if operation not in self.executors.names:
             self.choose_compute([operation])
-        key = operation if head is None else f"{operation}/{type(head).__name__}"
-        if key not in self._executors:
-            executor = EXECUTORS[self.compute_choices[operation]](self.function, head or self.head)
-            self._executors[key] = executor
-        return self._executors[key]
+        return self.executors.executor(operation, head)
 
     def choose_compute(self, operations: Sequence[str]) -> dict[str, str]:
-        for operation in operations:
-            self.compute_choices[operation] = self._choose(operation)
-        return dict(self.compute_choices)
+        return self.executors.choose(operations, self._timing_sample)
 
     def adopt_compute(self, choices: Mapping[str, str]) -> None:
-        self.compute_choices.update(choices)
+        self.executors.adopt(choices)
 
-    def _choose(self, operation: str) -> str:
-        """The name of an executor: as the configuration says, or by timing the candidates."""
-        usable = dict(EXECUTORS)
-        if not BatchedExecutor.applies_to(self.function):
-            del usable["batched"]
-        if self.function.mixes_samples:
-            # The others compute the padding of smaller batches as well, and it would enter the statistics.
-            usable = {"loop": LoopExecutor}
-        candidates = {name: kind(self.function, self.head) for name, kind in usable.items()}
-        requested = self._setting.compute
-        if requested != "auto":
-            if requested not in EXECUTORS:
-                raise ValueError(f"compute={requested!r}: expected auto, {', '.join(EXECUTORS)}")
-            if requested not in candidates:
-                reason = "only models that chain Flatten, Linear and ReLU can be written out"
-                if self.function.mixes_samples:
-                    reason = "models with batch normalisation are computed node by node; use compute=loop or auto"
-                raise ValueError(f"compute={requested}: {reason}")
-            return requested
-        if len(candidates) == 1:
-            return next(iter(candidates))
-        params, hparams = self.initial_rows(), self.init_hparams()
-        batch = next(iter(self._train.batches(0, self._setting.dtype)), None)
-        if batch is None:
-            # A process with a hub without data alone has nothing to time, and the others have two nodes at most.
-            return "batched" if "batched" in candidates else "loop"
-        out = torch.zeros_like(params)
+    def _timing_sample(self) -> tuple[Tensor, Tensor, Batch | None]:
+        """What executors are timed with, see :data:`simulator.compute.choice.Sample`."""
+        return self.initial_rows(), self.init_hparams(), next(self.batches(0, self._setting.dtype), None)
 
-        def run(executor: Executor) -> None:
-            if operation == "first_order":
-                executor.add_gradient_(out, params, hparams, batch, 1.0)
-            else:
-                executor.second_order(params, hparams, batch, params)
+    def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
+        return (self._outer if outer else self._train).positions(step)
 
-        shapes = [list(shape) for shape in self.function.layout.shapes]
-        device = (
-            str(torch.cuda.get_device_name(params.device)) if params.is_cuda else f"{torch.get_num_threads()} threads"
-        )
-        key = (
-            f"{operation} {shapes} head={type(self.head).__name__} nodes={len(params)} "
-            f"batch={list(batch.inputs.shape)} {params.dtype} {device} torch={torch.__version__}"
-        )
-        runs = {name: partial(run, executor) for name, executor in candidates.items()}
-        if operation == "second_order":
-            runs.pop("batched", None)
-        return remembered_choice(key, runs, params.device)
+    def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
+        """What gradients of f_i at ``step`` are computed from, dropout masks and augmented images included.
+
+        Yields one minibatch; with ``step=None``, or where the batch is all that nodes have, blocks of everything.
+        """
+        return self._train.batches(step, dtype)
 
     def init_params(self) -> Tensor:
         return self.initial_rows()
@@ -291,11 +242,11 @@ class Classification(BilevelProblem):
         return torch.full(shape, self.initial_hparam(), dtype=setting.dtype, device=setting.device)
 
     def add_grad_(
-        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | npt.NDArray[np.int64] | None, alpha: float
+        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | IntArray | None, alpha: float
     ) -> None:
         executor = self._executor("first_order")
         coefficients = self.l2_coefficients(hparams)
-        batches = list(self._train.batches(step, params.dtype))
+        batches = list(self.batches(step, params.dtype))
         if out is params:
             if isinstance(coefficients, float) and len(batches) == 1 and alpha * coefficients > -1:
                 # (1 + a c) (x + a / (1 + a c) g(x)) = x + a (g(x) + c x), without a copy of x.
@@ -312,25 +263,25 @@ class Classification(BilevelProblem):
         elif coefficients:
             out.add_(params, alpha=alpha * coefficients)
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out
 
-    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+    def epoch_lengths(self) -> IntArray:
         return self._train.epoch_lengths
 
-    def sample_counts(self) -> npt.NDArray[np.int64]:
+    def sample_counts(self) -> IntArray:
         return self.data.train_sizes
 
-    def split_sizes(self) -> Mapping[str, npt.NDArray[np.int64]]:
+    def split_sizes(self) -> Mapping[str, IntArray]:
         held = self.data.train_sizes if self.data.held_sizes is None else self.data.held_sizes
         return {"train": held, "valid": self.data.valid_sizes, "test": self.data.test_sizes}
 
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
         executor = self._executor("first_order")
         grad_params, grad_hparams = params * self.l2_coefficients(hparams), torch.zeros_like(hparams)
-        for batch in self._train.batches(step, params.dtype):
+        for batch in self.batches(step, params.dtype):
             block_params, block_hparams = executor.gradients(params, hparams, batch)
             grad_params.add_(block_params)
             grad_hparams.add_(block_hparams)
@@ -354,7 +305,7 @@ class Classification(BilevelProblem):
     def second_order(self, params: Tensor, hparams: Tensor, vector: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
         executor = self._executor("second_order")
         along_params, along_hparams = torch.zeros_like(params), torch.zeros_like(hparams)
-        for batch in self._train.batches(step, params.dtype):
+        for batch in self.batches(step, params.dtype):
             block_params, block_hparams = executor.second_order(params, hparams, batch, vector)
             along_params.add_(block_params)
             along_hparams.add_(block_hparams)

@@ -1,4 +1,4 @@
-"""Coefficient tuning on a few random samples, small enough that Newton's method knows every solution.
+"""Coefficient tuning on a few random samples, small enough that Newton's method finds every solution.
 
 Update equations: those of :mod:`simulator.problems.coefficient_tuning`, with 12 features, 3 classes, 8 training and 8
 validation samples per node, and x shared by all nodes. Class means are 1.2 times normal in the first 3 features and 0
@@ -17,10 +17,10 @@ Shapes: N local nodes, S samples of all nodes, F features, C classes, R rows x [
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import FloatArray
 from simulator.data.base import NodeData, Split
 from simulator.problems.base import Setting
 from simulator.problems.coefficient_tuning import CoefficientTuning
@@ -170,7 +170,7 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
         """
         from scipy.optimize import minimize, root
 
-        def at(function: Callable[[Tensor], Tensor], point: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        def at(function: Callable[[Tensor], Tensor], point: FloatArray) -> FloatArray:
             return np.asarray(function(torch.from_numpy(point)[None])[0].numpy())
 
         start = minimize(

@@ -17,11 +17,11 @@ Shapes: N local nodes, D = F C parameters, H = F hyperparameters.
 import math
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import IntArray
+from simulator.checks import require_positive
 from simulator.data.base import NodeData, Split
 from simulator.data.loading import load_node_data
 from simulator.data.partitions.dealing import require_validation_samples
@@ -56,8 +56,7 @@ class CoefficientTuning(BilevelProblem):
     ) -> None:
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"problem.batch_size={batch_size}: expected a positive number, or null for the full batch")
-        if not regularization > 0:
-            raise ValueError(f"problem.regularization={regularization}: expected a positive number")
+        require_positive("problem.regularization", regularization)
         if outer_regularization < 0:
             raise ValueError(f"problem.outer_regularization={outer_regularization}: must not be negative")
         self.batch_size = batch_size
@@ -92,7 +91,8 @@ class CoefficientTuning(BilevelProblem):
         self.ridge = ExponentialRidge(self.regularization / (self.num_params if self.scale_regularization else 1))
         self._sampler = self._sample(data.train, "minibatch")
         self._train = SoftmaxRegression(data.train, data.num_classes, self._sampler)
-        self._outer = SoftmaxRegression(data.valid, data.num_classes, self._sample(data.valid, "minibatch/outer"))
+        self._outer_sampler = self._sample(data.valid, "minibatch/outer")
+        self._outer = SoftmaxRegression(data.valid, data.num_classes, self._outer_sampler)
         self._test = SoftmaxRegression(data.test, data.num_classes)
 
     def _sample(self, split: Split, stream: str) -> MinibatchSampler:
@@ -122,15 +122,18 @@ class CoefficientTuning(BilevelProblem):
         self.ridge.add_params_gradient_(out, params, hparams, alpha)
         self._train.add_pulls_(out, pulls, alpha)
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out
 
-    def epoch_lengths(self) -> npt.NDArray[np.int64]:
+    def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
+        return (self._outer_sampler if outer else self._sampler).positions(step)
+
+    def epoch_lengths(self) -> IntArray:
         return self._sampler.epoch_lengths
 
-    def sample_counts(self) -> npt.NDArray[np.int64]:
+    def sample_counts(self) -> IntArray:
         return self.data.train_sizes
 
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:

@@ -6,7 +6,7 @@ Shapes: leading axes (nodes) are carried along; K learners, B batch, C classes, 
 import torch
 from torch import Tensor
 
-from simulator.compute import Batch, Head
+from simulator.compute.executors import Batch, Head
 
 
 def weighted_nll(log_probabilities: Tensor, batch: Batch) -> Tensor:

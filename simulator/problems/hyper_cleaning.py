@@ -1,4 +1,4 @@
-"""Data hyper-cleaning: some training labels are wrong, and clean validation samples say which ones to distrust.
+"""Data hyper-cleaning: weights of training samples, some with wrong labels, tuned on clean validation samples.
 
 Update equations, with one weight per training sample of all nodes, x [H] shared by all of them, and y the model:
     g_i(x, y) = mean over training samples m of sigmoid(x_m) CE(y; a_m, corrupted b_m) + weight_decay / 2 ||y||^2
@@ -19,12 +19,12 @@ from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator import randomness
-from simulator.compute import Head
+from simulator.arrays import IntArray
+from simulator.compute.executors import Head
 from simulator.data.base import NodeData
 from simulator.data.partitions.dealing import require_validation_samples
 from simulator.problems.base import Setting
@@ -89,7 +89,7 @@ class HyperCleaning(Classification):
         return torch.zeros_like(hparams).scatter_add_(1, self._positions, own)
 
     def add_grad_(
-        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | npt.NDArray[np.int64] | None, alpha: float
+        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | IntArray | None, alpha: float
     ) -> None:
         super().add_grad_(out, params, self._own(hparams), step, alpha)
 

@@ -1,4 +1,4 @@
-"""Hyper-representation: the layers that make features are the outer variable, a linear head on them the inner one.
+"""Hyper-representation: the feature layers are the outer variable, the linear head is the inner variable.
 
 Update equations, with x the parameters of all layers but the last and y those of the last, both shared by all nodes:
     g_i(x, y) = mean over training samples CE + weight_decay / 2 ||y||^2,    f_i(x, y) = mean over validation samples CE
@@ -17,17 +17,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.compute import Batch, VmapExecutor
+from simulator.arrays import IntArray
+from simulator.compute.executors import Batch, Executor, VmapExecutor
 from simulator.data.base import NodeData
 from simulator.data.partitions.dealing import require_validation_samples
 from simulator.data.sampling import MinibatchSampler
 from simulator.problems.base import Setting
-from simulator.problems.classification import EXECUTORS, Classification
+from simulator.problems.classification import Classification
 
 
 class HyperRepresentation(Classification):
@@ -68,7 +67,7 @@ class HyperRepresentation(Classification):
         return self.initial_rows()[:, : self.num_hparams].clone()
 
     def add_grad_(
-        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | npt.NDArray[np.int64] | None, alpha: float
+        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | IntArray | None, alpha: float
     ) -> None:
         if out is params:
             params = params.clone()
@@ -113,18 +112,16 @@ class HyperRepresentation(Classification):
         params: Tensor,
         hparams: Tensor,
         sampler: MinibatchSampler,
-        step: int | npt.NDArray[np.int64] | None,
+        step: int | IntArray | None,
         alpha: float,
     ) -> None:
         """Adds ``alpha`` times the gradient of the mean loss with respect to params [N, D] to ``out``."""
         self._executor("first_order")
-        head = EXECUTORS[self.compute_choices["first_order"]](self._head_function, self.head)
+        head = self.executors.build("first_order", self._head_function, self.head)
         for batch in self._featured(hparams, sampler, step):
             head.add_gradient_(out, params, hparams, batch, alpha)
 
-    def _featured(
-        self, hparams: Tensor, sampler: MinibatchSampler, step: int | npt.NDArray[np.int64] | None
-    ) -> Iterator[Batch]:
+    def _featured(self, hparams: Tensor, sampler: MinibatchSampler, step: int | IntArray | None) -> Iterator[Batch]:
         """Batches whose inputs are the features that ``hparams`` [N, H] makes of them.
 
         An inner loop asks for everything at the same hyperparameters again and again; those features are kept.
@@ -134,9 +131,10 @@ class HyperRepresentation(Classification):
         if whole and kept is not None and torch.equal(kept[0], hparams):
             yield from kept[1]
             return
-        chosen = EXECUTORS[self.compute_choices["first_order"]]
-        kind = VmapExecutor if self.compute_choices["first_order"] == "batched" else chosen
-        features = kind(self._feature_function, self.head)
+        if self.executors.names["first_order"] == "batched":
+            features: Executor = VmapExecutor(self._feature_function, self.head)
+        else:
+            features = self.executors.build("first_order", self._feature_function, self.head)
         batches = []
         for batch in sampler.batches(step, hparams.dtype):
             featured = replace(batch, inputs=features.outputs(hparams, batch), masks=None)

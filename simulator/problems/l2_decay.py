@@ -1,4 +1,4 @@
-"""Tuning the weight decay of every node.
+"""Tuning of the weight decay, one coefficient per node.
 
 Update equations: f_i(x, h) = mean loss + h_i / 2 ||x||^2, so that d2 f_i / dh dx v = <x, v>; the outer loss is the bare
 mean loss.

@@ -8,7 +8,7 @@ Source: Terashita and Hara, arXiv 2210.02129, personalization with HGP-PL.
 Departures: none.
 """
 
-from simulator.compute import Head
+from simulator.compute.executors import Head
 from simulator.data.base import NodeData
 from simulator.problems.classification import Classification
 from simulator.problems.heads import ScaledLogits

@@ -10,12 +10,12 @@ Departures: none.
 
 from typing import Literal
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.compute import Head, LoopExecutor
+from simulator.arrays import IntArray
+from simulator.checks import require_at_least
+from simulator.compute.executors import Head, LoopExecutor
 from simulator.data.base import NodeData
 from simulator.problems.classification import EVALUATION_BLOCK, Classification
 from simulator.problems.heads import MixedLearners, WeightedLearners
@@ -46,8 +46,7 @@ class MixtureWeights(Classification):
             outer_split=outer_split,
             outer_regularization=outer_regularization,
         )
-        if num_learners < 2:
-            raise ValueError(f"problem.num_learners={num_learners}: expected at least 2")
+        require_at_least("problem.num_learners", num_learners, 2)
         self.num_learners = num_learners
 
     def build_head(self, data: NodeData) -> Head:
@@ -73,7 +72,7 @@ class MixtureWeights(Classification):
                 found[i, start : start + len(likelihood)] = likelihood.softmax(-1)
         return found
 
-    def weighted_grad_at(self, shares: Tensor, params: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
+    def weighted_grad_at(self, params: Tensor, shares: Tensor, steps: IntArray) -> Tensor:
         """Gradient of the learners' losses, sample j of learner k weighted with ``shares`` [N, S, K]; [N, K D].
 
         Args:
@@ -81,6 +80,6 @@ class MixtureWeights(Classification):
         """
         executor = self._executor("first_order", WeightedLearners(self.num_learners))
         out = params * self.weight_decay
-        for batch in self._train.batches(steps, params.dtype):
+        for batch in self.batches(steps, params.dtype):
             executor.add_gradient_(out, params, shares.flatten(1), batch, 1.0)
         return out

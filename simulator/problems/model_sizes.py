@@ -20,14 +20,12 @@ from itertools import accumulate, pairwise
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from simulator.arrays import IntArray
 from simulator.problems.base import Facts, Problem, Setting
 from simulator.problems.classification import Classification
-
-IntArray = npt.NDArray[np.int64]
 
 
 class Group(NamedTuple):
@@ -135,7 +133,7 @@ class ModelSizes(Problem):
             problem.add_grad_(found, own, hparams[nodes], own_step, alpha)
             out[nodes, columns] += found
 
-    def grad_at(self, hparams: Tensor, params: Tensor, steps: IntArray) -> Tensor:
+    def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out

@@ -1,4 +1,4 @@
-"""Quadratics with a known solution: the closed form that algorithms are tested against.
+"""Quadratics with a known solution, against which algorithms are tested.
 
 Update equations, with A_i symmetric positive definite, for node i:
     f_i(x, h) = 1/2 x' A_i x - x' (b_i + C_i h),    F_i(x, h) = 1/2 ||x - t_i||^2,
@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from simulator import randomness
+from simulator.checks import require_at_least
 from simulator.problems.base import BilevelProblem, Setting
 
 
@@ -51,8 +52,7 @@ class Quadratic(BilevelProblem):
     ) -> None:
         if dim < 1 or num_hyperparameters < 0:
             raise ValueError(f"problem.dim={dim} and problem.num_hyperparameters={num_hyperparameters}: too small")
-        if condition < 1:
-            raise ValueError(f"problem.condition={condition}: expected at least 1")
+        require_at_least("problem.condition", condition, 1)
         if heterogeneity < 0 or noise < 0 or outer_regularization < 0:
             raise ValueError("problem.heterogeneity, problem.noise and problem.outer_regularization: not negative")
         self.num_params = dim

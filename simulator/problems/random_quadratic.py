@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator import randomness
+from simulator.arrays import FloatArray
 from simulator.problems.base import Problem, Setting
 
 
@@ -49,7 +49,7 @@ class RandomQuadratic(Problem):
             )
         self.num_params = dim
         self.batch_size = batch_size
-        self.variances: npt.NDArray[np.float64] = np.array(list(feature_variances) or [1.0] * dim, dtype=np.float64)
+        self.variances: FloatArray = np.array(list(feature_variances) or [1.0] * dim, dtype=np.float64)
 
     def setup(self, setting: Setting) -> None:
         self._setting = setting

@@ -13,6 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from simulator.checks import require_positive
 from simulator.problems.base import BilevelProblem, Facts
 
 
@@ -68,5 +69,4 @@ class ReferenceBilevel(BilevelProblem):
 
 def require_penalty(penalty: float) -> None:
     """Raises ValueError unless ``penalty`` is positive."""
-    if not penalty > 0:
-        raise ValueError(f"problem.penalty={penalty}: expected a positive number")
+    require_positive("problem.penalty", penalty)

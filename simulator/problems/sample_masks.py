@@ -1,4 +1,4 @@
-"""One weight per training sample, for the influence of training samples.
+"""One weight per training sample, for studies of the influence of training samples.
 
 Update equations: f_i(x, h) = mean_j h_ij loss_j + weight_decay / 2 ||x||^2 with the batch size as denominator, h = 1 at
 the start; the outer loss is the bare mean loss.
@@ -10,7 +10,7 @@ Departures: nodes with fewer samples than the largest carry masks that nothing u
 
 from typing import ClassVar
 
-from simulator.compute import Head
+from simulator.compute.executors import Head
 from simulator.data.base import NodeData
 from simulator.problems.classification import Classification
 from simulator.problems.heads import MaskedSamples

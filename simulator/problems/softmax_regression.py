@@ -8,16 +8,15 @@ F features, C classes, B samples of one node.
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import IntArray
 from simulator.data.base import Split
 from simulator.data.sampling import MinibatchSampler
 from simulator.data.sparse import is_sparse, to_scipy, to_torch
 
-Steps = int | npt.NDArray[np.int64] | None
+Steps = int | IntArray | None
 
 
 class _Block(NamedTuple):
@@ -114,7 +113,7 @@ class SoftmaxRegression:
             if len(positions):
                 yield node, self._block(split.offsets[node] + positions)
 
-    def _block(self, rows: slice | npt.NDArray[np.int64]) -> _Block:
+    def _block(self, rows: slice | IntArray) -> _Block:
         labels = self._split.labels[rows]
         if self._dense is not None:
             features = self._dense[rows]

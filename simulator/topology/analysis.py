@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs.base import Graph
 from simulator.topology import gossip, links, neighbors
 from simulator.topology.gaps import LARGEST_DENSE, gaps
@@ -36,8 +36,6 @@ from simulator.topology.rounds import as_matrix, period_of
 from simulator.topology.sampled_walk import SampledWalk
 from simulator.topology.settings import AnalysisSettings
 from simulator.topology.walk import InvariantWalk, PeriodicWalk, SymmetricWalk, Walk
-
-FloatArray = npt.NDArray[np.float64]
 
 _LARGEST_EIGENDECOMPOSITION = 2048
 _LARGEST_MOMENTS = 600

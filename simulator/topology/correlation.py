@@ -13,13 +13,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from simulator.topology import neighbors
 from simulator.topology.fitting import DecayFit, fit_decay, rank_correlation
 from simulator.topology.walk import Walk
-
-FloatArray = npt.NDArray[np.float64]
 
 _ROUNDING = 1e-9
 # Far from 0, so that only schedules without any communication have n_W = 1 there.

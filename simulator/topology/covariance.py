@@ -16,12 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs.base import Graph
 from simulator.topology.fitting import smallest
 from simulator.topology.rounds import as_matrix, period_of
 from simulator.topology.walk import PeriodicWalk
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

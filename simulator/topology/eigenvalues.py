@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from simulator.arrays import FloatArray
 
 _LARGEST_DENSE = 64
 _TOLERANCE = 1e-11

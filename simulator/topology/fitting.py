@@ -11,9 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from simulator.arrays import FloatArray
 
 _LARGEST_EXPONENT = 6.0
 _GRID_SIZE = 241

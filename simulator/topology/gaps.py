@@ -11,16 +11,14 @@ mean-square gap takes the mean of W_t' W_t over as many. The singular gap is tha
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs import spectra
 from simulator.graphs.base import Graph
 from simulator.randomness import generator
 from simulator.topology.gossip import ends_exactly
 from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.rounds import Matrix, as_matrix
-
-FloatArray = npt.NDArray[np.float64]
 
 LARGEST_DENSE = 1024
 _ROUNDING = 1e-13

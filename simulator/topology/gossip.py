@@ -14,14 +14,12 @@ Shapes: M nodes.
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs.base import Edges, Graph
 from simulator.randomness import generator
 from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.rounds import as_matrix
-
-FloatArray = npt.NDArray[np.float64]
 
 _NEGLIGIBLE = 1e-26
 _EXACT = 1e-12

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, Graph
 
-FloatArray = npt.NDArray[np.float64]
 ComplexArray = npt.NDArray[np.complex128]
 
 _TOLERANCE = 1e-12
@@ -89,12 +89,10 @@ def _first_row(edges: Edges, num_nodes: int, factors: tuple[int, ...]) -> FloatA
     return row
 
 
-def _differences(
-    source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], factors: tuple[int, ...]
-) -> npt.NDArray[np.int64]:
+def _differences(source: IntArray, target: IntArray, factors: tuple[int, ...]) -> IntArray:
     """What takes target to source in the group, as node numbers."""
     if len(factors) == 1:
         return (source - target) % factors[0]
     ends = zip(np.unravel_index(source, factors), np.unravel_index(target, factors), factors, strict=True)
-    number: npt.NDArray[np.int64] = np.ravel_multi_index(tuple((s - t) % factor for s, t, factor in ends), factors)
+    number: IntArray = np.ravel_multi_index(tuple((s - t) % factor for s, t, factor in ends), factors)
     return number

@@ -22,9 +22,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-FloatArray = npt.NDArray[np.float64]
+from simulator.arrays import FloatArray
+
 Form = Literal["theorem", "older"]
 
 _EQUAL_TO_ONE = 1e-10

@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Graph
 from simulator.randomness import generator
-
-IntArray = npt.NDArray[np.int64]
 
 _MOST_EXACT_DIAMETER = 2048
 _NUM_SEARCHES = 8

@@ -12,11 +12,9 @@ Departures: n_W of the worst node and of every node, closed forms of random matc
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.topology.walk import InvariantWalk, PeriodicWalk, Walk
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def check_decay(gamma: float) -> None:

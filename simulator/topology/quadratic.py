@@ -28,13 +28,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.topology.eigenvalues import largest_eigenvalue, spectral_radius
 from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.rounds import Period, congruence
-
-FloatArray = npt.NDArray[np.float64]
 
 _BOUNDED_PRECISION = 1e-5
 

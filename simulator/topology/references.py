@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.neighbors import (
     doubling_num_neighbors,
@@ -13,8 +13,6 @@ from simulator.topology.neighbors import (
 )
 from simulator.topology.quadratic import Rates, ScalarRates, rate_alone, rate_complete
 from simulator.topology.walk import InvariantWalk
-
-FloatArray = npt.NDArray[np.float64]
 
 
 def ring_walk(num_nodes: int) -> InvariantWalk:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs.base import Edges, Graph
 
-FloatArray = npt.NDArray[np.float64]
 Matrix = Any
 """A square matrix of SciPy's sparse kind or a NumPy array, whichever multiplies faster."""
 

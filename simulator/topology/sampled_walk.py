@@ -17,14 +17,12 @@ Shapes: M nodes, K rounds of a stretch, R stretches, B columns.
 import math
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs.base import Graph
 from simulator.randomness import generator
 from simulator.topology.rounds import as_matrix
 from simulator.topology.walk import Walk
-
-FloatArray = npt.NDArray[np.float64]
 
 _AGREEMENT = 1e-7
 _NUM_PROBES = 16

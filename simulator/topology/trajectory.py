@@ -23,11 +23,11 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.graphs.base import Graph
 from simulator.topology.invariance import InvariantSpectra, invariant_spectra
 from simulator.topology.rounds import as_matrix
 
-FloatArray = npt.NDArray[np.float64]
 Order = Literal["adapt_then_combine", "combine_and_adapt"]
 
 # M x M matrices of all groups together.

@@ -18,12 +18,10 @@ import math
 from abc import ABC, abstractmethod
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray
 from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.rounds import Period, congruence
-
-FloatArray = npt.NDArray[np.float64]
 
 _RELATIVE_PRECISION = 1e-14
 _MOST_DOUBLINGS = 60

@@ -173,8 +173,7 @@ class Plain:
         )
 
     def loss(self, tensors, node, step):
-        (batch,) = self.problem._train.batches(step, torch.float64)
-        rows = self.rows[node][batch.index[node, : batch.sizes[node]].numpy()]
+        rows = self.rows[node][self.problem.batch(step)[node]]
         w1, b1, w2, b2 = tensors
         logits = F.linear(F.relu(F.linear(self.inputs[rows], w1, b1)), w2, b2)
         return F.cross_entropy(logits, self.labels[rows])

@@ -43,8 +43,7 @@ class Regression:
         """The minibatches of a node's epoch as positions among its samples; one step at a time."""
         length = -(-len(self.rows[node]) // 4)
         for step in range(index * length, (index + 1) * length):
-            (batch,) = self.problem._train.batches(step, torch.float64)
-            yield batch.index[node, : batch.sizes[node]].numpy()
+            yield self.problem.batch(step)[node]
 
     def probabilities(self, node, row, positions):
         x = self.inputs[self.rows[node][positions]]

@@ -15,14 +15,14 @@ import torch.distributed
 from simulator.checkpoint import HUB_PREFIX
 from simulator.local_processes import run_local
 from simulator.processes import Compute, World, process_group
-from tests.algorithms.simulation import Simulation
+from simulator.simulation import Simulation
 
 
 def run_all(order: dict[str, Any], world: World, store: Any) -> None:
     torch.set_num_threads(1)
     with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), 60.0):
         for name, settings in order["cases"].items():
-            simulation = Simulation(settings, world.rank, world.world_size)
+            simulation = Simulation.build(settings, world)
             state = simulation.run(simulation.init(), 0, order["num_steps"])
             network = simulation.network
             rows = {key: x if key.startswith(HUB_PREFIX) else network.gather(x) for key, x in state.items()}

@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-from tests.algorithms.simulation import Simulation
+from simulator.simulation import Simulation
 from tests.conftest import compose_settings
 
 NUM_NODES, P, Q, RHO = 8, 6, 20, 0.1
@@ -127,7 +127,7 @@ def simulation(name, *further, graph="ring", compressor="none", **changes):
     settings = deepcopy(settings_of(name, graph, compressor, *further))
     assert changes.keys() <= settings["algorithm"].keys()
     settings["algorithm"] |= changes
-    return Simulation(settings)
+    return Simulation.build(settings)
 
 
 def run(name, num_steps, *further, after=None, **changes):

@@ -1,22 +1,16 @@
-"""A configuration built and stepped in this process, without loggers, and what the battery runs it on."""
+"""Small cases for algorithms: settings, data, problems and graphs on which each of them runs in a moment."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
-from pathlib import Path
 
-import torch
-from hydra import compose, initialize_config_dir
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, OmegaConf
-from torch import Tensor
+from omegaconf import OmegaConf
 
 from simulator import config
-from simulator.algorithms.base import Algorithm, State
-from simulator.network.network import Network
-from simulator.placement import Placement
-from simulator.problems.base import Setting
+from simulator.algorithms.base import Algorithm
+from simulator.algorithms.weights import check_weights
+from simulator.config.composition import CONF
 
-CONF = Path(__file__).parents[2] / "conf"
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 # In order of difficulty; an algorithm is tried on the first that its check_graph allows.
 GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
@@ -34,45 +28,6 @@ ON_IMAGES = ("data_exchange",)
 SINGLE_LEVEL = ("classification", "mixture_weights", "random_quadratic", "model_sizes")
 SMALL_MODELS = tuple(f"problem.models.{size}.hidden=[{2 + i}]" for i, size in enumerate(("small", "medium", "large")))
 NUM_NODES = 5
-
-
-class Simulation:
-    """The algorithm, problem and network of a resolved configuration, for one process of ``world_size``."""
-
-    def __init__(self, settings: Mapping, rank: int = 0, world_size: int = 1) -> None:
-        self.components = config.build(settings)
-        config.check(settings, self.components, world_size)
-        self.algorithm, self.problem = self.components.algorithm, self.components.problem
-        placement = Placement(settings["num_nodes"], world_size, rank)
-        self.network = Network(self.components.graph, placement, torch.device("cpu"), timeout_s=30.0)
-        self.problem.setup(
-            Setting(
-                nodes=placement.nodes,
-                num_nodes=placement.num_nodes,
-                seed=settings["seed"],
-                dtype=getattr(torch, settings["dtype"]),
-                device=torch.device("cpu"),
-                dataset=self.components.dataset,
-                partition=self.components.partition,
-                build_model=self.components.build_model,
-                compute=settings["compute"],
-            )
-        )
-        config.finish_graph(self.components)
-
-    def init(self) -> State:
-        return self.algorithm.init(self.problem, self.network)
-
-    def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:
-        """Steps ``first``..``last``-1; ``after`` is called with the state and the number of completed steps."""
-        for step in range(first, last):
-            state = self.algorithm.step(state, step, self.problem, self.network)
-            if after is not None:
-                after(state, step + 1)
-        return state
-
-    def estimate(self, state: State) -> Tensor:
-        return self.algorithm.estimate(self.algorithm.prepare_evaluation(state, self.problem, self.network))
 
 
 def algorithm_class(name: str) -> type[Algorithm]:
@@ -95,10 +50,9 @@ def solves(name: str, problem: str) -> bool:
 
 
 @cache
-def _problem_settings(name: str) -> DictConfig:
-    """A YAML of conf/problem, with the models that it is made of where it names some."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(f"problem/{name}").problem
+def _problem_settings(name: str) -> dict:
+    """A problem of conf/problem, with the models that it is made of where it names some."""
+    return config.compose([f"problem={name}", f"num_nodes={NUM_NODES}"])["problem"]
 
 
 def _settings_of(name: str) -> dict:
@@ -125,6 +79,7 @@ def with_graph(
         settings = composed(*overrides, f"graph={graph}")
         components = config.build(settings)
         try:
+            check_weights(components.algorithm, components.graph)
             components.algorithm.check_graph(components.graph)
         except ValueError as error:
             reasons.append(str(error))

@@ -15,10 +15,12 @@ from omegaconf import OmegaConf
 
 from simulator import checkpoint, metrics
 from simulator.algorithms.gossip.sgp import SGP
+from simulator.algorithms.weights import check_weights
 from simulator.network.ledger import Ledger
 from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import BilevelProblem
+from simulator.simulation import Simulation
 from tests.algorithms.simulation import (
     ALGORITHMS,
     CONF,
@@ -26,7 +28,6 @@ from tests.algorithms.simulation import (
     NUM_NODES,
     TINY_DATA,
     TINY_IMAGES,
-    Simulation,
     algorithm_class,
     on_data,
     overrides_for,
@@ -64,6 +65,7 @@ def name(request):
     return request.param
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SINGLE_LEVEL)
 def test_reaches_the_common_minimiser_of_quadratics(name, composed):
     """Curvatures in [1, 4] and lr 0.1: the slowest direction shrinks by 0.9 a step; 1e-10 allows for mixing."""
@@ -73,7 +75,7 @@ def test_reaches_the_common_minimiser_of_quadratics(name, composed):
         "problem.num_hyperparameters=0",
     ]
     overrides += ["problem.heterogeneity=0", "problem.condition=4", "num_nodes=8"]
-    simulation = Simulation(with_graph(composed, name, overrides, FAST_GRAPHS))
+    simulation = Simulation.build(with_graph(composed, name, overrides, FAST_GRAPHS))
     state = simulation.run(simulation.init(), 0, 400)
     problem = simulation.problem
     optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
@@ -81,6 +83,7 @@ def test_reaches_the_common_minimiser_of_quadratics(name, composed):
     torch.testing.assert_close(simulation.estimate(state), optimum.expand(8, -1), rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED_MODEL)
 def test_decaying_rate_reaches_the_minimiser_of_unlike_quadratics(name, composed):
     """The bias of a constant rate is proportional to it and goes when the rate goes."""
@@ -92,7 +95,7 @@ def test_decaying_rate_reaches_the_minimiser_of_unlike_quadratics(name, composed
     overrides += ["problem.heterogeneity=1", "problem.condition=2", "num_nodes=8"]
     if "lr_schedule" in composed(*overrides)["algorithm"]:
         overrides += ["algorithm.lr_schedule._target_=simulator.schedules.InverseRoot"]
-    simulation = Simulation(with_graph(composed, name, overrides, FAST_GRAPHS))
+    simulation = Simulation.build(with_graph(composed, name, overrides, FAST_GRAPHS))
     state = simulation.run(simulation.init(), 0, 4000)
     problem = simulation.problem
     optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
@@ -113,6 +116,7 @@ def stationary_hparams(problem):
     return np.linalg.solve(matrix, right).reshape(num_nodes, num_hparams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BILEVEL)
 def test_bilevel_reaches_the_stationary_point(name, composed):
     """Curvatures in [1, 4], steps of 1/4: training and series are exact to 0.75^60 = 3e-8; Adam's end is 1e-3."""
@@ -120,7 +124,7 @@ def test_bilevel_reaches_the_stationary_point(name, composed):
     overrides = overrides_for(name, **changes, depth=60, num_pushes=1, step_size=0.25)
     overrides += ["problem=quadratic", "problem.condition=4", "problem.num_hyperparameters=2"]
     overrides += ["problem.outer_regularization=0.5", "num_nodes=4"]
-    simulation = Simulation(with_graph(composed, name, overrides, graphs=("fully_connected",)))
+    simulation = Simulation.build(with_graph(composed, name, overrides, graphs=("fully_connected",)))
     problem = simulation.problem
     state = simulation.run(simulation.init(), 0, 200 * 60)
     found = simulation.algorithm.hparams(state, problem)
@@ -129,6 +133,7 @@ def test_bilevel_reaches_the_stationary_point(name, composed):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_same_bits_whatever_the_global_generators_say(name, composed):
     settings = on_data(composed, name)
     states = []
@@ -137,27 +142,28 @@ def test_same_bits_whatever_the_global_generators_say(name, composed):
         np.random.seed(seed)
         torch.manual_seed(seed)
         before = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
-        simulation = Simulation(settings)
+        simulation = Simulation.build(settings)
         states.append(simulation.run(simulation.init(), 0, NUM_STEPS))
         assert random.getstate() == before[0]
         np.testing.assert_array_equal(np.random.get_state()[1], before[1])
         torch.testing.assert_close(torch.get_rng_state(), before[2], rtol=0, atol=0)
     assert_same_bits(*states)
-    other = Simulation({**settings, "seed": 1, "graph": {**settings["graph"], "seed": 1}})
+    other = Simulation.build({**settings, "seed": 1, "graph": {**settings["graph"], "seed": 1}})
     assert not torch.equal(other.estimate(other.run(other.init(), 0, NUM_STEPS)), simulation.estimate(states[0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stop", [3, 4, 5, 8])
 def test_resumed_is_uninterrupted(name, stop, composed, tmp_path):
     """Stopped within, at the end of, and right after an outer step of 4 steps."""
     settings = on_data(composed, name)
-    whole = Simulation(settings)
+    whole = Simulation.build(settings)
     expected = whole.run(whole.init(), 0, NUM_STEPS)
-    first = Simulation(settings)
+    first = Simulation.build(settings)
     state = first.run(first.init(), 0, stop)
     meta = {"ledger": first.network.ledger.state_dict()}
     checkpoint.save(tmp_path, stop, state, meta, first.network)
-    second = Simulation(settings)
+    second = Simulation.build(settings)
     found = checkpoint.find(tmp_path)
     assert found is not None
     assert found.step == stop
@@ -176,9 +182,9 @@ def totals(ledger: Ledger):
     )
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("float64", marks=pytest.mark.slow)])
 def test_keeps_dtype_and_device(name, dtype, composed):
-    simulation = Simulation({**on_data(composed, name), "dtype": dtype})
+    simulation = Simulation.build({**on_data(composed, name), "dtype": dtype})
 
     def look(state, _):
         for key, rows in state.items():
@@ -192,10 +198,11 @@ def test_keeps_dtype_and_device(name, dtype, composed):
     simulation.run(state, 0, NUM_STEPS, look)
 
 
+@pytest.mark.slow
 def test_evaluating_changes_nothing(name, composed):
     further = {"reference": "dense"} if "reference" in composed(f"algorithm={name}")["algorithm"] else {}
     settings = on_data(composed, name, **further)
-    plain, watched = Simulation(settings), Simulation(settings)
+    plain, watched = Simulation.build(settings), Simulation.build(settings)
     expected = plain.run(plain.init(), 0, NUM_STEPS)
     seen = []
 
@@ -268,15 +275,17 @@ def every_schedule(tmp_path_factory):
     return list(schedules(tmp_path_factory.mktemp("graphs")))
 
 
+@pytest.mark.slow
 def test_nothing_changes_when_all_agree_and_nothing_pulls(name, composed, every_schedule):
     if not solves(name, "quadratic"):
         pytest.skip("it needs a problem with data")
-    algorithm = Simulation(
+    algorithm = Simulation.build(
         with_graph(composed, name, [*overrides_for(name), "problem=quadratic", "num_nodes=4"], GRAPHS)
     ).algorithm
     problem, tried = Flat(), set()
     for graph in every_schedule:
         try:
+            check_weights(algorithm, graph)
             algorithm.check_graph(graph)
         except ValueError:
             continue

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from simulator.algorithms.compressed.beer import BEER
+from simulator.algorithms.weights import check_weights
 from simulator.schedules import Constant, InverseRoot
 from tests.algorithms.explicit_copies import (
     CODERS,
@@ -91,5 +92,5 @@ def test_beer_refuses():
         beer(lr=-1)
     with pytest.raises(ValueError, match=r"algorithm\.consensus_lr=2: expected"):
         beer(consensus_lr=2)
-    with pytest.raises(ValueError, match="algorithm=beer needs an undirected graph"):
-        beer().check_graph(load("graph", "one_peer_exponential"))
+    with pytest.raises(ValueError, match="algorithm=beer needs symmetric weights, and graph OnePeerExponential"):
+        check_weights(beer(), load("graph", "one_peer_exponential"))

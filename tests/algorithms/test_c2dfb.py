@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from simulator.algorithms.bilevel.c2dfb import C2DFB
+from simulator.job import Job, run_job
 from simulator.processes import World
-from simulator.run import Job
-from simulator.run import run as run_job
 from tests.algorithms.shared_quadratic import (
     CHECKSUMS,
     NUM_NODES,
@@ -179,9 +178,10 @@ def test_reaches_the_penalty_solution_on_graphs_that_change(graph, compressor):
 class Cold(C2DFB):
     """Starts its trackers anew whenever x has moved, which is wrong where nodes differ."""
 
-    def _solve(self, state, call, problem, network):
+    def _solve(self, state, call, rounds, problem, network):
         state["vectors"][:, 2:] = 0
-        return super()._solve({**state, "gradients": torch.zeros_like(state["gradients"])}, call, problem, network)
+        state = {**state, "gradients": torch.zeros_like(state["gradients"])}
+        return super()._solve(state, call, rounds, problem, network)
 
 
 def test_trackers_that_start_anew_stall():

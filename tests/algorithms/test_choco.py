@@ -7,6 +7,7 @@ import torch
 from simulator.algorithms.compressed.choco import ChocoSGD
 from simulator.algorithms.compressed.consensus_lr import consensus_lr
 from simulator.algorithms.gossip.dsgd import DSGD
+from simulator.algorithms.weights import check_weights
 from simulator.schedules import Constant, InverseRoot
 from tests.algorithms.explicit_copies import (
     CODERS,
@@ -94,9 +95,9 @@ def test_choco_refuses(changes, message):
 
 def test_choco_refuses_graphs():
     with pytest.raises(ValueError, match=r"algorithm=choco needs double-stochastic weights, .*quantized_push_sum"):
-        choco().check_graph(load("graph", "random_directed"))
-    with pytest.raises(ValueError, match="algorithm=choco needs an undirected graph, and Exponential is directed"):
-        choco().check_graph(load("graph", "exponential"))
+        check_weights(choco(), load("graph", "random_directed"))
+    with pytest.raises(ValueError, match="algorithm=choco needs symmetric weights, and graph Exponential is directed"):
+        check_weights(choco(), load("graph", "exponential"))
     changing = load("graph", "random_undirected", **GRAPHS["random_undirected"])
     with pytest.raises(ValueError, match="consensus_lr=theory needs a static graph, and graph RandomUndirected"):
         choco(consensus_lr="theory").check_graph(changing)

@@ -6,6 +6,7 @@ import torch
 
 from simulator.algorithms.compressed.compressed_gossip import CompressedGossip
 from simulator.algorithms.gossip.dsgd import DSGD
+from simulator.algorithms.weights import check_weights
 from simulator.schedules import Constant
 from tests.algorithms.explicit_copies import (
     CODERS,
@@ -86,4 +87,4 @@ def test_compressed_gossip_refuses():
     with pytest.raises(ValueError, match=r"algorithm\.consensus_lr=0: expected"):
         gossip(consensus_lr=0)
     with pytest.raises(ValueError, match=r"compressed_gossip needs double-stochastic .* use algorithm=quantized_push"):
-        gossip().check_graph(load("graph", "random_directed"))
+        check_weights(gossip(), load("graph", "random_directed"))

@@ -9,10 +9,11 @@ import torch
 from simulator import config
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.two_cliques import TwoCliques
+from simulator.job import Job, run_job
 from simulator.processes import World
-from simulator.run import Job, run
+from simulator.simulation import Simulation
 from simulator.topology.covariance import recent_walk_covariance, walk_covariance
-from tests.algorithms.simulation import TINY_DATA, Simulation
+from tests.algorithms.simulation import TINY_DATA
 
 NUM_NODES, LR, NOISE, REPETITIONS, DIM, HORIZON = 8, 0.2, 0.7, 300, 40, 31
 # The gradient is x plus noise, so x <- W ((1 - lr) x - lr noise): the walk itself, with gamma = (1 - lr)^2. In the
@@ -52,12 +53,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def study(composed, *overrides, num_steps=5):
-    simulation = Simulation(composed(*overrides, *COMMON))
+    simulation = Simulation.build(composed(*overrides, *COMMON))
     state = simulation.run(simulation.init(), 0, num_steps)
     report = simulation.algorithm.report(state, num_steps - 1, simulation.problem, simulation.network)
     return simulation, state, report
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("graph", "order", "phase_matters"),
     [
@@ -159,9 +161,10 @@ def test_every_repetition_counts_its_bytes(composed):
     assert phases["study"].bytes == NUM_NODES * payload * 4 * 5
 
 
+@pytest.mark.slow
 def test_a_run_writes_numbers_matrices_and_a_figure(composed, tmp_path):
     settings = composed(*DATA, *COMMON, "num_steps=5", "eval_every=5", "checkpoint.every=0")
-    run(Job(settings, str(tmp_path)), World(), None)
+    run_job(Job(settings, str(tmp_path)), World(), None)
     summary = json.loads((tmp_path / "summary.json").read_text())
     with np.load(tmp_path / "report.npz") as arrays:
         assert arrays["covariance"].shape == arrays["covariance_of_walk"].shape == (NUM_NODES, NUM_NODES)
@@ -177,13 +180,13 @@ def test_a_run_writes_numbers_matrices_and_a_figure(composed, tmp_path):
         ("algorithm.repetitions=3", r"algorithm\.repetitions=3: expected at least 4"),
         ("algorithm.horizon=0", r"algorithm\.horizon=0: expected a positive number"),
         ("algorithm.copies=0", r"algorithm\.copies=0: expected a positive number"),
-        ("algorithm.clique_averaging=true", "goes without it"),
+        ("algorithm.clique_averaging=true", "is known for D-SGD without clique averaging only"),
         ("graph=random_directed", "needs double-stochastic weights"),
     ],
 )
 def test_bad_settings_are_refused(composed, override, message):
     with pytest.raises(ValueError, match=message):
-        Simulation(composed(*[each for each in DATA if "repetitions" not in each], override))
+        Simulation.build(composed(*[each for each in DATA if "repetitions" not in each], override))
 
 
 def test_models_of_different_sizes_are_refused(composed):

@@ -12,6 +12,7 @@ from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.network.network import Network
 from simulator.placement import Placement
+from simulator.simulation import Simulation
 from tests.algorithms.numbered_images import (
     CLASS_SIZES,
     NUM_NODES,
@@ -24,7 +25,7 @@ from tests.algorithms.numbered_images import (
     run,
     shards,
 )
-from tests.algorithms.simulation import Simulation, on_data
+from tests.algorithms.simulation import on_data
 
 NEIGHBOURS = {0: (1, 2, 3), 1: (0,), 2: (0, 4), 3: (0,), 4: (2,)}
 # One sweep over the exchange tree, times 64, and its stationary weights.
@@ -124,7 +125,7 @@ def test_two_rounds_of_local_training_are_those_of_sgd_with_momentum(few):
             inputs, labels = problem.data.train.of(node)
             seen = []
             for step in range(2 * index * lengths[node], 2 * (index + 1) * lengths[node]):
-                batch = problem._train.positions(np.full(NUM_NODES, step))[node]
+                batch = problem.batch(np.full(NUM_NODES, step))[node]
                 seen += batch.tolist()
                 loss = torch.nn.functional.cross_entropy(inputs[batch].flatten(1) @ weight.T + bias, labels[batch])
                 gradients = torch.autograd.grad(loss, (weight, bias))
@@ -265,10 +266,10 @@ def test_what_cannot_be_exchanged_is_refused_in_one_line(composed):
     for key in ("dataset", "partition"):
         settings[key] = features[key]
     with pytest.raises(ValueError, match=r"algorithm=data_exchange sends images of 8 bits .*use for") as caught:
-        Simulation(settings).init()
+        Simulation.build(settings).init()
     assert "\n" not in str(caught.value)
     with pytest.raises(ValueError, match=r"problem: algorithm=data_exchange needs problem=classification, .*Quadratic"):
-        Simulation(composed("algorithm=data_exchange", "problem=quadratic", "graph=ring"))
+        Simulation.build(composed("algorithm=data_exchange", "problem=quadratic", "graph=ring"))
     directed = RandomDirected(num_nodes=NUM_NODES, rate_low=0.4, rate_high=0.8)
     make_algorithm(mixer="uniform").check_graph(directed)
     lossy = MessageLoss(graph=Ring(num_nodes=NUM_NODES), probability=0.1, seed=0)
@@ -277,6 +278,6 @@ def test_what_cannot_be_exchanged_is_refused_in_one_line(composed):
         make_algorithm(mixer="ps").check_graph(lossy)
     hub = on_data(composed, "data_exchange", "algorithm.mixer=ps", "partition.skip_hub=true")
     with pytest.raises(ValueError, match=r"algorithm\.mixer=ps averages .* some have no training samples"):
-        Simulation(hub).init()
+        Simulation.build(hub).init()
     with pytest.raises(ValueError, match=r"algorithm\.mixer=metropolis needs an undirected graph, and RandomDirected"):
         make_algorithm(mixer="metropolis").check_graph(directed)

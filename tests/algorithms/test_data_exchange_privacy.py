@@ -158,12 +158,12 @@ ON_PROCESSES = """
 import json, sys
 from simulator.local_processes import run_local
 from simulator.processes import World
-from simulator.run import Job, run
+from simulator.job import Job, run_job
 for world_size, job in json.load(open(sys.argv[1])):
     if world_size == 1:
-        run(Job(**job), World(), None)
+        run_job(Job(**job), World(), None)
     else:
-        run_local(world_size, lambda world, store: run(Job(**job), world, store))
+        run_local(world_size, lambda world, store: run_job(Job(**job), world, store))
 """
 
 

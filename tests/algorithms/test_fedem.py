@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from simulator.algorithms.federated.fedem import FedEM
+from simulator.compute.choice import EXECUTORS
 from simulator.graphs.hub import Hub
 from simulator.graphs.ring import Ring
-from simulator.problems.classification import EXECUTORS
 from simulator.schedules import Constant
 from tests.algorithms.node_data import NUM_NODES, TRAIN_SIZES, Regression, make_problem, run
 

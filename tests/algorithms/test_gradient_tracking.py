@@ -7,6 +7,7 @@ import torch
 from simulator.algorithms.gossip.diging import DIGing
 from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.algorithms.gossip.push_diging import PushDIGing
+from simulator.algorithms.weights import check_weights
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
@@ -154,5 +155,5 @@ def test_diging_refuses(changes):
 def test_trackers_need_the_weights_that_keep_their_sums():
     column = RandomDirected(num_nodes=NUM_NODES, rate_low=0.3, rate_high=0.6, seed=5)
     with pytest.raises(ValueError, match=r"algorithm=diging needs double-stochastic .* use algorithm=push_diging"):
-        DIGing(lr=0.1, lr_schedule=Constant(), order="combine_and_adapt").check_graph(column)
-    PushDIGing(lr=0.1, lr_schedule=Constant()).check_graph(column)
+        check_weights(DIGing(lr=0.1, lr_schedule=Constant(), order="combine_and_adapt"), column)
+    check_weights(PushDIGing(lr=0.1, lr_schedule=Constant()), column)

@@ -100,6 +100,7 @@ def numpy_hgp(problem, graph, num_outer_steps):
     return records
 
 
+@pytest.mark.slow
 def test_outer_steps_equal_dense_algebra(problem):
     algorithm = hgp()
     states = steps(algorithm, problem, Network(directed(), Placement(NUM_NODES), CPU), 4 * INNER_STEPS)
@@ -153,6 +154,7 @@ def test_diagnosis_measures_the_error_to_the_exact_hypergradient(problem, refere
     assert network.ledger.bytes == bytes_before
 
 
+@pytest.mark.slow
 def test_error_vanishes_with_depth_and_exact_averaging(problem):
     algorithm = hgp(reference="dense", depth=200)
     network = Network(FullyConnected(num_nodes=NUM_NODES), Placement(NUM_NODES), CPU)
@@ -209,6 +211,7 @@ def test_one_line_schedules_restart_with_every_outer_step(problem):
     assert not torch.equal(constant[-1]["params"], states[-1]["params"])
 
 
+@pytest.mark.slow
 def test_shared_hyperparameters_follow_the_sum_of_all_hypergradients(problem):
     """Push-sum with the dense matrices of the rounds that follow those of the hypergradient; Adam's step in between."""
     graph, rounds = directed(), 12

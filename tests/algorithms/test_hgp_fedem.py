@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from simulator.algorithms.hypergradient.hgp_fedem import HGPFedEM
+from simulator.algorithms.weights import check_weights
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.graphs.random_directed import RandomDirected
 from simulator.hypergradients.push import push_hypergradient
@@ -91,7 +92,7 @@ def test_pushes_do_not_matter_where_one_averages_exactly():
 
 def test_refuses():
     with pytest.raises(ValueError, match=r"algorithm=hgp_fedem needs double-stochastic weights.*use algorithm=hgp"):
-        make().check_graph(RandomDirected(num_nodes=NUM_NODES, rate_low=0.4, rate_high=0.8))
+        check_weights(make(), RandomDirected(num_nodes=NUM_NODES, rate_low=0.4, rate_high=0.8))
     for changes in ({"momentum": 1.0}, {"local_steps": 0}, {"lr": -1.0}, {"depth": 0}):
         (key,) = changes
         with pytest.raises(ValueError, match=rf"algorithm\.{key}=.*expected"):

@@ -9,10 +9,10 @@ import torch
 from simulator.algorithms.hypergradient.hypergradient_error import HypergradientError
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
+from simulator.job import Job, run_job
 from simulator.processes import World
-from simulator.run import Job, run
+from simulator.simulation import Simulation
 from tests.algorithms.logistic import Logistic, pushed, train
-from tests.algorithms.simulation import Simulation
 
 NUM_STEPS, DEPTH, STEP_SIZE, LR = 120, 12, 0.8, 1.0
 SMALL = (
@@ -38,7 +38,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def study(composed, *overrides, num_steps=NUM_STEPS):
     """The simulation after training, its state, and the report."""
-    simulation = Simulation(composed(*SMALL, *overrides))
+    simulation = Simulation.build(composed(*SMALL, *overrides))
     assert isinstance(simulation.algorithm, HypergradientError)
     state = simulation.run(simulation.init(), 0, num_steps)
     report = simulation.algorithm.report(state, num_steps - 1, simulation.problem, simulation.network)
@@ -164,7 +164,7 @@ def test_bytes_of_every_copy_count(composed):
 
 
 def test_a_run_writes_numbers_curves_and_a_figure(composed, tmp_path):
-    run(Job(composed(*SMALL), str(tmp_path)), World(), None)
+    run_job(Job(composed(*SMALL), str(tmp_path)), World(), None)
     summary = json.loads((tmp_path / "summary.json").read_text())
     with np.load(tmp_path / "report.npz") as arrays:
         assert arrays["error_debiased_S2"].shape == (2, DEPTH)
@@ -186,11 +186,11 @@ def test_a_run_writes_numbers_curves_and_a_figure(composed, tmp_path):
 )
 def test_bad_settings_are_refused(composed, override, message):
     with pytest.raises(ValueError, match=message):
-        Simulation(composed(*SMALL, override))
+        Simulation.build(composed(*SMALL, override))
 
 
 def test_a_problem_that_cannot_be_copied_says_so(composed):
-    problem = Simulation(composed("problem=quadratic", "num_nodes=3")).problem
+    problem = Simulation.build(composed("problem=quadratic", "num_nodes=3")).problem
     torch.testing.assert_close(problem.replicate([0, 0]).init_params(), torch.zeros(6, 8))
     with pytest.raises(ValueError, match="Quadratic cannot be computed for several runs at once"):
         super(type(problem), problem).replicate([0])

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.hypernetworks.clipped_sgd import clip_rows_
-from simulator.algorithms.hypernetworks.hub_optimizers import Adam, MomentumSGD
 from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
+from simulator.algorithms.hypernetworks.local_sgd import clip_rows_
 from simulator.algorithms.hypernetworks.model_generator import init_embeddings
+from simulator.algorithms.hypernetworks.optimizers import Adam, MomentumSGD
 from simulator.algorithms.hypernetworks.spectral_normalization import SpectralNormalization
 from simulator.models.cnn_mnist3 import CnnMnist3
 from simulator.models.lenet import LeNet

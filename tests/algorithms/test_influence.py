@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from simulator.algorithms.hypergradient.influence import Influence, most_influential, scores
+from simulator.simulation import Simulation
 from tests.algorithms.logistic import Logistic, pushed, train
-from tests.algorithms.simulation import Simulation
 
 ROOT = Path(__file__).parents[2]
 NUM_STEPS, LR, DECAY, NUM_REMOVED = 400, 0.5, 0.5, 7
@@ -39,12 +39,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.fixture(scope="module")
 def studied(composed):
     """The simulation after training, its state, and the report; nobody changes them."""
-    simulation = Simulation(composed(*SMALL))
+    simulation = Simulation.build(composed(*SMALL))
     assert isinstance(simulation.algorithm, Influence)
     state = simulation.run(simulation.init(), 0, NUM_STEPS)
     return simulation, simulation.algorithm.report(state, NUM_STEPS - 1, simulation.problem, simulation.network)
 
 
+@pytest.mark.slow
 def test_predictions_and_retrainings_equal_a_numpy_program(studied):
     simulation, report = studied
     graph, dataset = simulation.components.graph, simulation.components.dataset
@@ -78,6 +79,7 @@ def test_predictions_and_retrainings_equal_a_numpy_program(studied):
     np.testing.assert_allclose(report.numbers["influence/actual"], actual, rtol=0, atol=1e-10)
 
 
+@pytest.mark.slow
 def test_predictions_lie_on_the_line_where_they_must(studied):
     """Strongly convex and small steps: what is left is the curvature of the influence of a whole sample."""
     _, report = studied
@@ -88,6 +90,7 @@ def test_predictions_lie_on_the_line_where_they_must(studied):
     assert report.numbers["influence/consensus_distance"] < 1e-2
 
 
+@pytest.mark.slow
 def test_retraining_at_once_equals_one_by_one(studied):
     simulation, report = studied
     places = [tuple(place) for place in report.numbers["influence/top_ids"][:3]]
@@ -99,6 +102,7 @@ def test_retraining_at_once_equals_one_by_one(studied):
     assert len(set(together.tolist())) == 3
 
 
+@pytest.mark.slow
 def test_groups_of_trainings_change_nothing(studied):
     simulation, _ = studied
     few = dataclasses.replace(simulation.algorithm, depth=2, num_pushes=1, num_removed=5)
@@ -109,9 +113,10 @@ def test_groups_of_trainings_change_nothing(studied):
     np.testing.assert_allclose(grouped.arrays["actual"], together.arrays["actual"], rtol=0, atol=1e-13)
 
 
+@pytest.mark.slow
 def test_minibatches_are_those_of_training(composed):
     """A retraining without leaving anything out is the training."""
-    simulation = Simulation(composed(*SMALL, "problem.batch_size=4", "num_steps=30"))
+    simulation = Simulation.build(composed(*SMALL, "problem.batch_size=4", "num_steps=30"))
     state = simulation.run(simulation.init(), 0, 30)
     problem, network = simulation.problem, simulation.network
     expected = problem.evaluate(simulation.estimate(state), problem.init_hparams())["outer/loss"].mean()
@@ -147,16 +152,16 @@ from pathlib import Path
 import torch
 from simulator.local_processes import run_local
 from simulator.processes import World
-from simulator.run import Job, run
+from simulator.job import Job, run_job
 torch.set_num_threads(1)
 cases = json.loads(Path(sys.argv[1]).read_text())
 for name, settings in cases.items():
     for size in (1, 2, 3):
         job = Job(settings, f"{Path(sys.argv[1]).parent}/{name}_{size}")
         if size == 1:
-            run(job, World(), None)
+            run_job(job, World(), None)
         else:
-            run_local(size, lambda world, store: run(job, world, store))
+            run_local(size, lambda world, store: run_job(job, world, store))
 """
 
 

@@ -101,8 +101,10 @@ def test_layers_of_lenet():
     assert make(LGFedAvg, shared_layers=2).shared_columns(layout.layer_sizes) == slice(110168, 121182)
 
 
-@pytest.mark.parametrize(("kind", "setting"), [(FedPer, "private_layers"), (LGFedAvg, "shared_layers")])
-def test_bad_settings_are_refused(kind, setting):
+@pytest.mark.parametrize(
+    ("kind", "name", "setting"), [(FedPer, "fedper", "private_layers"), (LGFedAvg, "lg_fedavg", "shared_layers")]
+)
+def test_bad_settings_are_refused(kind, name, setting):
     for count in (0, 3, 4):
         with pytest.raises(ValueError, match=rf"algorithm\.{setting}={count}: the model has 3 layers with parameters"):
             run(make(kind, **{setting: count}), make_problem(), HUB, 0)
@@ -111,5 +113,5 @@ def test_bad_settings_are_refused(kind, setting):
     quadratic = Quadratic(
         dim=3, num_hyperparameters=0, condition=2.0, heterogeneity=1.0, noise=0.0, outer_regularization=0.0
     )
-    with pytest.raises(ValueError, match=rf"{kind.__name__} shares layers .* needs problem=classification.*Quadratic"):
+    with pytest.raises(ValueError, match=rf"algorithm={name} shares layers .* needs problem=classification.*Quadratic"):
         make(kind).check_problem(quadratic)

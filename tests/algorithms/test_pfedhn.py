@@ -43,6 +43,7 @@ def chosen(algorithm, step):
     return choose_nodes(MEMBERS, algorithm.nodes_per_round, algorithm.seed, step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("private", [False, True])
 @pytest.mark.parametrize("case", CASES)
 def test_rounds_are_those_of_the_authors_program(case, private):

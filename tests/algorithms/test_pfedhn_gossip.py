@@ -10,6 +10,7 @@ from simulator.algorithms.hypernetworks.hub_round import choose_nodes
 from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
 from simulator.algorithms.hypernetworks.pfedhn_choco import PFedHNChoco
 from simulator.algorithms.hypernetworks.pfedhn_gossip import PFedHNGossip
+from simulator.algorithms.weights import check_weights
 from simulator.compressors.identity import Identity
 from simulator.compressors.top_k import TopK
 from simulator.graphs.fully_connected import FullyConnected
@@ -216,9 +217,9 @@ def test_what_it_cannot_run_on_is_refused():
     row_stochastic = make_graph("hub")
     assert row_stochastic.stochasticity == "row"
     with pytest.raises(ValueError, match="algorithm=pfedhn_gossip needs column or double-stochastic weights"):
-        gossip().check_graph(row_stochastic)
+        check_weights(gossip(), row_stochastic)
     with pytest.raises(ValueError, match="algorithm=pfedhn_choco needs"):
-        choco(Identity(consensus_lr=1.0)).check_graph(directed())
+        check_weights(choco(Identity(consensus_lr=1.0)), directed())
     with pytest.raises(ValueError, match=r"algorithm.consensus_lr=2.0: expected a number in \(0, 1\]"):
         choco(Identity(consensus_lr=1.0), consensus_lr=2.0)
     with pytest.raises(ValueError, match="nodes_per_round=0"):

@@ -18,9 +18,10 @@ from simulator.graphs.star import Star
 from simulator.models.mlp import MLP
 from simulator.problems.base import Setting
 from simulator.problems.model_sizes import ModelSizes
+from simulator.simulation import Simulation
 from tests.algorithms import hub_data
 from tests.algorithms.hub_data import SETTINGS, Trunk, WithoutHub, clip_, make, make_network, run
-from tests.algorithms.simulation import ALGORITHMS, CONF, SMALL_MODELS, TINY_DATA, Simulation
+from tests.algorithms.simulation import ALGORITHMS, CONF, SMALL_MODELS, TINY_DATA
 from tests.problems.conftest import build
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Fixed
 
@@ -88,9 +89,9 @@ class Sized:
         samples = Fixed(dealt.num_samples).samples
         self.inputs, self.labels, self.rows = samples.inputs, samples.labels, [node.train for node in dealt.nodes]
         # Which samples a minibatch has does not depend on the model; that of a node's own is asked.
-        self.sampler = build(
+        self.sampled = build(
             "classification", sizes=SIZES, seed=4, hidden=(1,), batch_size=4, weight_decay=0.0, sampling="uniform"
-        )._train
+        )
 
     def made(self, node):
         """What the hypernetwork makes for a node: the four tensors of its own size."""
@@ -98,8 +99,7 @@ class Sized:
         return self.net(self.embeddings[node - 1])[place : place + 4]
 
     def loss(self, node, tensors, step):
-        (batch,) = self.sampler.batches(step, torch.float64)
-        rows = self.rows[node][batch.index[node, : batch.sizes[node]].numpy()]
+        rows = self.rows[node][self.sampled.batch(step)[node]]
         width = WIDTHS[SIZE_OF_NODE[node]]
         net = nn.Sequential(nn.Linear(NUM_FEATURES, width), nn.ReLU(), nn.Linear(width, NUM_CLASSES)).double()
         names = [name for name, _ in net.named_parameters()]
@@ -277,7 +277,7 @@ def test_what_averages_models_refuses_them_before_the_first_step(name, sized):
 def test_alone_a_node_trains_its_own_columns(name, sized):
     settings = sized(name, "self_loop")
     settings["algorithm"] |= {"lr": 0.1}
-    simulation = Simulation(settings)
+    simulation = Simulation.build(settings)
     problem, state = simulation.problem, simulation.init()
     start = simulation.estimate(state).clone()
     end = simulation.estimate(simulation.run(state, 0, 3))
@@ -290,13 +290,13 @@ def test_alone_a_node_trains_its_own_columns(name, sized):
 
 def test_it_refuses_what_has_one_architecture(composed):
     with pytest.raises(ValueError, match="algorithm=pfedhn_sizes needs problem=model_sizes, and this is Classificat"):
-        Simulation(composed("algorithm=pfedhn_sizes", "graph=star", "problem=classification"))
+        Simulation.build(composed("algorithm=pfedhn_sizes", "graph=star", "problem=classification"))
 
 
 def test_learns_digits_with_every_size(composed):
     """A guess is right for a quarter of a node's samples."""
     settings = composed("experiment=pfedhn_sizes", "num_threads=1", "device=cpu", "compute=batched")
-    simulation = Simulation(settings)
+    simulation = Simulation.build(settings)
     state = simulation.run(simulation.init(), 0, 80)
     numbers = metrics.evaluate(simulation.algorithm, state, 80, simulation.problem, simulation.network).numbers
     for size in ("small", "medium", "large"):

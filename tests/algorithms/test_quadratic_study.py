@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
+from simulator.job import Job, run_job
 from simulator.processes import World
-from simulator.run import Job, run
-from tests.algorithms.simulation import Simulation
+from simulator.simulation import Simulation
 
 SMALL = (
     "experiment=topology_quadratics",
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def study(composed, *overrides):
-    simulation = Simulation(composed(*SMALL, *overrides))
+    simulation = Simulation.build(composed(*SMALL, *overrides))
     state = simulation.run(simulation.init(), 0, 1)
     return simulation, simulation.algorithm.report(state, 0, simulation.problem, simulation.network)
 
@@ -103,7 +103,7 @@ def test_large_irregular_schedules_are_simulated_all_the_same(composed):
 
 
 def test_a_run_writes_numbers_curves_and_a_figure(composed, tmp_path):
-    run(Job(composed(*SMALL, "algorithm.repetitions=20"), str(tmp_path)), World(), None)
+    run_job(Job(composed(*SMALL, "algorithm.repetitions=20"), str(tmp_path)), World(), None)
     summary = json.loads((tmp_path / "summary.json").read_text())
     with np.load(tmp_path / "report.npz") as arrays:
         assert arrays["squared_norm"].shape == (2, 13)
@@ -129,4 +129,4 @@ def test_a_run_writes_numbers_curves_and_a_figure(composed, tmp_path):
 )
 def test_bad_settings_are_refused(composed, override, message):
     with pytest.raises(ValueError, match=message):
-        Simulation(composed(*[each for each in SMALL if "dim" not in each], override))
+        Simulation.build(composed(*[each for each in SMALL if "dim" not in each], override))

@@ -11,11 +11,13 @@ import pytest
 import torch
 
 from simulator import metrics
+from simulator.algorithms.weights import check_weights
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.random_directed import RandomDirected
+from simulator.simulation import Simulation
 from tests.algorithms.shared_quadratic import NUM_NODES, Instance, farthest, outer, run, simulation
-from tests.algorithms.simulation import ALGORITHMS, TINY_DATA, Simulation, algorithm_class, overrides_for
+from tests.algorithms.simulation import ALGORITHMS, TINY_DATA, algorithm_class, overrides_for
 from tests.conftest import compose_settings
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +39,7 @@ def test_the_nine_are_there():
     assert set(SHARED) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ENDS))
 @pytest.mark.parametrize("graph", ["two_hop_ring", "erdos_renyi"])
 def test_defaults_converge(name, graph):
@@ -59,12 +62,12 @@ class Skew(Graph):
 def test_graphs_must_be_undirected_with_symmetric_weights(name):
     algorithm = simulation(name, compressor=compressor_for(name)).algorithm
     with pytest.raises(ValueError, match=f"algorithm={algorithm.name} needs double-stochastic weights"):
-        algorithm.check_graph(RandomDirected(num_nodes=5, rate_low=0.3, rate_high=0.6))
+        check_weights(algorithm, RandomDirected(num_nodes=5, rate_low=0.3, rate_high=0.6))
     for graph in (DirectedRing(num_nodes=5), Skew(num_nodes=3)):
         with pytest.raises(
             ValueError, match=f"={algorithm.name} needs symmetric weights, and graph {graph.description}"
         ):
-            algorithm.check_graph(graph)
+            check_weights(algorithm, graph)
 
 
 def test_a_schedule_must_not_keep_step_with_the_inner_steps():
@@ -76,6 +79,40 @@ def test_a_schedule_must_not_keep_step_with_the_inner_steps():
     simulation("c2dfb", graph="one_peer_hypercube", inner_steps=4)
     with pytest.raises(ValueError, match="algorithm=push_penalty has 3 rounds per step, so that x "):
         simulation("push_penalty", graph="one_peer_exponential", inner_steps=2)
+
+
+class Recorded(Graph):
+    """An undirected schedule that records the rounds that are asked for; it has no period, so nothing is cached."""
+
+    directed = False
+    stochasticity = "double"
+    period = None
+
+    def __init__(self, graph):
+        super().__init__(num_nodes=graph.num_nodes)
+        self.graph, self.asked = graph, []
+
+    def edges(self, step):
+        self.asked.append(step)
+        return self.graph.edges(step)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_steps_take_the_rounds_that_are_checked(name):
+    """The phases of the penalty methods tell x from y; elsewhere variables take turns in the order of the rounds."""
+    made = simulation(name, compressor=compressor_for(name))
+    made.network.graph = graph = Recorded(made.network.graph)
+    state, rounds = made.init(), made.algorithm.rounds
+    for step in range(3):
+        graph.asked.clear()
+        state = made.run(state, step, step + 1)
+        setup = list(range(rounds.setup)) if step == 0 else []
+        found = list(dict.fromkeys(graph.asked))  # messages that differ by edge ask more than once
+        assert found == setup + [index for variable in rounds.counts for index in rounds.of(variable, step)]
+    phases = {phase: traffic.messages for phase, traffic in made.network.ledger.phases.items()}
+    if rounds.setup:
+        expected = {"setup": rounds.setup, "outer": 3 * rounds.counts["x"], "inner": 3 * rounds.counts["y"]}
+        assert phases == {phase: 2 * NUM_NODES * count for phase, count in expected.items()}
 
 
 @pytest.mark.parametrize(("name", "entry"), [("c2dfb", "hparam_tracker"), ("mdbo", "param_tracker")])
@@ -129,7 +166,7 @@ def settings_with_minibatches(name):
 
 def with_minibatches(name, full_batch=False):
     settings = settings_with_minibatches(name)
-    return Simulation({**settings, "algorithm": {**settings["algorithm"], "full_batch": full_batch}})
+    return Simulation.build({**settings, "algorithm": {**settings["algorithm"], "full_batch": full_batch}})
 
 
 def asked_for(made, num_steps, monkeypatch):
@@ -148,6 +185,7 @@ def asked_for(made, num_steps, monkeypatch):
     return asked
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHARED)
 def test_trackers_keep_their_means_on_minibatches(name):
     made = with_minibatches(name)

@@ -221,5 +221,5 @@ def test_bad_settings_are_one_line(name, changes, message, composed):
 
     overrides = [f"compressor={name}", *(f"compressor.{key}={value}" for key, value in changes.items())]
     with pytest.raises(ValueError, match=f"^{message}") as raised:
-        config._instantiate(composed(*overrides), "compressor")
+        config.build(composed(*overrides))
     assert "\n" not in str(raised.value)

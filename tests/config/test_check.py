@@ -8,8 +8,8 @@ import pytest
 
 from simulator import config
 from simulator.graphs.base import Edges, PeriodicGraph
+from simulator.job import Job, run_job
 from simulator.processes import World
-from simulator.run import Job, run
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_each_rule_between_components(composed, overrides, message, tmp_path):
     """Through a run, which may get no further."""
     settings = composed("problem=quadratic", "num_nodes=6", "num_threads=1", "figures=false", *overrides)
     with pytest.raises(ValueError, match=message):
-        run(Job(settings, str(tmp_path)), World(), None)
+        run_job(Job(settings, str(tmp_path)), World(), None)
     assert not list(tmp_path.iterdir())
 
 
@@ -131,7 +131,7 @@ def test_a_bilevel_algorithm_needs_a_bilevel_problem(composed, quadratic):
     class Plain:
         uses_data = False
 
-    with pytest.raises(ValueError, match=r"problem: algorithm HGP needs a bilevel problem, and Plain is none"):
+    with pytest.raises(ValueError, match=r"problem: algorithm=hgp needs a bilevel problem, and Plain is none"):
         check(settings, problem=Plain())
 
 

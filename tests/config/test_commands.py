@@ -6,7 +6,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
@@ -63,14 +62,18 @@ def name_of(file):
     return file.relative_to(CONF / "experiment").with_suffix("").as_posix()
 
 
+COMPOSE = []
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _hydra():
     """Reads every YAML once."""
-    config.register_schema()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with config.composer() as compose:
+        COMPOSE[:] = [compose]
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=name_of)
 def test_what_comments_say_can_be_typed(file):
     lists, unread = read_comments(file.read_text())
@@ -90,8 +93,7 @@ def test_what_comments_say_can_be_typed(file):
 
 def check(overrides):
     """As a launch does before it reads data."""
-    settings = OmegaConf.to_container(composed(tuple(overrides)), resolve=True, throw_on_missing=True)
-    config.check_keys(settings)
+    settings = composed(tuple(overrides))
     components = config.build(settings)
     choices = {override.lstrip("+").split("=")[0]: override.split("=")[-1] for override in overrides}
     config.check_choices(choices, set(choices), components)
@@ -108,8 +110,11 @@ def composed(overrides):
             component = OmegaConf.load(CONF / group / f"{chosen[0].split('=')[1]}.yaml")
             if "defaults" not in component:
                 rest = composed(tuple(override for override in overrides if override not in chosen))
-                return OmegaConf.merge({**rest, group: {}}, {group: component})
-    return compose("config", overrides=list(overrides))
+                choices = rest["choices"] | {group: chosen[0].split("=")[1]}
+                return OmegaConf.to_container(
+                    OmegaConf.create({**rest, group: component, "choices": choices}), resolve=True
+                )
+    return COMPOSE[0](overrides).settings
 
 
 @cache
@@ -147,11 +152,11 @@ num_nodes: 8
     ]
 
 
+@pytest.mark.slow
 def test_a_component_put_in_is_what_hydra_composes():
     start = ("experiment=topology_label_skew", "num_nodes=4")
     for choice in ("graph=torus", "graph=matcha", "compressor=sign"):
-        whole = OmegaConf.to_container(compose("config", overrides=[*start, choice]), resolve=True)
-        assert OmegaConf.to_container(composed((*start, choice)), resolve=True) == whole
-    assert "rate_low" in composed(("experiment=paper/personalization_sgp_baselines", "graph=self_loop")).graph
+        assert composed((*start, choice)) == COMPOSE[0]([*start, choice]).settings
+    assert "rate_low" in composed(("experiment=paper/personalization_sgp_baselines", "graph=self_loop"))["graph"]
     assert is_set("pfedhn_cifar100", "dataset")
     assert not is_set("pfedhn_cifar100", "graph")

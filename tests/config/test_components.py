@@ -17,8 +17,8 @@ from simulator.data.emnist_byclass import EmnistByClass
 from simulator.data.emnist_digits import EmnistDigits
 from simulator.data.fashion_mnist import FashionMnist
 from simulator.data.mnist import Mnist
+from simulator.job import Job, run_job
 from simulator.processes import World
-from simulator.run import Job, run
 
 CONF = Path(__file__).parents[2] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name != "experiment")
@@ -41,7 +41,7 @@ def name_of(file: Path) -> str:
 
 def test_the_groups_are_the_sections_of_the_schema(composed):
     scalars = {"num_nodes", "num_steps", "seed", "eval_every", "dtype", "device", "compute", "num_threads", "timeout_s"}
-    scalars |= {"data_root", "resume", "figures", "checkpoint", "link"}
+    scalars |= {"choices", "data_root", "resume", "figures", "checkpoint", "link"}
     assert set(composed()) - scalars == set(GROUPS)
     assert all((CONF / group / "none.yaml").is_file() for group in ("compressor", "faults", "logger"))
 
@@ -102,6 +102,7 @@ def image_files(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", EXPERIMENTS, ids=name_of)
 def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp_path, one_thread):
     assert file.read_text().startswith("# @package _global_\n# ")
@@ -120,7 +121,7 @@ def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp
     small |= {"partition.spare_share": "true", "partition.num_novel": 1}
     overrides += [f"{key}={value}" for key, value in small.items() if key.split(".")[1] in raw[key.split(".")[0]]]
     settings = composed(*overrides, f"data_root={image_files}")
-    run(Job(settings, str(tmp_path)), World(), None)
+    run_job(Job(settings, str(tmp_path)), World(), None)
     records = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == [0, 2]
     assert json.loads((tmp_path / "summary.json").read_text())["step"] == 2
@@ -179,7 +180,7 @@ def test_settings_of_one_file_come_through(composed):
 def test_a_model_that_no_batched_products_fit_is_computed_otherwise(composed, tmp_path, one_thread):
     overrides = ["dataset=synthetic_mixture", "partition=as_given", "model=linear_binary", "num_steps=2", "num_nodes=3"]
     overrides += ["num_threads=1", "figures=false", "device=cpu"]
-    run(Job(composed(*overrides, "compute=auto"), str(tmp_path)), World(), None)
+    run_job(Job(composed(*overrides, "compute=auto"), str(tmp_path)), World(), None)
     assert (tmp_path / "summary.json").is_file()
     with pytest.raises(ValueError, match=r"compute=batched: only models that chain Flatten, Linear and ReLU"):
-        run(Job(composed(*overrides, "compute=batched"), str(tmp_path / "other")), World(), None)
+        run_job(Job(composed(*overrides, "compute=batched"), str(tmp_path / "other")), World(), None)

@@ -10,6 +10,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from simulator.algorithms.gossip.dsgd import DSGD
+from simulator.algorithms.weights import check_weights
 from simulator.config import build, check
 from simulator.faults.base import FaultyGraph
 from simulator.faults.message_loss import MessageLoss
@@ -259,7 +260,7 @@ def test_dsgd_is_allowed_on_symmetric_weights_and_refused_on_others(composed, fa
     refused = get_class(settings["faults"]["_target_"])(graph=OnePeerExponential(num_nodes=6), probability=0.1)
     name = type(refused).__name__
     with pytest.raises(ValueError, match=f"OnePeerExponential with {name} is column-stochastic; use algorithm=sgp"):
-        algorithm.check_graph(refused)
+        check_weights(algorithm, refused)
 
 
 def test_a_schedule_that_a_fault_cuts_is_refused():

@@ -9,9 +9,9 @@ import pytest
 
 from simulator import config
 from simulator.graphs.d_cliques import DCliques, links
+from simulator.job import Job, run_job
 from simulator.local_processes import run_local
 from simulator.processes import World
-from simulator.run import Job, run
 
 
 def label_counts(num_nodes, num_classes, seed=0, concentration=0.1):
@@ -130,9 +130,9 @@ def test_a_run_hands_the_labels_over_whatever_the_number_of_processes(composed, 
         folder = tmp_path / str(world_size)
         job = Job(settings, str(folder))
         if world_size == 1:
-            run(job, World(), None)
+            run_job(job, World(), None)
         else:
-            run_local(world_size, lambda world, store, job=job: run(job, world, store))
+            run_local(world_size, lambda world, store, job=job: run_job(job, world, store))
         summaries.append(json.loads((folder / "summary.json").read_text()))
     for name in ("comm/messages", "comm/bytes_sent_per_node"):
         assert summaries[0][name] == summaries[1][name]
@@ -143,7 +143,7 @@ def test_a_problem_without_labels_is_one_clear_line_before_the_first_step(compos
     settings = composed("graph=d_cliques", "algorithm=dsgd", "problem=quadratic", "num_nodes=6", "figures=false")
     message = "graph: DCliques depends on the nodes' labels, and problem Quadratic has none; use another graph"
     with pytest.raises(ValueError, match=message) as error:
-        run(Job(settings, str(tmp_path)), World(), None)
+        run_job(Job(settings, str(tmp_path)), World(), None)
     assert "\n" not in str(error.value)
     assert not list(tmp_path.iterdir())
 
@@ -157,7 +157,7 @@ def test_checks_that_need_edges_come_with_the_labels(composed, tmp_path):
     components = config.build(settings)
     config.check(settings, components, 1)
     with pytest.raises(ValueError, match=r"dsgd needs double-stochastic weights, and graph Cyclic\(DCliques"):
-        run(Job(settings, str(tmp_path)), World(), None)
+        run_job(Job(settings, str(tmp_path)), World(), None)
     assert not list(tmp_path.iterdir())
 
 

@@ -281,6 +281,7 @@ def test_error_decays_at_the_rate_of_the_smallest_curvature(case):
     assert rate == pytest.approx(1 - step_size * eigenvalues[0], abs=0.015)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("preserving", [False, True])
 def test_more_pushes_mean_less_error(case, preserving):
     network = network_on(directed())
@@ -323,6 +324,7 @@ class Retrained:
         return total
 
 
+@pytest.mark.slow
 def test_hypergradient_is_the_derivative_of_the_retrained_outer_objective():
     """Central differences with 1e-4 are good to about 1e-8."""
     case = LogisticCase()

@@ -10,7 +10,7 @@ import pytest
 from commands import ROOT, SMALL, Start
 
 import launch
-import simulator.run  # noqa: F401
+import simulator.job  # noqa: F401
 from simulator import config
 
 CASES = {

@@ -3,7 +3,7 @@
 import pytest
 
 from simulator.errors import Report, RunError, describe_error, find_cause
-from simulator.network.transport import LostProcessError, SilentProcessError
+from simulator.network.errors import LostProcessError, SilentProcessError
 
 
 def test_the_rank_that_failed_by_itself_is_the_cause():

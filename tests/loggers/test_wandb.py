@@ -75,6 +75,7 @@ def only(records: list[Any], kind: str) -> Any:
     return found[0]
 
 
+@pytest.mark.slow
 def test_an_offline_run_writes_everything_and_finishes(tmp_path: Path) -> None:
     run_folder = tmp_path / "2030-01-02_03-04-05"
     run_folder.mkdir()
@@ -124,6 +125,7 @@ def test_an_offline_run_writes_everything_and_finishes(tmp_path: Path) -> None:
     assert only(records, "exit").exit_code == 0
 
 
+@pytest.mark.slow
 def test_a_failing_run_is_marked_as_failed(tmp_path: Path) -> None:
     def fail_midway() -> None:
         with make() as logger:
@@ -137,6 +139,7 @@ def test_a_failing_run_is_marked_as_failed(tmp_path: Path) -> None:
     assert only(stored(folder), "exit").exit_code == 1
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_its_id_and_a_new_one_does_not(tmp_path: Path) -> None:
     ids = []
     for resume_step in (None, 10, None):
@@ -147,6 +150,7 @@ def test_a_resumed_run_keeps_its_id_and_a_new_one_does_not(tmp_path: Path) -> No
     assert ids[0] == ids[1] != ids[2]
 
 
+@pytest.mark.slow
 def test_a_step_that_comes_again_adds_no_row(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with make() as logger:
         logger.start(tmp_path, {}, {})
@@ -170,6 +174,7 @@ def test_without_a_login_an_online_run_is_refused_in_one_line(tmp_path: Path, mo
         start()
 
 
+@pytest.mark.slow
 def test_runs_of_a_sweep_share_a_group(tmp_path: Path) -> None:
     sweep = tmp_path / "2030-01-02_03-04-05"
     (sweep / "7").mkdir(parents=True)

@@ -11,7 +11,7 @@ from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.network.ledger import LinkModel
 from simulator.network.network import Network
-from simulator.network.transport import sections
+from simulator.network.payload import sections
 from simulator.placement import Placement
 
 CPU = torch.device("cpu")

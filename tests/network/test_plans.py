@@ -13,8 +13,9 @@ from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop
 from simulator.graphs.star import Star
-from simulator.network import plans
-from simulator.network.plans import Plan, WeightMatrix
+from simulator.network import weight_matrix
+from simulator.network.plans import Plan
+from simulator.network.weight_matrix import WeightMatrix
 from simulator.placement import Placement
 
 
@@ -120,7 +121,7 @@ def multiply(plan, own, received):
 @pytest.mark.parametrize(("kind", "dense_density"), [("sparse", 2.0), ("dense", 0.0)])
 @pytest.mark.parametrize("world_size", [1, 3])
 def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, dense_density, world_size):
-    monkeypatch.setattr(plans, "_DENSE_MIN_DENSITY", dense_density)
+    monkeypatch.setattr(weight_matrix, "_DENSE_MIN_DENSITY", dense_density)
     edges = random_edges(20, 0.3, 6)
     rows = np.random.default_rng(0).standard_normal((20, 5))
     result = []

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
+from simulator.compute.choice import EXECUTORS
 from simulator.models.cnn_mnist import CnnMnist
 from simulator.problems.base import Setting
-from simulator.problems.classification import EXECUTORS, Classification
+from simulator.problems.classification import Classification
 from simulator.problems.l2_decay import L2Decay
 from simulator.problems.mixture_weights import MixtureWeights
 
@@ -28,8 +29,7 @@ def oracle_gradients(function, params, hparams):
 
 def positions_of(problem, step):
     """The training samples that the problem uses at a step, by node."""
-    (batch,) = problem._train.batches(step, torch.float64)
-    return [batch.index[node, :size].tolist() for node, size in enumerate(batch.sizes)]
+    return [positions.tolist() for positions in problem.batch(step)]
 
 
 @pytest.mark.parametrize("compute", EXECUTORS)
@@ -176,7 +176,7 @@ def test_adding_in_place_is_adding_elsewhere(make, kind, point, compute, alpha, 
 def test_a_full_batch_of_several_blocks_is_one_large_batch(make, kind, point, objectives, compute):
     sizes = ((1100, 2, 1), (600, 700, 1), (5, 1, 1))
     problem = make(kind, compute=compute, sizes=sizes, batch_size=None)
-    assert len(list(problem._train.batches(None, torch.float64))) == 3
+    assert len(list(problem.batches(None, torch.float64))) == 3
     truth = objectives(kind, problem, sizes)
     params, hparams, _ = point(problem)
     expected, _ = oracle_gradients(truth.inner, params, hparams)
@@ -284,7 +284,7 @@ def test_timing_chooses_among_what_applies(make, tmp_path, monkeypatch):
     follower = make("classification", compute="auto")
     follower.adopt_compute({"first_order": "loop"})
     follower.grad(follower.init_params(), follower.init_hparams(), 0)
-    assert type(follower._executors["first_order"]).__name__ == "LoopExecutor"
+    assert type(follower.executors.executor("first_order")).__name__ == "LoopExecutor"
 
 
 def test_timing_changes_nothing(make, tmp_path, monkeypatch, point):

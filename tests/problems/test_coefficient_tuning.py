@@ -82,8 +82,8 @@ def test_gradients_are_those_of_the_formulas(sparse, scale):
     truth, (params, hparams, _) = Truth(problem, sparse), point(problem)
     for step in (0, 1, 9, None):
         slices = {}
-        for name, sampler in (("inner", problem._sampler), ("outer", problem._outer._sampler)):
-            slices[name] = [slice(None)] * 4 if step is None else sampler.positions(step)
+        for name in ("inner", "outer"):
+            slices[name] = [slice(None)] * 4 if step is None else problem.batch(step, outer=name == "outer")
         assert step is None or [len(own) for own in slices["inner"]][2] == 3
         expected = derivatives(lambda i, y, x, s=slices: truth.inner(i, y, x, s["inner"][i]), params, hparams)
         for found, gradient in zip(problem.inner_grads(params, hparams, step), expected, strict=True):
@@ -98,8 +98,8 @@ def test_gradients_are_those_of_the_formulas(sparse, scale):
 def test_minibatches_are_passes_in_two_independent_orders():
     problem = make(sizes=((8, 8, 1),) * 3)
     orders = [
-        [np.concatenate([sampler.positions(step)[node] for step in (0, 1)]).tolist() for node in range(3)]
-        for sampler in (problem._sampler, problem._outer._sampler)
+        [np.concatenate([problem.batch(step, outer=outer)[node] for step in (0, 1)]).tolist() for node in range(3)]
+        for outer in (False, True)
     ]
     assert all(sorted(order) == list(range(8)) for kind in orders for order in kind)
     assert orders[0] != orders[1]
@@ -109,7 +109,7 @@ def test_second_order_products_are_those_of_the_dense_hessian(sparse):
     problem = make(sparse=sparse)
     truth, (params, hparams, vector) = Truth(problem, sparse), point(problem)
     for step in (5, None):
-        positions = [slice(None)] * 4 if step is None else problem._sampler.positions(step)
+        positions = [slice(None)] * 4 if step is None else problem.batch(step)
         found = problem.second_order(params, hparams, vector, step)
         for node in range(4):
             joint = torch.cat([params[node], hparams[node]])
@@ -137,7 +137,7 @@ def test_adding_in_place_is_adding_elsewhere(sparse):
 def test_every_node_may_have_a_step_of_its_own():
     problem = make()
     params, hparams, _ = point(problem)
-    found = problem.grad_at(hparams, params, np.array([0, 2, -1, 4]))
+    found = problem.grad_at(params, hparams, np.array([0, 2, -1, 4]))
     for node, step in ((0, 0), (1, 2), (3, 4)):
         assert_equal(found[node], problem.grad(params, hparams, step)[node])
     assert problem.epoch_lengths().tolist() == [2, 3, 1, 5]

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from simulator.compute.choice import EXECUTORS
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.problems.base import Setting
-from simulator.problems.classification import EXECUTORS
 from simulator.problems.hyper_cleaning import HyperCleaning
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 from tests.problems.points import assert_equal, assert_same_elsewhere, point
@@ -51,7 +51,7 @@ def test_gradients_are_those_of_the_formula(compute):
     params, hparams, out = point(problem)
     assert problem.num_hparams == 42
     for step in (0, 9, None):
-        positions = [None] * 4 if step is None else problem._train.positions(step)
+        positions = [None] * 4 if step is None else problem.batch(step)
         found = problem.inner_grads(params, hparams, step)
         problem.add_grad_(added := out.clone(), params, hparams, step, -0.3)
         problem.add_grad_(in_place := params.clone(), in_place, hparams, step, -0.3)
@@ -75,7 +75,7 @@ def test_second_order_products_are_those_of_the_dense_hessian(compute):
     params, hparams, vector = point(problem)
     num_params = problem.num_params
     for step in (5, None):
-        positions = [None] * 4 if step is None else problem._train.positions(step)
+        positions = [None] * 4 if step is None else problem.batch(step)
         found = problem.second_order(params, hparams, vector, step)
         for node in range(4):
             hessian = torch.autograd.functional.hessian(

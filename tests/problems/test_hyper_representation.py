@@ -7,11 +7,11 @@ import torch
 from sklearn.metrics import log_loss
 from torch import nn
 
-from simulator.compute import LoopExecutor, VmapExecutor
+from simulator.compute.choice import EXECUTORS
+from simulator.compute.executors import LoopExecutor, VmapExecutor
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.models.mlp import MLP
 from simulator.problems.base import Setting
-from simulator.problems.classification import EXECUTORS
 from simulator.problems.hyper_representation import HyperRepresentation
 from simulator.rows import ModelFunction
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
@@ -96,8 +96,7 @@ def test_gradients_are_those_of_the_formulas(compute):
     truth, (params, hparams, out) = Truth(problem), point(problem)
     for step in (0, 9, None):
         inner, outer = (
-            [slice(None)] * 4 if step is None else sampler.positions(step)
-            for sampler in (problem._train, problem._outer)
+            [slice(None)] * 4 if step is None else problem.batch(step, outer=outer) for outer in (False, True)
         )
         expected = derivatives(lambda i, y, x, at=inner: truth.inner(i, y, x, at[i]), params, hparams)
         for found, gradient in zip(problem.inner_grads(params, hparams, step), expected, strict=True):
@@ -119,7 +118,7 @@ def test_second_order_products_are_those_of_the_dense_hessian(compute):
     truth, (params, hparams, vector) = Truth(problem), point(problem)
     num_params = problem.num_params
     for step in (5, None):
-        positions = [slice(None)] * 4 if step is None else problem._train.positions(step)
+        positions = [slice(None)] * 4 if step is None else problem.batch(step)
         found = problem.second_order(params, hparams, vector, step)
         for node in range(4):
             hessian = torch.autograd.functional.hessian(

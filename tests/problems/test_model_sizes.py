@@ -102,7 +102,7 @@ def test_minibatches_and_scores_are_those_of_each_size_alone(compute):
     """A node sees the samples that it would see if all nodes had its model; steps may differ by node."""
     problem, params = make(compute=compute), rows(2)
     steps = np.array([0, 3, 1, 2, -1, 0])
-    found = [problem.grad(params, no_hparams(params), 5), problem.grad_at(no_hparams(params), params, steps)]
+    found = [problem.grad(params, no_hparams(params), 5), problem.grad_at(params, no_hparams(params), steps)]
     scores = problem.evaluate(params, no_hparams(params))
     start = problem.init_params()
     for size, width in enumerate(WIDTHS.values()):
@@ -110,7 +110,7 @@ def test_minibatches_and_scores_are_those_of_each_size_alone(compute):
         nodes = np.flatnonzero(np.array(SIZE_OF_NODE) == size)
         columns = slice(STARTS[size], STARTS[size + 1])
         part = params[:, columns].contiguous()
-        expected = [alone.grad(part, no_hparams(part), 5), alone.grad_at(no_hparams(part), part, steps)]
+        expected = [alone.grad(part, no_hparams(part), 5), alone.grad_at(part, no_hparams(part), steps)]
         for left, right in zip(found, expected, strict=True):
             asked = nodes if right is expected[0] else nodes[steps[nodes] >= 0]
             torch.testing.assert_close(left[asked, columns], right[asked], rtol=1e-9, atol=1e-11)
@@ -145,7 +145,7 @@ def test_a_process_computes_as_another_has_chosen():
     choices = leader.choose_compute(["first_order"])
     assert sorted(choices) == [f"{name}/first_order" for name in sorted(WIDTHS)]
     follower.adopt_compute(choices | {"medium/first_order": "loop"})
-    assert follower.architectures[1].compute_choices == {"first_order": "loop"}
+    assert follower.architectures[1].executors.names == {"first_order": "loop"}
     assert follower.choose_compute([]) == choices | {"medium/first_order": "loop"}
 
 

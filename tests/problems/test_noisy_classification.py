@@ -115,7 +115,7 @@ def test_batch_normalisation_uses_the_samples_of_the_node_and_no_padding():
     problem = build(normalising, "auto")
     assert problem.choose_compute(["first_order"]) == {"first_order": "loop"}
     found = gradient(problem, 1)
-    (batch,) = problem._train.batches(1, torch.float64)
+    (batch,) = problem.batches(1, torch.float64)
     assert min(batch.sizes) < max(batch.sizes)
     module = normalising(input_shape=(2, 6, 6), num_classes=CLASSES).double()
     layout = problem.function.layout
@@ -139,7 +139,6 @@ def test_batch_normalisation_is_computed_node_by_node(compute):
 def test_shared_data_reach_the_problem():
     problem = build(dropping, "loop", partition=SHARED)
     assert problem.sample_counts().tolist() == [len(problem.data.train.labels)] * NUM_NODES
-    (batch,) = problem._train.batches(0, torch.float64)
-    assert len({tuple(index) for index in batch.index.tolist()}) == NUM_NODES
+    assert len({tuple(positions) for positions in problem.batch(0)}) == NUM_NODES
     values = problem.evaluate(problem.init_params(), problem.init_hparams())["train/loss"]
     np.testing.assert_allclose(values, values[0], rtol=1e-12)

@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +14,6 @@ from scripts import benchmark_parts
 from scripts.benchmark_contenders import BATCH_SIZE, MODELS, SAMPLES_PER_NODE, HandWritten, Ours, PlainLoop
 from scripts.benchmark_measuring import Effort, Table, Times, measure
 from scripts.benchmark_processes import peak_bytes
-from simulator.placement import Placement
 from simulator.rows import RowLayout
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -33,13 +33,11 @@ def rows_written(written):
 @pytest.mark.parametrize("model", MODELS)
 def test_contenders_do_the_same_work(model):
     plain = PlainLoop(model, NUM_NODES)
-    ours = Ours(MODELS[model], Placement(NUM_NODES), compute="loop" if model == "CNN" else "batched")
+    ours = Ours(MODELS[model], NUM_NODES, compute="loop" if model == "CNN" else "batched")
     ours.state = {"params": rows_of(plain)}
-    orders = torch.stack([torch.randperm(SAMPLES_PER_NODE) for _ in range(NUM_NODES)])
+    batches = [ours.problem.batch(step) for step in range(SAMPLES_PER_NODE // BATCH_SIZE)]
+    orders = torch.from_numpy(np.stack([np.concatenate(of_node) for of_node in zip(*batches, strict=True)]))
     plain.orders = list(orders)
-    ours.step(0)
-    ours.problem._train._shuffle(ours.problem._train._locals, ours.problem._train._epochs * 0)
-    ours.problem._train._orders[:] = orders.view(NUM_NODES, -1, BATCH_SIZE).numpy()
     contenders = [plain, ours]
     if model != "CNN":
         written = HandWritten(benchmark_parts.HAND_WRITTEN_WIDTHS[model], NUM_NODES)

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from scripts.benchmark_hypernetwork import TARGETS, Ours, Plain, Settings, measure
-from simulator.placement import Placement
 from simulator.processes import World
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -13,7 +12,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 @pytest.mark.slow  # imports torchvision
 def test_both_ways_have_the_same_sizes_and_images():
     target, settings = TARGETS["cnn_mnist3"], Settings(nodes=3, inner_steps=1)
-    ours = Ours(target, settings, Placement(4), "loop")
+    ours = Ours(target, settings, "loop")
     plains = [Plain(target, settings, decoded=decoded) for decoded in (False, True)]
     num_params = sum(parameter.numel() for parameter in plains[0].hypernetwork.parameters())
     assert num_params == ours.state["hub/hypernetwork"].numel() + ours.state["hub/embeddings"].numel()

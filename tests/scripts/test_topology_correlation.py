@@ -79,6 +79,7 @@ def study(folder, output, *options):
     return lines, json.loads((output / "numbers.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_decay_and_the_ranks(sweep, tmp_path):
     lines, numbers = study(sweep, tmp_path / "out", "--gamma", "0.5")
     assert numbers["fit/gamma"] == pytest.approx(GAMMA, abs=1e-4)
@@ -105,6 +106,7 @@ def test_the_decay_and_the_ranks(sweep, tmp_path):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_settings_may_be_ignored(composed, tmp_path, capsys):
     for seed in SEEDS:
         for graph in ("solo", "ring"):
@@ -116,6 +118,7 @@ def test_settings_may_be_ignored(composed, tmp_path, capsys):
     assert "both average 1 nodes exactly" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_equal_bytes(sweep, tmp_path):
     """What sent 2 MB is at its end, what sent 8 MB at its start, and of 4 MB half way; who sends nothing always."""
     for option, losses in (("least", (0.0, 3.0)), ("1", (1.0, 3.0))):
@@ -127,6 +130,7 @@ def test_equal_bytes(sweep, tmp_path):
         assert float(lines["SelfLoop", 16]["train/loss"]) == pytest.approx(2.0)
 
 
+@pytest.mark.slow
 def test_another_metric_may_choose_and_diverged_learning_rates_do_not_compete(composed, tmp_path):
     for graph, accuracy in (("ring", 0.5), ("fully_connected", 0.9)):
         for lr, score, value in ((0.1, 0.2, 0.8), (0.2, 0.1, 0.5), (0.4, float("nan"), 0.1)):
@@ -144,6 +148,7 @@ def test_another_metric_may_choose_and_diverged_learning_rates_do_not_compete(co
     assert "| 0.1* |" in (tmp_path / "again" / "table.md").read_text()
 
 
+@pytest.mark.slow
 def test_graphs_that_follow_the_labels_are_built_from_the_data(composed, tmp_path):
     skew = ("partition=class_skew", "num_steps=1", "problem.batch_size=2")
     for graph in ("d_cliques", "erdos_renyi"):

@@ -13,9 +13,9 @@ from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop
 from simulator.graphs.star import Star
+from simulator.job import Job, run_job
 from simulator.local_processes import run_local
 from simulator.processes import World
-from simulator.run import Job, run
 from simulator.topology.analysis import analyse, decay_grid
 from simulator.topology.settings import AnalysisSettings
 from tests.topology.schedules import Drawn, doubly_stochastic
@@ -36,6 +36,7 @@ def is_strict(value):
     return json.loads(json.dumps(value, allow_nan=False)) is not None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_graph_can_be_analysed(name, composed, tmp_path):
     overrides = [*EXPERIMENT, f"graph={name}", "num_nodes=8", "algorithm.max_rounds=400", "algorithm.num_lrs=5"]
@@ -71,6 +72,7 @@ def test_every_graph_can_be_analysed(name, composed, tmp_path):
     assert found["graph/bytes_per_round"] == pytest.approx(messages * payload)
 
 
+@pytest.mark.slow
 def test_numbers_do_not_depend_on_the_number_of_processes(composed, tmp_path):
     names = {}
     for graph in ("ring", "random_directed"):
@@ -79,9 +81,9 @@ def test_numbers_do_not_depend_on_the_number_of_processes(composed, tmp_path):
             folder = tmp_path / f"{graph}{processes}"
             job = Job(composed(*overrides), str(folder))
             if processes == 1:
-                run(job, World(), None)
+                run_job(job, World(), None)
             else:
-                run_local(2, lambda world, store, job=job: run(job, world, store))
+                run_local(2, lambda world, store, job=job: run_job(job, world, store))
             names[graph, processes] = json.loads((folder / "summary.json").read_text())
         one, two = ({k: v for k, v in names[graph, p].items() if "/" in k and k.split("/")[0] in
                      ("graph", "quadratic", "theory")} for p in (1, 2))  # fmt: skip
@@ -89,9 +91,10 @@ def test_numbers_do_not_depend_on_the_number_of_processes(composed, tmp_path):
         assert len(one) > 40
 
 
+@pytest.mark.slow
 def test_a_run_writes_numbers_curves_and_figures(composed, tmp_path):
     settings = composed(*EXPERIMENT, "graph=ring", "num_nodes=8", "algorithm.num_lrs=40")
-    run(Job(settings, str(tmp_path)), World(), None)
+    run_job(Job(settings, str(tmp_path)), World(), None)
     summary = json.loads((tmp_path / "summary.json").read_text())
     gammas = ("0", "0.5", "0.9", "0.951", "0.98", "0.99", "0.995", "0.999", "0.9999")
     for gamma in gammas:

@@ -1,1 +1,6 @@
-"""Bilevel optimization of variables that all nodes share."""
+"""Bilevel optimization of variables that all nodes share.
+
+x is the outer variable, called hyperparameters in the code: ``hparams`` [N, H]. y is the lower-level variable, called
+parameters: ``params`` [N, D]. Every node has a copy of both. z is a second copy of y in the penalty methods (c2dfb,
+c2dfb_naive, f2sa, push_penalty) and the adjoint variable in the others (madsbo, dsoba, sparkle).
+"""

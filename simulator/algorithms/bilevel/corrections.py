@@ -15,9 +15,18 @@ Shapes: N local nodes, D columns.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+
+class Moving(NamedTuple):
+    """A variable before a step, all [N, D]: its value v, the direction d there, and the correction's memory."""
+
+    value: Tensor
+    direction: Tensor
+    memory: Tensor
 
 
 class Correction(ABC):
@@ -31,23 +40,17 @@ class Correction(ABC):
         """The memory at the start."""
 
     @abstractmethod
-    def send(self, value: Tensor, direction: Tensor, memory: Tensor, lr: float) -> tuple[Tensor, ...]:
-        """What is to be mixed, ``num_rows`` tensors."""
+    def send(self, variable: Moving, lr: float) -> tuple[Tensor, ...]:
+        """What is mixed, ``num_rows`` tensors."""
 
     @abstractmethod
     def move(
-        self,
-        value: Tensor,
-        direction: Tensor,
-        memory: Tensor,
-        lr: float,
-        sent: Sequence[Tensor],
-        mixed: Sequence[Tensor],
+        self, variable: Moving, lr: float, sent: Sequence[Tensor], mixed: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        """The new value and memory."""
+        """The new value and memory; ``mixed`` is W times what :meth:`send` returned, ``sent``."""
 
-    def turn(self, memory: Tensor, old: Tensor, new: Tensor) -> Tensor:
-        """The memory once the direction at the new value is known."""
+    def update_memory(self, memory: Tensor, old: Tensor, new: Tensor) -> Tensor:
+        """The memory after the direction has changed from ``old`` to ``new``, that at the new value."""
         return memory
 
 
@@ -59,21 +62,15 @@ class GradientTracking(Correction):
     def init(self, value: Tensor, direction: Tensor) -> Tensor:
         return direction.clone()
 
-    def send(self, value: Tensor, direction: Tensor, memory: Tensor, lr: float) -> tuple[Tensor, ...]:
-        return value.sub(memory, alpha=lr), memory
+    def send(self, variable: Moving, lr: float) -> tuple[Tensor, ...]:
+        return variable.value.sub(variable.memory, alpha=lr), variable.memory
 
     def move(
-        self,
-        value: Tensor,
-        direction: Tensor,
-        memory: Tensor,
-        lr: float,
-        sent: Sequence[Tensor],
-        mixed: Sequence[Tensor],
+        self, variable: Moving, lr: float, sent: Sequence[Tensor], mixed: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
         return mixed[0], mixed[1]
 
-    def turn(self, memory: Tensor, old: Tensor, new: Tensor) -> Tensor:
+    def update_memory(self, memory: Tensor, old: Tensor, new: Tensor) -> Tensor:
         return memory + new - old
 
 
@@ -85,18 +82,13 @@ class Extra(Correction):
     def init(self, value: Tensor, direction: Tensor) -> Tensor:
         return value.clone()
 
-    def send(self, value: Tensor, direction: Tensor, memory: Tensor, lr: float) -> tuple[Tensor, ...]:
-        return (value,)
+    def send(self, variable: Moving, lr: float) -> tuple[Tensor, ...]:
+        return (variable.value,)
 
     def move(
-        self,
-        value: Tensor,
-        direction: Tensor,
-        memory: Tensor,
-        lr: float,
-        sent: Sequence[Tensor],
-        mixed: Sequence[Tensor],
+        self, variable: Moving, lr: float, sent: Sequence[Tensor], mixed: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
+        value, direction, memory = variable
         both = value + mixed[0]
         return (both - memory).sub_(direction, alpha=lr), (both / 2).sub_(direction, alpha=lr)
 
@@ -109,21 +101,17 @@ class ExactDiffusion(Correction):
     def init(self, value: Tensor, direction: Tensor) -> Tensor:
         return value.clone()
 
-    def send(self, value: Tensor, direction: Tensor, memory: Tensor, lr: float) -> tuple[Tensor, ...]:
+    def send(self, variable: Moving, lr: float) -> tuple[Tensor, ...]:
+        value, direction, memory = variable
         return ((2 * value - memory).sub_(direction, alpha=lr),)
 
     def move(
-        self,
-        value: Tensor,
-        direction: Tensor,
-        memory: Tensor,
-        lr: float,
-        sent: Sequence[Tensor],
-        mixed: Sequence[Tensor],
+        self, variable: Moving, lr: float, sent: Sequence[Tensor], mixed: Sequence[Tensor]
     ) -> tuple[Tensor, Tensor]:
-        return torch.lerp(sent[0], mixed[0], 0.5), value.sub(direction, alpha=lr)
+        return torch.lerp(sent[0], mixed[0], 0.5), variable.value.sub(variable.direction, alpha=lr)
 
 
 CORRECTIONS: Mapping[str, Correction] = MappingProxyType(
     {"gradient_tracking": GradientTracking(), "extra": Extra(), "exact_diffusion": ExactDiffusion()}
 )
+"""The values of ``algorithm.outer_correction`` and ``algorithm.inner_correction``."""

@@ -1,4 +1,4 @@
-"""D-SOBA: one loop in which x, y and the adjoint z of every node move at once and are then mixed.
+"""D-SOBA: a single loop; x, y and the adjoint variable z of every node are updated at once and then mixed.
 
 Update equations (see linear_system.py for u_i and z), with step sizes a, b, c:
     r_i <- (1 - m) r_i + m u_i (r_i = u_i in step 0)
@@ -6,56 +6,19 @@ Update equations (see linear_system.py for u_i and z), with step sizes a, b, c:
 Without correction of the differences between nodes the end is biased, in proportion to the step sizes.
 Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem, with second derivatives unless first_order.
 Sends: H + 2 D numbers per edge and step, in one message.
+State: ``hparams`` [N, H] for x, ``params`` [N, D] for y, ``adjoint`` [N, D] for z, ``average`` [N, H] for r.
 Source: Kong, Zhu, Lu, Huang and Yuan, 2024 (arXiv 2402.03167).
 Departures: none known.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
-from simulator.algorithms.bilevel.linear_system import directions
-from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel
-from simulator.algorithms.bilevel.undirected_penalty import require_share
+from simulator.algorithms.base import State
+from simulator.algorithms.bilevel.single_loop import SingleLoop
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
-
-
-@dataclass(frozen=True, kw_only=True)
-class SingleLoop(SharedBilevel):
-    """The settings of single loops over x, y and z.
-
-    Args:
-        outer_lr, inner_lr, adjoint_lr: of x, y and z.
-        averaging: m, weight of the newest hypergradient, in (0, 1].
-        first_order: differences of gradients in place of products with second derivatives.
-        difference_step: how far the points of these differences are from y.
-    """
-
-    outer_lr: float
-    inner_lr: float
-    adjoint_lr: float
-    averaging: float
-    first_order: bool
-    difference_step: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("outer_lr", "inner_lr", "adjoint_lr", "difference_step"):
-            require_positive(f"algorithm.{name}", getattr(self, name))
-        require_share("algorithm.averaging", self.averaging)
-
-    def directions(self, problem: BilevelProblem, state: State, index: int) -> tuple[Tensor, Tensor, Tensor]:
-        """For x, y and z: u_i, d_y g_i and the residual of z, at the minibatch ``index``."""
-        step = self.difference_step if self.first_order else None
-        x, y, z = state["hparams"], state["params"], state["adjoint"]
-        return directions(problem, x, y, z, self.batch(index), step)
-
-    def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:
-        return {}
 
 
 @dataclass(frozen=True, kw_only=True)

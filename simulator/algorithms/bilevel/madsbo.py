@@ -1,4 +1,4 @@
-"""MADSBO: a double loop with gradient tracking below, and a moving average of hypergradients above.
+"""MADSBO: a double loop; gradient tracking on the inner level, a moving average of hypergradients on the outer level.
 
 Update equations of a step, with step sizes b, c and a, and V, P the trackers of y and z:
     inner_steps times:    y <- W y - b V,    V <- W V + d_y g_i(x, y)(new) - (old)
@@ -13,6 +13,9 @@ Minibatches: those of step t have the numbers t L, ..., t L + L - 1 with L = inn
 Rounds: inner_steps, then adjoint_steps, then one for x.
 Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem with second derivatives.
 Sends: 2 D numbers per edge and inner or adjoint step; H per edge and step for x, 2 H with gradient tracking.
+State: ``hparams`` [N, H] for x, ``average`` [N, H] for r, ``params`` [N, D] for y, ``param_tracker`` [N, D] for V,
+``param_gradient`` [N, D], ``adjoint`` [N, D] for z, ``adjoint_tracker`` [N, D] for P, ``adjoint_gradient`` [N, D]; with
+gradient tracking also ``hparam_tracker`` [N, H] for s.
 Source: Chen, Huang, Ma and Balasubramanian, ICML 2023 (arXiv 2210.12839); the variant with gradient tracking is a
 baseline of Zhu et al., NeurIPS 2024 (arXiv 2411.14166).
 Departures: z is kept from step to step; step sizes are constants of their own instead of one schedule.
@@ -25,8 +28,8 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State, require_positive
-from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel
-from simulator.algorithms.bilevel.undirected_penalty import require_share
+from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel, require_fraction
+from simulator.algorithms.bilevel.step_rounds import StepRounds
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 
@@ -54,12 +57,11 @@ class MADSBO(SharedBilevel):
         super().__post_init__()
         for name in ("inner_steps", "inner_lr", "adjoint_steps", "adjoint_lr", "outer_lr"):
             require_positive(f"algorithm.{name}", getattr(self, name))
-        require_share("algorithm.averaging", self.averaging)
+        require_fraction("algorithm.averaging", self.averaging)
 
     @property
-    def exchanges(self) -> Mapping[str, range]:
-        inner, both = self.inner_steps, self.inner_steps + self.adjoint_steps
-        return {"y": range(inner), "z": range(inner, both), "x": range(both, both + 1)}
+    def rounds(self) -> StepRounds:
+        return StepRounds({"y": self.inner_steps, "z": self.adjoint_steps, "x": 1})
 
     def init(self, problem: Problem, network: Network) -> State:
         hparams, params = problem.init_hparams(), problem.init_params()
@@ -70,42 +72,42 @@ class MADSBO(SharedBilevel):
         return {**state, **{key: torch.zeros_like(params) for key in zeros}}
 
     def advance(self, state: State, step: int, problem: BilevelProblem, network: Network) -> State:
-        both = self.inner_steps + self.adjoint_steps
-        batch, round_index = step * (both + 3), step * (both + 1)
+        batch = step * (self.inner_steps + self.adjoint_steps + 3)
         x, z = state["hparams"], state["adjoint"]
 
-        def pull_on_y(y: Tensor, batch: int) -> Tensor:
+        def grad_y(y: Tensor, batch: int) -> Tensor:
             return problem.grad(y, x, self.batch(batch))
 
         y, tracker, gradient = state["params"], state["param_tracker"], state["param_gradient"]
-        gradient, tracker = _corrected(tracker, gradient, pull_on_y(y, batch))
-        for k in range(self.inner_steps):
-            mixed, tracker_mixed = network.mix((y, tracker), round_index + k)
+        gradient, tracker = _tracked(tracker, gradient, grad_y(y, batch))
+        for k, round_index in enumerate(self.rounds.of("y", step)):
+            mixed, tracker_mixed = network.mix((y, tracker), round_index)
             y = mixed.sub_(tracker, alpha=self.inner_lr)
-            gradient, tracker = _corrected(tracker_mixed, gradient, pull_on_y(y, batch + 1 + k))
+            gradient, tracker = _tracked(tracker_mixed, gradient, grad_y(y, batch + 1 + k))
         state = {**state, "params": y, "param_tracker": tracker, "param_gradient": gradient}
 
-        def pull_on_z(z: Tensor, batch: int) -> Tensor:
+        def residual_z(z: Tensor, batch: int) -> Tensor:
             return problem.hvp(y, x, z, self.batch(batch)) - problem.outer_grad(y, x, self.batch(batch))
 
-        batch, first = batch + self.inner_steps + 1, round_index + self.inner_steps
+        batch += self.inner_steps + 1
         tracker, gradient = state["adjoint_tracker"], state["adjoint_gradient"]
-        gradient, tracker = _corrected(tracker, gradient, pull_on_z(z, batch))
-        for k in range(self.adjoint_steps):
-            mixed, tracker_mixed = network.mix((z, tracker), first + k)
+        gradient, tracker = _tracked(tracker, gradient, residual_z(z, batch))
+        for k, round_index in enumerate(self.rounds.of("z", step)):
+            mixed, tracker_mixed = network.mix((z, tracker), round_index)
             z = mixed.sub_(tracker, alpha=self.adjoint_lr)
-            gradient, tracker = _corrected(tracker_mixed, gradient, pull_on_z(z, batch + 1 + k))
+            gradient, tracker = _tracked(tracker_mixed, gradient, residual_z(z, batch + 1 + k))
         state = {**state, "adjoint": z, "adjoint_tracker": tracker, "adjoint_gradient": gradient}
 
         last = self.batch(batch + self.adjoint_steps + 1)
         hypergradient = problem.outer_grads(y, x, last)[1] - problem.cross_jvp(y, x, z, last)
         average = state["average"].lerp(hypergradient, self.averaging if step else 1.0)
+        (round_index,) = self.rounds.of("x", step)
         if self.gradient_tracking:
-            mixed, tracker = network.mix((x, state["hparam_tracker"]), round_index + both)
+            mixed, tracker = network.mix((x, state["hparam_tracker"]), round_index)
             tracker.add_(average).sub_(state["average"])
             state = {**state, "hparam_tracker": tracker}
         else:
-            (mixed,) = network.mix((x,), round_index + both)
+            (mixed,) = network.mix((x,), round_index)
             tracker = average
         return {**state, "hparams": self.clamp(mixed.sub_(tracker, alpha=self.outer_lr)), "average": average}
 
@@ -119,6 +121,6 @@ class MADSBO(SharedBilevel):
         return pairs
 
 
-def _corrected(tracker: Tensor, old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
-    """The new gradient, and the tracker after it has taken the place of the old one."""
+def _tracked(tracker: Tensor, old: Tensor, new: Tensor) -> tuple[Tensor, Tensor]:
+    """The ``new`` gradient, and the tracker of the ``old`` one with the difference added."""
     return new, tracker + new - old

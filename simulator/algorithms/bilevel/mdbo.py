@@ -1,4 +1,4 @@
-"""MDBO: momentum and gradient tracking on both levels, with hypergradients from each node's own Hessian.
+"""MDBO: momentum and gradient tracking on both levels; each node's hypergradient uses its own Hessian.
 
 Update equations, with step e, momenta a_x and a_y, rates b_x and b_y, and L at least the largest curvature of any g_i:
     F_i = d_x f_i - (d2 g_i/dx dy) H_i d_y f_i,    H_i = 1/L sum_{j=0}^{J} (I - (d2 g_i/dy2) / L)^j,    G_i = d_y g_i
@@ -9,6 +9,8 @@ Since H_i is made of the node's own Hessian, x ends where the mean of these hype
 stationary point unless the second derivatives of all nodes agree.
 Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem with second derivatives.
 Sends: 2 H + 2 D numbers per edge and step, in one message.
+State: ``hparams`` [N, H] for x, ``params`` [N, D] for y, ``hparam_momentum`` [N, H] for u, ``param_momentum`` [N, D]
+for v, ``hparam_tracker`` [N, H] for s, ``param_tracker`` [N, D] for t.
 Source: Gao, Gu and Thai, AISTATS 2023 (arXiv 2206.15025).
 Departures: the sum over j in place of one term of it drawn at random, whose expectation it is.
 """
@@ -67,16 +69,18 @@ class MDBO(SharedBilevel):
             "param_tracker": inner.clone(),
         }
 
-    def _directions(self, problem: BilevelProblem, y: Tensor, x: Tensor, index: int) -> tuple[Tensor, Tensor]:
+    def _directions(
+        self, problem: BilevelProblem, params: Tensor, hparams: Tensor, index: int
+    ) -> tuple[Tensor, Tensor]:
         """F and G at the minibatch ``index``."""
         batch = self.batch(index)
-        outer_y, outer_x = problem.outer_grads(y, x, batch)
+        outer_y, outer_x = problem.outer_grads(params, hparams, batch)
         term = outer_y / self.curvature
         total = term.clone()
         for _ in range(self.neumann_terms - 1):
-            term = term.sub(problem.hvp(y, x, term, batch), alpha=1 / self.curvature)
+            term = term.sub(problem.hvp(params, hparams, term, batch), alpha=1 / self.curvature)
             total += term
-        return outer_x - problem.cross_jvp(y, x, total, batch), problem.grad(y, x, batch)
+        return outer_x - problem.cross_jvp(params, hparams, total, batch), problem.grad(params, hparams, batch)
 
     def advance(self, state: State, step: int, problem: BilevelProblem, network: Network) -> State:
         keys = ("hparams", "params", "hparam_tracker", "param_tracker")

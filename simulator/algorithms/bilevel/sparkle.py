@@ -1,4 +1,4 @@
-"""SPARKLE: D-SOBA's loop with a correction for the differences between nodes on either level.
+"""SPARKLE: the loop of D-SOBA with a correction for the differences between nodes on each level.
 
 Update equations (see linear_system.py for u_i and z, corrections.py for the corrections): x follows
 r_i <- (1 - m) r_i + m u_i (r_i = u_i at the start) with the correction of the outer level; y follows d_y g_i and z
@@ -8,6 +8,9 @@ Needs: symmetric, doubly stochastic W; any schedule with gradient tracking, a st
 bilevel problem, with second derivatives unless first_order.
 Sends: 2 H + 4 D numbers per edge and step with gradient tracking on both levels; a level with another correction sends
 half of its share. One message.
+State: ``hparams`` [N, H] for x, ``params`` [N, D] for y, ``adjoint`` [N, D] for z, their last directions
+``hparams_direction`` [N, H] (this is r), ``params_direction`` [N, D], ``adjoint_direction`` [N, D], and the memories of
+the corrections ``hparams_memory`` [N, H], ``params_memory`` [N, D], ``adjoint_memory`` [N, D].
 Source: Zhu, Kong, Lu, Huang and Yuan, NeurIPS 2024 (arXiv 2411.14166).
 Departures: gradient tracking, EXTRA and exact diffusion in their usual forms, of which the paper's unified form is a
 reparametrization.
@@ -21,8 +24,8 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.bilevel.corrections import CORRECTIONS, Correction
-from simulator.algorithms.bilevel.dsoba import SingleLoop
+from simulator.algorithms.bilevel.corrections import CORRECTIONS, Correction, Moving
+from simulator.algorithms.bilevel.single_loop import SingleLoop
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
@@ -75,27 +78,26 @@ class SPARKLE(SingleLoop):
         assert isinstance(problem, BilevelProblem)
         params = problem.init_params()
         state = {"hparams": problem.init_hparams(), "params": params, "adjoint": torch.zeros_like(params)}
-        found = self.directions(problem, state, 0)
-        for (key, correction, _), direction in zip(self._moves(), found, strict=True):
+        for (key, correction, _), direction in zip(self._moves(), self.directions(problem, state, 0), strict=True):
             state[f"{key}_direction"] = direction
             state[f"{key}_memory"] = correction.init(state[key], direction)
         return state
 
     def advance(self, state: State, step: int, problem: BilevelProblem, network: Network) -> State:
-        parts = {key: (state[key], state[f"{key}_direction"], state[f"{key}_memory"]) for key in _VARIABLES}
-        sent = {key: correction.send(*parts[key], lr) for key, correction, lr in self._moves()}
+        variables = {key: Moving(state[key], state[f"{key}_direction"], state[f"{key}_memory"]) for key in _VARIABLES}
+        sent = {key: correction.send(variables[key], lr) for key, correction, lr in self._moves()}
         mixed = list(network.mix([rows for key in _VARIABLES for rows in sent[key]], step))
         new: State = {}
         for key, correction, lr in self._moves():
             arrived, mixed = mixed[: correction.num_rows], mixed[correction.num_rows :]
-            new[key], new[f"{key}_memory"] = correction.move(*parts[key], lr, sent[key], arrived)
+            new[key], new[f"{key}_memory"] = correction.move(variables[key], lr, sent[key], arrived)
         new["hparams"] = self.clamp(new["hparams"])
         on_x, on_y, on_z = self.directions(problem, new, step + 1)
         average = state["hparams_direction"].lerp(on_x, self.averaging)
         for (key, correction, _), direction in zip(self._moves(), (average, on_y, on_z), strict=True):
             old = state[f"{key}_direction"]
             new[f"{key}_direction"] = direction
-            new[f"{key}_memory"] = correction.turn(new[f"{key}_memory"], old, direction)
+            new[f"{key}_memory"] = correction.update_memory(new[f"{key}_memory"], old, direction)
         return new
 
     def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:

@@ -8,6 +8,9 @@ is the gradient at x on the minibatch of step t, and v = g_0 at the start:
     p_i = Q(v_i - v^_i),    v^_i <- v^_i + p_i  (at i and at its neighbours)
 The mean of v is that of g at every step, whatever the compressor and the noise; with exact gradients a constant a_t
 reaches the common minimiser however unlike the nodes are.
+State: ``params`` [N, D], ``gradient`` [N, D], ``tracker`` [N, D]; on a static graph also ``beer/reference`` [N, 2, D],
+``beer/mixed`` [N, 2, D]; on other graphs, with S links that a node may ever have, also ``beer/sent`` [N, S, 2, D],
+``beer/received`` [N, S, 2, D], ``beer/disagreement`` [N, 2, D].
 Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
 references.py).
 Sends: two compressed rows of D columns per edge and step, in one message.
@@ -16,11 +19,12 @@ Departures: learning rates may change over time; where the schedule changes, gos
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_undirected
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -28,6 +32,8 @@ from simulator.algorithms.compressed.consensus_lr import (
     consensus_lr,
 )
 from simulator.algorithms.compressed.references import References
+from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -46,6 +52,8 @@ class BEER(Algorithm):
         lr: learning rate; lr_schedule: what it is multiplied with at each step.
     """
 
+    weights: ClassVar[Weights] = Weights.SYMMETRIC
+    push_sum_alternative: ClassVar[str] = "quantized_push_sum"
     uses_compressor = True
 
     compressor: Compressor
@@ -64,7 +72,6 @@ class BEER(Algorithm):
         return References(self.compressor, self.seed, "beer")
 
     def check_graph(self, graph: Graph) -> None:
-        require_undirected("beer", graph)
         check_theory_applies(self.consensus_lr, graph)
 
     def init(self, problem: Problem, network: Network) -> State:

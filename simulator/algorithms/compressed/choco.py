@@ -6,6 +6,9 @@ the gradient steps of D-SGD (see dsgd.py, for learning rate, momentum, local ste
     x_i <- x_i^(1/2) + gamma sum_j W[i, j] (x^_j - x^_i)
 With order=combine_and_adapt gossip comes first and the gradient steps, taken from the old x_i, are added after it.
 With Q(v) = v and gamma = 1 this is D-SGD.
+State: ``params`` [N, D]; with momentum also ``momentum`` [N, D]; with ema also ``average`` [N, D]; on a static graph
+also ``choco/reference`` [N, 1, D], ``choco/mixed`` [N, 1, D]; on other graphs, with S links that a node may ever have,
+also ``choco/sent`` [N, S, 1, D], ``choco/received`` [N, S, 1, D], ``choco/disagreement`` [N, 1, D].
 Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
 references.py).
 Sends: one compressed row of D columns per edge and step.
@@ -15,10 +18,11 @@ Departures: references start at the common starting point, which everybody knows
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_undirected
+from simulator.algorithms.base import State
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -27,6 +31,7 @@ from simulator.algorithms.compressed.consensus_lr import (
 )
 from simulator.algorithms.compressed.references import References
 from simulator.algorithms.gossip.dsgd import CombinedDescent
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -44,6 +49,8 @@ class ChocoSGD(CombinedDescent):
         lr, lr_schedule, momentum, order, local_steps, ema: as ``CombinedDescent`` in gossip/dsgd.py.
     """
 
+    weights: ClassVar[Weights] = Weights.SYMMETRIC
+    push_sum_alternative: ClassVar[str] = "quantized_push_sum"
     uses_compressor = True
 
     compressor: Compressor
@@ -60,7 +67,6 @@ class ChocoSGD(CombinedDescent):
         return References(self.compressor, self.seed, "choco")
 
     def check_graph(self, graph: Graph) -> None:
-        require_undirected("choco", graph)
         check_theory_applies(self.consensus_lr, graph)
 
     def init(self, problem: Problem, network: Network) -> State:

@@ -7,6 +7,8 @@ steps of D-SGD (see dsgd.py, for learning rate, momentum, local steps and the av
 With order=combine_and_adapt gossip comes first and the gradient steps, taken from the old x_i, are added after it.
 The mean over nodes moves as without compression, but Q(x) does not become exact as x settles: with constant steps the
 nodes keep disagreeing. It is what CHOCO-SGD (choco.py) is compared with.
+State: ``params`` [N, D]; with error_feedback also ``compression_error`` [N, D]; with momentum also ``momentum`` [N, D];
+with ema also ``average`` [N, D].
 Needs: doubly stochastic W; any schedule.
 Sends: one compressed row of D columns per edge and step.
 Source: scheme Q2-G of Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340), with a consensus step gamma; error
@@ -15,11 +17,12 @@ Departures: none.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_stochasticity
+from simulator.algorithms.base import State
 from simulator.algorithms.compressed.consensus_lr import (
     ConsensusLr,
     check_consensus_lr,
@@ -28,6 +31,7 @@ from simulator.algorithms.compressed.consensus_lr import (
 )
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.algorithms.gossip.dsgd import CombinedDescent
+from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -46,6 +50,8 @@ class CompressedGossip(CombinedDescent):
         lr, lr_schedule, momentum, order, local_steps, ema: as ``CombinedDescent`` in gossip/dsgd.py.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "quantized_push_sum"
     uses_compressor = True
 
     compressor: Compressor
@@ -58,7 +64,6 @@ class CompressedGossip(CombinedDescent):
         check_consensus_lr(self.consensus_lr)
 
     def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("compressed_gossip", graph, ("double",), "use algorithm=quantized_push_sum there")
         check_theory_applies(self.consensus_lr, graph)
 
     def init(self, problem: Problem, network: Network) -> State:

@@ -10,6 +10,10 @@ link (see references.py), z^_ij being what j knows of i:
     q_ij = Q(z_i - z^_ij),    z^_ij <- z^_ij + q_ij    for those j that i sends to in this round
     x_i <- x_i + gamma (sum_j P_t[i, j] w_j z^_ji - sum_j P_t[j, i] w_i z^_ij),    w_i as above with P_t
 With Q(v) = v and gamma = 1 both are SGP.
+State: ``params`` [N, D], ``push_sum_weight`` [N]; on a static graph also ``quantized_push_sum/reference`` [N, 1, D],
+``quantized_push_sum/mixed`` [N, 1, D]; on other graphs, with S links that a node may ever have, also
+``quantized_push_sum/sent`` [N, S, 1, D], ``quantized_push_sum/received`` [N, S, 1, D],
+``quantized_push_sum/disagreement`` [N, 1, D].
 Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
 Sends: one compressed row of D columns and one number per edge and step, in one message.
 Source: Taheri, Mokhtari, Hassani and Pedarsani, ICML 2020 (arXiv 2002.09964), algorithm 2, for static graphs.
@@ -23,10 +27,11 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.compressed.references import References
+from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.compressors.base import Compressor
-from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -43,6 +48,7 @@ class QuantizedPushSum(Algorithm):
         lr: learning rate; lr_schedule: what it is multiplied with at each step.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
     uses_compressor = True
     keeps_agreement: ClassVar[bool] = False  # on static graphs x moves to the share of its node, and compressed at that
 
@@ -63,9 +69,6 @@ class QuantizedPushSum(Algorithm):
     def references(self) -> References:
         """What the nodes know of each other's parameters."""
         return References(self.compressor, self.seed, "quantized_push_sum")
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("quantized_push_sum", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

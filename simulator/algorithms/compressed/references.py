@@ -26,11 +26,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator.algorithms.compressed.vector_coding import VectorCoding
+from simulator.arrays import IntArray
 from simulator.compressors.base import Compressor
 from simulator.compressors.bits import section
 from simulator.faults.base import beneath_faults
@@ -168,10 +168,10 @@ class Slots:
     """
 
     num_nodes: int
-    codes: npt.NDArray[np.int64] | None
+    codes: IntArray | None
     count: int
 
-    def find(self, node: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def find(self, node: IntArray, other: IntArray) -> IntArray:
         """The slot of the link to ``other`` at ``node``, elementwise."""
         if self.codes is None:
             return other - (other > node)

@@ -6,9 +6,9 @@ Shapes: N local nodes, E messages, R vectors of D columns each, B bytes of a com
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from simulator.arrays import IntArray
 from simulator.compressors.base import Compressor
 from simulator.network.network import Network
 from simulator.randomness import random_bits
@@ -28,7 +28,7 @@ class VectorCoding:
     seed: int
     stream: str
 
-    def encode(self, vectors: Tensor, messages: npt.NDArray[np.int64], round_index: int) -> tuple[Tensor, Tensor]:
+    def encode(self, vectors: Tensor, messages: IntArray, round_index: int) -> tuple[Tensor, Tensor]:
         """The packets [E, R * B] of ``vectors`` [E, R, D] and what they say, [E, R, D]; ``messages`` [E] key draws."""
         keys = random_bits(self.seed, self.stream, messages, round_index, vectors.shape[1])
         coded = self.compressor.encode(vectors.flatten(0, 1), keys.reshape(-1))

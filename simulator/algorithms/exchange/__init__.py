@@ -1,1 +1,4 @@
-"""Training after samples were exchanged, and what that reveals."""
+"""Training after samples were exchanged, and what that reveals.
+
+Symbols: x are the parameters; samples are images with labels, and have no symbol.
+"""

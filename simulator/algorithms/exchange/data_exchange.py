@@ -1,4 +1,4 @@
-"""Data exchange: neighbours send each other a part of their training samples, then all train and average.
+"""Data exchange: neighbours send each other some of their training samples; then all nodes train and average.
 
 Update equations, one step being one round:
     before round 0 (and before every ``exchange_every``-th round)  data_i <- data_i united with what neighbours send,
@@ -6,6 +6,7 @@ Update equations, one step being one round:
     x   <- an average over neighbours, or over all nodes.
 How samples are exchanged is in sample_exchange.py, averages are in mixers.py, what leaks in leakage.py and what an
 attacker can tell from the models in membership.py.
+State: ``params`` [N, D], ``exchanges`` [N]; with stale_eval also ``stale`` [N, D].
 Needs: problem=classification with images of 8 bits; mixer=metropolis an undirected graph.
 Sends: (pixels + 1) floor(share_ratio n_i) bytes per edge in an exchange (phase ``exchange``), D numbers per edge and
 round; with mixer=ps 2 (M - 1) D numbers per round, and only the exchange follows the graph.
@@ -20,28 +21,28 @@ Shapes: N local nodes, M all nodes, D parameters, C classes, P pixels.
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
-from typing import cast
+from typing import ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator import randomness
-from simulator.algorithms.base import Algorithm, Report, State, require_positive
+from simulator.algorithms.base import Algorithm, Report, State
 from simulator.algorithms.exchange.leakage import Leakage, measure
 from simulator.algorithms.exchange.membership import attack_accuracy, matched
 from simulator.algorithms.exchange.mixers import MIXERS
 from simulator.algorithms.exchange.sample_exchange import SampleExchange
-from simulator.algorithms.federated.local_training import local_batches, require_momentum, train_locally_
+from simulator.algorithms.federated.local_training import gradient_of, local_batches, require_momentum, train_locally_
+from simulator.algorithms.weights import Weights
+from simulator.arrays import FloatArray
+from simulator.checks import require_at_least, require_positive, require_within
 from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +61,8 @@ class DataExchange(Algorithm):
         seed: of the samples that are sent and of those that an attacker is shown.
     """
 
+    weights: ClassVar[Weights] = Weights.ANY
+
     share_ratio: float
     exchange_every: int | None
     mixer: str
@@ -74,8 +77,7 @@ class DataExchange(Algorithm):
         for name in ("lr", "leakage_eps"):
             require_positive(f"algorithm.{name}", getattr(self, name))
         require_momentum(self.momentum)
-        if not 0 <= self.share_ratio <= 1:
-            raise ValueError(f"algorithm.share_ratio={self.share_ratio}: expected a number in [0, 1]")
+        require_within("algorithm.share_ratio", self.share_ratio, "[0, 1]")
         if self.exchange_every is not None and self.exchange_every < 1:
             raise ValueError(
                 f"algorithm.exchange_every={self.exchange_every}: expected at least 1, or null for a single exchange"
@@ -84,8 +86,7 @@ class DataExchange(Algorithm):
             raise ValueError(f"algorithm.mixer={self.mixer!r}: expected {', '.join(MIXERS)}")
         if self.stale_eval and self.mixer != "ps":
             raise ValueError("algorithm.stale_eval=true: only the average of algorithm.mixer=ps can be evaluated late")
-        if self.local_epochs < 1:
-            raise ValueError(f"algorithm.local_epochs={self.local_epochs}: expected at least 1")
+        require_at_least("algorithm.local_epochs", self.local_epochs, 1)
 
     @property
     def exchange(self) -> SampleExchange:
@@ -107,14 +108,14 @@ class DataExchange(Algorithm):
     def check_problem(self, problem: Problem) -> None:
         if type(problem) is not Classification:
             raise ValueError(
-                f"problem: algorithm=data_exchange needs problem=classification, and this is {type(problem).__name__}"
+                f"problem: algorithm={self.name} needs problem=classification, and this is {type(problem).__name__}"
             )
 
     def init(self, problem: Problem, network: Network) -> State:
         problem = cast(Classification, problem)
         if problem.data.pixels is None:
             raise ValueError(
-                "algorithm=data_exchange sends images of 8 bits with labels below 256, normalised alike at all nodes, "
+                f"algorithm={self.name} sends images of 8 bits with labels below 256, normalised alike at all nodes, "
                 "and the samples are no such images; use for example dataset=digits"
             )
         if self.mixer == "ps" and not problem.sample_counts().all():
@@ -146,7 +147,7 @@ class DataExchange(Algorithm):
         epochs = range(step * self.local_epochs, (step + 1) * self.local_epochs)
         train_locally_(
             params,
-            partial(problem.grad_at, problem.init_hparams()),
+            gradient_of(problem, problem.init_hparams()),
             chain.from_iterable(local_batches(problem, epoch, None) for epoch in epochs),
             lr=self.lr,
             momentum=self.momentum,
@@ -216,14 +217,14 @@ class DataExchange(Algorithm):
         # With a single exchange exactly the share ratio, as it is defined; more only if later ones sent other samples.
         further = counts[:, SENT].sum(axis=1) - self.exchange.num_sent(sizes)
         return measure(
-            images[:, SENT],
-            images[:, HELD],
-            counts[:, SENT],
-            counts[:, HELD],
-            source[between],
-            target[between],
-            self.share_ratio + further / np.maximum(sizes, 1),
-            self.leakage_eps,
+            sent=images[:, SENT],
+            held=images[:, HELD],
+            sent_labels=counts[:, SENT],
+            held_labels=counts[:, HELD],
+            source=source[between],
+            target=target[between],
+            share_sent=self.share_ratio + further / np.maximum(sizes, 1),
+            eps=self.leakage_eps,
         )
 
     def _attack(self, params: Tensor, problem: Classification, network: Network) -> FloatArray:

@@ -19,10 +19,8 @@ Shapes: M nodes, C classes, P pixels of an image, E edges.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from simulator.arrays import FloatArray, IntArray
 
 
 @dataclass(frozen=True)
@@ -53,6 +51,7 @@ def shares(sums: FloatArray) -> FloatArray:
 
 
 def measure(
+    *,
     sent: FloatArray,
     held: FloatArray,
     sent_labels: FloatArray,

@@ -11,10 +11,8 @@ Departures: classes are balanced, because nodes that hold few classes would othe
 """
 
 import numpy as np
-import numpy.typing as npt
 
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from simulator.arrays import FloatArray, IntArray
 
 
 def matched(members: IntArray, others: IntArray, rng: np.random.Generator) -> tuple[IntArray, IntArray]:

@@ -23,17 +23,14 @@ from functools import partial
 from types import MappingProxyType
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator.algorithms.federated.local_training import HUB, from_hub, weighted_sum
+from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.hub import Hub
 from simulator.network.network import Network
-from simulator.network.plans import WeightMatrix
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
+from simulator.network.weight_matrix import WeightMatrix
 
 
 def neighborhood_average(

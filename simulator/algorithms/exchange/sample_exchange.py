@@ -18,15 +18,13 @@ Shapes: N local nodes, M all nodes, P pixels of an image.
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator import randomness
+from simulator.arrays import IntArray
 from simulator.network.network import Network
 from simulator.problems.classification import Classification
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""APFL: every node mixes a model of its own with the model that all share, and may learn how much of each.
+"""APFL: every node mixes its own model with the shared model; the mixing weight may be learned.
 
 Update equations, one step being one round (see local_training.py), with v_i the node's own model, x_i its copy of the
 shared one, and z_i = a_i v_i + (1 - a_i) x_i what it uses:
@@ -6,6 +6,7 @@ shared one, and z_i = a_i v_i + (1 - a_i) x_i what it uses:
     for each minibatch of a local epoch:
         v_i <- v_i - lr a_i grad f_i(z_i; batch),    x_i <- x_i - lr grad f_i(x_i; batch)
     x_i <- the average of all x_j, as in FedAvg.
+State: ``params`` [N, D], ``own`` [N, D], ``mixing`` [N].
 Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge; v and a stay at home.
 Source: Deng, Kamani and Mahdavi, arXiv 2003.13461, algorithm 1 and its adaptive mixing weight.
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average
+from simulator.checks import require_within
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -41,8 +43,7 @@ class APFL(LocalTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.mixing <= 1:
-            raise ValueError(f"algorithm.mixing={self.mixing}: expected a number in [0, 1]")
+        require_within("algorithm.mixing", self.mixing, "[0, 1]")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
@@ -53,12 +54,12 @@ class APFL(LocalTraining):
         a = state["mixing"][:, None]
         for position, steps in enumerate(self.batches(problem, step)):
             trains = torch.from_numpy(steps >= 0).to(x)[:, None]
-            gradient = problem.grad_at(hparams, torch.lerp(x, v, a), steps)
+            gradient = problem.grad_at(torch.lerp(x, v, a), hparams, steps)
             if self.adaptive and position == 0:
                 slope = ((v - x) * gradient).sum(dim=1, keepdim=True)
                 a = (a - lr * slope).clamp(0.0, 1.0)
-                gradient = problem.grad_at(hparams, torch.lerp(x, v, a), steps)
-            shared = problem.grad_at(hparams, x, steps)
+                gradient = problem.grad_at(torch.lerp(x, v, a), hparams, steps)
+            shared = problem.grad_at(x, hparams, steps)
             v.addcmul_(gradient, a * trains, value=-lr)
             x.addcmul_(shared, trains, value=-lr)
         (averaged,) = average((x,), step, problem, network)

@@ -1,4 +1,4 @@
-"""Clustered federated learning: the hub splits the nodes where their updates point apart, and averages by cluster.
+"""Clustered federated learning: the hub splits nodes with dissimilar updates and averages within each cluster.
 
 Update equations, one step being one round (see local_training.py):
     y_i <- a local epoch of SGD with momentum from x_i;    d_i = y_i - x_i
@@ -6,6 +6,7 @@ Update equations, one step being one round (see local_training.py):
     max_C ||d_i|| > max_threshold, by complete linkage of the distances 1 - cos(d_i, d_j);
     x_i <- x_i + sum_{j in C} n_j d_j / sum_{j in C} n_j with C the cluster of node i, n_j its training samples.
 The mean of the first criterion counts every node once.
+State: ``params`` [N, D], ``clusters`` [N]; with momentum also ``momentum`` [N, D].
 Needs: graph=hub.
 Sends: up D + 1 numbers from every other node, d_i and its cluster; down, to every other node, M numbers that say who is
 in which cluster, and D numbers for every cluster, of which a node uses those of its own.
@@ -22,28 +23,26 @@ Shapes: N local nodes, M all nodes, D parameters, U nodes that the hub hears.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
+from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import (
     HUB,
     MomentumTraining,
     from_hub,
+    gradient_of,
     has_hub,
     sample_weights,
     weighted_sum,
 )
+from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
-
-IntArray = npt.NDArray[np.int64]
-FloatArray = npt.NDArray[np.float64]
 
 
 def bipartition(products: FloatArray) -> IntArray:
@@ -113,7 +112,7 @@ class ClusteredFL(MomentumTraining):
 
     def check_graph(self, graph: Graph) -> None:
         if not has_hub(graph):
-            raise ValueError(f"algorithm=clustered_fl needs graph=hub, and this graph is {graph.description}")
+            raise ValueError(f"algorithm={self.name} needs graph=hub, and this graph is {graph.description}")
 
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)
@@ -121,7 +120,7 @@ class ClusteredFL(MomentumTraining):
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         start = state["params"].clone()
-        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         return {**state, **self._average_by_cluster(start, state["params"], state["clusters"], step, problem, network)}
 
     def _average_by_cluster(

@@ -4,7 +4,9 @@ Update equations, one step being one round (see local_training.py):
     x_i <- a local epoch of SGD with momentum from x_i;    x_i <- sum_j n_j x_j / sum_j n_j over the hub,
     or x_i <- sum_j W_t[i, j] x_j elsewhere (decentralized FedAvg; with graph=self_loop local training).
 With adaptation_epochs > 0 what is evaluated is a copy that has been trained at its node for that many epochs more,
-from the average, with momentum of its own and the rate of the round (FedAvg + local adaptation).
+from the average, with momentum of its own and the rate of the round (FedAvg + local adaptation). All metrics, the
+consensus distance too, are those of the adapted copies.
+State: ``params`` [N, D]; with momentum also ``momentum`` [N, D]; with local adaptation also ``rounds`` [N].
 Needs: graph=hub or doubly stochastic W.
 Sends: over the hub D numbers from every other node up and D numbers down, 2 (M - 1) D per step; else D per edge.
 Source: McMahan et al., AISTATS 2017 (arXiv 1602.05629), algorithm 1; local adaptation, momentum and the decentralized
@@ -12,15 +14,14 @@ form as in Marfoq et al., NeurIPS 2021 (arXiv 2108.10252).
 Departures: all nodes take part in every round; the hub has data of its own.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from itertools import chain
 
 import torch
-from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import MomentumTraining, average, train_locally_
+from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of, train_locally_
+from simulator.checks import require_at_least
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -38,29 +39,32 @@ class FedAvg(MomentumTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.adaptation_epochs < 0:
-            raise ValueError(f"algorithm.adaptation_epochs={self.adaptation_epochs}: expected at least 0")
+        require_at_least("algorithm.adaptation_epochs", self.adaptation_epochs, 0)
+
+    def init(self, problem: Problem, network: Network) -> State:
+        state = super().init(problem, network)
+        if self.adaptation_epochs:
+            state["rounds"] = state["params"].new_zeros(len(state["params"]))
+        return state
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         (averaged,) = average((state["params"],), step, problem, network)
-        return {**state, "params": averaged}
+        new = {**state, "params": averaged}
+        return {**new, "rounds": state["rounds"] + 1} if self.adaptation_epochs else new
 
-    def diagnose(
-        self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool
-    ) -> Mapping[str, float | Tensor]:
-        """With local adaptation the metrics of the nodes are those of the adapted copies."""
-        if not self.adaptation_epochs:
-            return {}
-        adapted, hparams = state["params"].clone(), problem.init_hparams()
-        velocity = torch.zeros_like(adapted) if self.momentum else None
-        for epoch in range(self.adaptation_epochs):
-            train_locally_(
-                adapted,
-                partial(problem.grad_at, hparams),
-                self.batches(problem, step + 1 + epoch),
-                lr=self.rate(step),
-                momentum=self.momentum,
-                velocity=velocity,
-            )
-        return problem.evaluate(adapted, hparams)
+    def prepare_evaluation(self, state: State, problem: Problem, network: Network) -> State:
+        """With local adaptation the models are replaced by adapted copies; before the first round nothing adapts."""
+        rounds = int(state["rounds"][0]) if self.adaptation_epochs else 0
+        if rounds == 0:
+            return state
+        adapted = state["params"].clone()
+        train_locally_(
+            adapted,
+            gradient_of(problem, problem.init_hparams()),
+            chain.from_iterable(self.batches(problem, rounds + epoch) for epoch in range(self.adaptation_epochs)),
+            lr=self.rate(rounds - 1),
+            momentum=self.momentum,
+            velocity=torch.zeros_like(adapted) if self.momentum else None,
+        )
+        return {**state, "params": adapted}

@@ -1,4 +1,4 @@
-"""FedPer: nodes average the first layers of their models and keep the last ones for themselves.
+"""FedPer: nodes average the first layers and keep their own last ones.
 
 Update equations: see partial_averaging.py; shared are all layers but the last private_layers.
 Needs: graph=hub or doubly stochastic W; problem=classification with a model of more than private_layers layers.

@@ -1,8 +1,9 @@
-"""FedProx: local epochs that are held near the last average, then an average.
+"""FedProx: local epochs with a proximal term towards the last average, then an average.
 
 Update equations, one step being one round (see local_training.py), with c = x_i at the start of the round:
     x_i <- a local epoch of  x_i <- x_i - lr (grad f_i(x_i; batch) + proximity (x_i - c));
     then an average as in FedAvg.
+State: ``params`` [N, D].
 Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge.
 Source: Li et al., MLSys 2020 (arXiv 1812.06127), algorithm 2.
@@ -12,12 +13,11 @@ NeurIPS 2021 (arXiv 2108.10252); all nodes take part in every round.
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.arrays import IntArray
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -28,8 +28,8 @@ def proximal_epoch_(
     """A local epoch of proximal SGD towards ``centre`` [N, D], in place of ``params`` [N, D]."""
     hparams = problem.init_hparams()
 
-    def gradient(x: Tensor, steps: npt.NDArray[np.int64]) -> Tensor:
-        return problem.grad_at(hparams, x, steps).add_(x - centre, alpha=proximity)
+    def gradient(x: Tensor, steps: IntArray) -> Tensor:
+        return problem.grad_at(x, hparams, steps).add_(x - centre, alpha=proximity)
 
     train_locally_(params, gradient, algorithm.batches(problem, step), lr=algorithm.rate(step))
 

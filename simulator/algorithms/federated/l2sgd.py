@@ -1,9 +1,10 @@
-"""L2SGD: models of the nodes' own and a penalty on their distance from the average, with loops of random length.
+"""L2SGD: one model per node and an L2 penalty on the distance from the average, with local loops of random length.
 
 Update equations for the sum over nodes of f_i(x_i) + penalty / 2 ||x_i - mean x||^2: all nodes toss one coin per step,
     with probability 1 - p:  x_i <- a local epoch of SGD at the rate lr / (1 - p)
     with probability p:      x_i <- x_i - lr penalty / p (x_i - mean x)
 where the mean is that of the hub, or sum_j W_t[i, j] x_j on other graphs. Steps of the second kind communicate.
+State: ``params`` [N, D].
 Needs: graph=hub or doubly stochastic W.
 Sends: in a share p of the steps what FedAvg sends: D numbers up and D down for every node but the hub, or D per edge.
 Source: Hanzely and Richtarik, arXiv 2002.05516, algorithm L2SGD without variance reduction (L2GD with minibatches).
@@ -12,14 +13,14 @@ also leaves lr out of the second kind; rates here are those of the sum over node
 """
 
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.algorithms.federated.local_training import LocalTraining, average, gradient_of, train_locally_
+from simulator.checks import require_within
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.randomness import generator
@@ -44,8 +45,7 @@ class L2SGD(LocalTraining):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.probability < 1:
-            raise ValueError(f"algorithm.probability={self.probability}: expected a number in (0, 1)")
+        require_within("algorithm.probability", self.probability, "(0, 1)")
         largest = self.probability / self.lr
         if not 0 <= self.penalty <= largest:
             raise ValueError(
@@ -66,7 +66,7 @@ class L2SGD(LocalTraining):
             return {"params": torch.lerp(params, averaged, self.rate(step) * self.penalty / self.probability)}
         train_locally_(
             params,
-            partial(problem.grad_at, problem.init_hparams()),
+            gradient_of(problem, problem.init_hparams()),
             self.batches(problem, step),
             lr=self.rate(step) / (1 - self.probability),
         )

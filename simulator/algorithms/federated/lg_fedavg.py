@@ -1,4 +1,4 @@
-"""LG-FedAvg: nodes learn representations of their own and average the last layers, which work on them.
+"""LG-FedAvg: nodes keep their own first layers and average the last ones.
 
 Update equations: see partial_averaging.py; shared are the last shared_layers layers.
 Needs: graph=hub or doubly stochastic W; problem=classification with a model of more than shared_layers layers.

@@ -10,13 +10,16 @@ samples of node j, which everybody knows; on any other graph it is W_t @ X.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive
+from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.weights import Weights
+from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_positive, require_within
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
@@ -27,8 +30,8 @@ from simulator.schedules import Schedule
 HUB = 0
 """The node in the middle of a hub schedule."""
 
-IntArray = npt.NDArray[np.int64]
 Gradient = Callable[[Tensor, IntArray], Tensor]
+"""From parameters [N, D] and the minibatch of every node [N] to gradients [N, D]."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,8 @@ class LocalTraining(Algorithm):
         local_steps: minibatches per round; None for one epoch of each node's own length.
     """
 
+    weights: ClassVar[Weights] = Weights.ANY
+
     lr: float
     lr_schedule: Schedule
     local_steps: int | None
@@ -49,7 +54,7 @@ class LocalTraining(Algorithm):
         require_local_steps(self.local_steps)
 
     def check_graph(self, graph: Graph) -> None:
-        require_averaging(type(self).__name__.lower(), graph)
+        require_averaging(self.name, graph)
 
     def rate(self, step: int) -> float:
         """The learning rate of round ``step``."""
@@ -101,8 +106,7 @@ def require_local_steps(local_steps: int | None) -> None:
 
 def require_momentum(momentum: float) -> None:
     """Raises ValueError unless ``momentum`` lies in [0, 1)."""
-    if not 0 <= momentum < 1:
-        raise ValueError(f"algorithm.momentum={momentum}: expected a number in [0, 1)")
+    require_within("algorithm.momentum", momentum, "[0, 1)")
 
 
 def require_averaging(algorithm: str, graph: Graph) -> None:
@@ -130,6 +134,15 @@ def local_batches(problem: Problem, round_index: int, local_steps: int | None) -
         yield np.where(position < lengths, round_index * lengths + position, -1)
 
 
+def gradient_of(problem: Problem, hparams: Tensor) -> Gradient:
+    """The gradients of f_i at fixed hyperparameters [N, H], as :func:`train_locally_` takes them."""
+
+    def gradient(params: Tensor, steps: IntArray) -> Tensor:
+        return problem.grad_at(params, hparams, steps)
+
+    return gradient
+
+
 def train_locally_(
     params: Tensor,
     gradient: Gradient,
@@ -143,7 +156,7 @@ def train_locally_(
 
     Args:
         params: [N, D].
-        gradient: from parameters [N, D] and minibatches [N] to gradients [N, D].
+        gradient: the direction of a step, such as :func:`gradient_of`.
         batches: as from :func:`local_batches`.
         momentum: heavy-ball coefficient; velocity: its state [N, D], None without momentum.
     """
@@ -174,17 +187,17 @@ def average(rows: Sequence[Tensor], step: int, problem: Problem, network: Networ
     return from_hub(at_hub, step, network)
 
 
-def sample_weights(problem: Problem, nodes: IntArray) -> npt.NDArray[np.float64]:
+def sample_weights(problem: Problem, nodes: IntArray) -> FloatArray:
     """The shares of ``nodes`` in their training samples; equal shares where they have none."""
     counts = problem.sample_counts()
     sizes = np.ones(len(nodes)) if counts is None else counts[nodes].astype(np.float64)
     if sizes.sum() == 0:
         sizes += 1.0
-    shares: npt.NDArray[np.float64] = sizes / sizes.sum()
+    shares: FloatArray = sizes / sizes.sum()
     return shares
 
 
-def weighted_sum(rows: Tensor, index: IntArray, weights: npt.NDArray[np.float64]) -> Tensor:
+def weighted_sum(rows: Tensor, index: IntArray, weights: FloatArray) -> Tensor:
     """The sum of ``weights`` times ``rows[index]``, without a copy of the rows."""
     coefficients = np.zeros(len(rows))
     coefficients[index] = weights

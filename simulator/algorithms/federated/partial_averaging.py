@@ -3,16 +3,16 @@
 Update equations, one step being one round (see local_training.py), with S the columns of the shared layers:
     x_i <- a local epoch of SGD with momentum from x_i;    x_i[S] <- the average of all x_j[S], as in FedAvg.
 Everything else of x_i stays at node i. All nodes start from the same parameters.
+State: ``params`` [N, D]; with momentum also ``momentum`` [N, D].
 """
 
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, cast
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import MomentumTraining, average
+from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
@@ -27,7 +27,7 @@ class PartialAveraging(MomentumTraining):
     def check_problem(self, problem: Problem) -> None:
         if type(problem) is not Classification:
             raise ValueError(
-                f"algorithm: {type(self).__name__} shares layers of a model, so it needs problem=classification, and "
+                f"problem: algorithm={self.name} shares layers of a model, so it needs problem=classification, and "
                 f"this is {type(problem).__name__}"
             )
 
@@ -41,7 +41,7 @@ class PartialAveraging(MomentumTraining):
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         params, shared = state["params"], self._columns(problem)
-        self.train_(state, partial(problem.grad_at, problem.init_hparams()), step, problem)
+        self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         (params[:, shared],) = average((params[:, shared].contiguous(),), step, problem, network)
         return state
 

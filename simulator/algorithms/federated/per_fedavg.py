@@ -1,4 +1,4 @@
-"""Per-FedAvg: nodes average a model that is good after every node has taken a gradient step from it.
+"""Per-FedAvg: nodes average an initial model that is good after one local gradient step (meta-learning).
 
 Update equations, one step being one round (see local_training.py), for the sum over nodes of f_i(x - a grad f_i(x)),
 a = adaptation_lr; in each local step, with a minibatch of its own for every gradient f_i',
@@ -7,6 +7,7 @@ a = adaptation_lr; in each local step, with a minibatch of its own for every gra
     hessian_free:  x_i <- x_i - lr (g - a d)  with  d = (f_i'(x_i + delta g) - f_i'(x_i - delta g)) / (2 delta)
 where both gradients of d are of one minibatch; then x_i <- the average of all x_j, as in FedAvg. What node i uses, and
 is evaluated with, is x_i after adaptation_steps gradient steps of rate a on all its training samples.
+State: ``params`` [N, D].
 Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge.
 Source: Fallah, Mokhtari and Ozdaglar, "Personalized Federated Learning with Theoretical Guarantees: A Model-Agnostic
@@ -22,8 +23,10 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
-from simulator.algorithms.federated.local_training import IntArray, LocalTraining, average, train_locally_
+from simulator.algorithms.base import State
+from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
+from simulator.arrays import IntArray
+from simulator.checks import require_at_least, require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -55,8 +58,7 @@ class PerFedAvg(LocalTraining):
         super().__post_init__()
         require_positive("algorithm.adaptation_lr", self.adaptation_lr)
         require_positive("algorithm.difference", self.difference)
-        if self.adaptation_steps < 0:
-            raise ValueError(f"algorithm.adaptation_steps={self.adaptation_steps}: expected at least 0")
+        require_at_least("algorithm.adaptation_steps", self.adaptation_steps, 0)
         if self.variant not in BATCHES_PER_STEP:
             raise ValueError(f"algorithm.variant={self.variant!r}: expected {' or '.join(BATCHES_PER_STEP)}")
 
@@ -77,12 +79,12 @@ class PerFedAvg(LocalTraining):
 
         def meta_gradient(x: Tensor, first: IntArray) -> Tensor:
             second, third = (np.where(first < 0, -1, first + place) for place in (1, 2))
-            adapted = x - self.adaptation_lr * problem.grad_at(hparams, x, first)
-            gradient = problem.grad_at(hparams, adapted, second)
+            adapted = x - self.adaptation_lr * problem.grad_at(x, hparams, first)
+            gradient = problem.grad_at(adapted, hparams, second)
             if self.variant == "first_order":
                 return gradient
             ahead, behind = (
-                problem.grad_at(hparams, x + sign * self.difference * gradient, third) for sign in (1.0, -1.0)
+                problem.grad_at(x + sign * self.difference * gradient, hparams, third) for sign in (1.0, -1.0)
             )
             return gradient.sub_(ahead.sub_(behind), alpha=self.adaptation_lr / (2 * self.difference))
 

@@ -1,9 +1,10 @@
-"""pFedMe: models of the nodes' own, held near an average that they all feed.
+"""pFedMe: one model per node, held near the shared average by a Moreau envelope.
 
 Update equations, one step being one round (see local_training.py), with c_i the average that node i knows:
     x_i <- a local epoch of  x_i <- x_i - lr (grad f_i(x_i; batch) + proximity (x_i - c_i));
     c_i <- the average of all x_j, over the hub or sum_j W_t[i, j] x_j elsewhere.
 Only c_i is replaced by the average; x_i is what node i uses.
+State: ``params`` [N, D], ``centre`` [N, D].
 Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge.
 Source: Dinh, Tran and Nguyen, NeurIPS 2020 (arXiv 2006.08848).

@@ -1,9 +1,10 @@
-"""DIGing: gradient tracking, which finds the common minimiser at a constant learning rate, however unlike the nodes.
+"""DIGing: gradient tracking, which converges to the common minimiser at a constant learning rate for unlike nodes.
 
 Update equations, with y_0 = grad f(x_0), g_t = grad f(x_t) (each on the minibatch of step t) and learning rate a_t:
     combine-and-adapt (DIGing):  x_{t+1} = W_t x_t - a_t y_t,      y_{t+1} = W_t y_t + g_{t+1} - g_t
     adapt-then-combine:          x_{t+1} = W_t (x_t - a_t y_t),    y_{t+1} = W_t (y_t + g_{t+1} - g_t)
 The sum over nodes of y_t is that of g_t at every step, whatever the noise of the gradients.
+State: ``params`` [N, D], ``gradient`` [N, D], ``tracker`` [N, D].
 Needs: doubly stochastic W; any schedule.
 Sends: 2 D numbers per edge and step, in one message for DIGing and in two, one after the other, for adapt-then-combine.
 Source: Nedic, Olshevsky and Shi, SIAM Journal on Optimization 2017 (arXiv 1607.03218), algorithm 1; adapt-then-combine:
@@ -12,12 +13,13 @@ Departures: learning rates may change over time.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
-from simulator.graphs.base import Graph
+from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -32,6 +34,9 @@ class DIGing(Algorithm):
         order: ``combine_and_adapt`` or ``adapt_then_combine``.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "push_diging"
+
     lr: float
     lr_schedule: Schedule
     order: Literal["combine_and_adapt", "adapt_then_combine"]
@@ -40,9 +45,6 @@ class DIGing(Algorithm):
         require_positive("algorithm.lr", self.lr)
         if self.order not in ("adapt_then_combine", "combine_and_adapt"):
             raise ValueError(f"algorithm.order={self.order!r}: expected combine_and_adapt or adapt_then_combine")
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("diging", graph, ("double",), "use algorithm=push_diging there")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

@@ -9,6 +9,7 @@ Update equations, with W doubly stochastic, learning rate a_t and h local steps 
     enters the training.
 The weight decay of the problem is part of grad f_i, and so goes through the momentum.
 With clique_averaging every gradient is first replaced by the mean of those of the node's clique (graph=d_cliques).
+State: ``params`` [N, D]; with momentum also ``momentum`` [N, D]; with ema also ``average`` [N, D].
 Needs: doubly stochastic W. With row-stochastic W it runs to a weighted consensus, which is refused.
 Sends: D numbers per edge and step; with clique_averaging also D numbers per edge for every local step.
 Source: Lian et al., NeurIPS 2017 (arXiv 1705.09056), algorithm 1; both orders in Sayed, Foundations and Trends 2014;
@@ -19,14 +20,16 @@ Departures: with clique_averaging, gradients also travel along the few edges bet
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
+from simulator.checks import require_at_least, require_positive, require_within
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.graphs.d_cliques import DCliques
@@ -57,12 +60,10 @@ class CombinedDescent(Algorithm):
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
         for name in ("momentum", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"algorithm.{name}={getattr(self, name)}: expected a number in [0, 1)")
+            require_within(f"algorithm.{name}", getattr(self, name), "[0, 1)")
         if self.order not in ("adapt_then_combine", "combine_and_adapt"):
             raise ValueError(f"algorithm.order={self.order!r}: expected adapt_then_combine or combine_and_adapt")
-        if self.local_steps < 1:
-            raise ValueError(f"algorithm.local_steps={self.local_steps}: expected at least 1")
+        require_at_least("algorithm.local_steps", self.local_steps, 1)
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
@@ -93,7 +94,7 @@ class CombinedDescent(Algorithm):
         """What takes the place of ``rows`` [N, D] once they have been sent, [N, D]; may put things into ``state``."""
 
     def add_gradient_(
-        self, out: Tensor, x: Tensor, batch: int, alpha: float, step: int, problem: Problem, network: Network
+        self, out: Tensor, x: Tensor, problem: Problem, network: Network, *, batch: int, alpha: float, step: int
     ) -> None:
         """Adds ``alpha`` times the gradient at ``x`` on minibatch ``batch`` to ``out``, which may be ``x``."""
         problem.add_grad_(out, x, problem.init_hparams(), batch, alpha)
@@ -103,10 +104,10 @@ class CombinedDescent(Algorithm):
         lr = self.lr * self.lr_schedule.factor(step)
         for batch in range(step * self.local_steps, (step + 1) * self.local_steps):
             if not self.momentum:
-                self.add_gradient_(x, x, batch, -lr, step, problem, network)
+                self.add_gradient_(x, x, problem, network, batch=batch, alpha=-lr, step=step)
                 continue
             momentum = state["momentum"].mul_(self.momentum)
-            self.add_gradient_(momentum, x, batch, 1.0, step, problem, network)
+            self.add_gradient_(momentum, x, problem, network, batch=batch, alpha=1.0, step=step)
             x.add_(momentum, alpha=-lr)
 
     def estimate(self, state: State) -> Tensor:
@@ -122,10 +123,12 @@ class DSGD(CombinedDescent):
         clique_averaging: whether gradients are averaged over the cliques of graph=d_cliques before they are used.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "sgp"
+
     clique_averaging: bool = False
 
     def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("dsgd", graph, ("double",), "use algorithm=sgp there")
         if self.clique_averaging and not isinstance(beneath_faults(graph), DCliques):
             raise ValueError(
                 f"algorithm.clique_averaging=true: graph {graph.description} has no cliques; use graph=d_cliques"
@@ -136,10 +139,10 @@ class DSGD(CombinedDescent):
         return mixed
 
     def add_gradient_(
-        self, out: Tensor, x: Tensor, batch: int, alpha: float, step: int, problem: Problem, network: Network
+        self, out: Tensor, x: Tensor, problem: Problem, network: Network, *, batch: int, alpha: float, step: int
     ) -> None:
         if not self.clique_averaging:
-            super().add_gradient_(out, x, batch, alpha, step, problem, network)
+            super().add_gradient_(out, x, problem, network, batch=batch, alpha=alpha, step=step)
             return
         inbox = network.exchange((problem.grad(x, problem.init_hparams(), batch),), step)
         clique_of = _clique_of(network.graph)
@@ -151,7 +154,7 @@ class DSGD(CombinedDescent):
         out.index_add_(0, torch.from_numpy(target).to(x.device), rows)
 
 
-def _clique_of(graph: Graph) -> npt.NDArray[np.int64]:
+def _clique_of(graph: Graph) -> IntArray:
     """The clique of every node, [M]."""
     cliques = beneath_faults(graph)
     assert isinstance(cliques, DCliques)

@@ -4,6 +4,7 @@ Update equations, with P_t column-stochastic, push-sum weights w_i (1 at the sta
 start), y_0 = grad f(x_0) and g_t = grad f(x_t) on the minibatch of step t:
     u <- P_t (u - a_t y),    w <- P_t w,    x = u / w,    y <- P_t y + g_{t+1} - g_t
 The sum over nodes of y is that of g at every step.
+State: ``params`` [N, D], ``push_sum_weight`` [N], ``gradient`` [N, D], ``tracker`` [N, D].
 Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
 Sends: 2 D + 1 numbers per edge and step, in one message.
 Source: Nedic, Olshevsky and Shi, SIAM Journal on Optimization 2017 (arXiv 1607.03218), algorithm 2.
@@ -11,11 +12,13 @@ Departures: learning rates may change over time.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
-from simulator.graphs.base import Graph
+from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -29,14 +32,13 @@ class PushDIGing(Algorithm):
         lr: learning rate; lr_schedule: what it is multiplied with at each step.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+
     lr: float
     lr_schedule: Schedule
 
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("push_diging", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

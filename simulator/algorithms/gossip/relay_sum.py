@@ -1,4 +1,4 @@
-"""RelaySum: on a tree, every node averages all nodes' values, each delayed by how far away it is.
+"""RelaySum: on a tree, every node averages the values of all nodes, each delayed by its distance.
 
 Update equations of one round, with own value v_i (a count of 1 travels with it as a further column), on a tree whose
 root is node 0; m[j -> i] is the message of this round, m'[j -> i] that of the round before (0 before the first):
@@ -7,6 +7,8 @@ root is node 0; m[j -> i] is the message of this round, m'[j -> i] that of the r
     normalize=count:  x_i <- s_i / c_i,        normalize=nodes:  x_i <- (s_i + (n - c_i) x_0) / n
 After as many rounds as the tree is wide, s_i holds each node's value once, and c_i = n. Gradient steps, momentum,
 order, local steps and the average for evaluation are those of D-SGD (see dsgd.py); this takes the place of its W_t @ X.
+State: ``params`` [N, D], ``relay_up`` [N, D + 1], ``relay_down`` [N, D + 1], ``relay_children`` [N, D + 1]; with
+normalize=nodes also ``start`` [N, D]; with momentum also ``momentum`` [N, D]; with ema also ``average`` [N, D].
 Needs: a static tree; its weights are not used. A message that is lost takes its counts along.
 Sends: D + 1 numbers per edge and step.
 Source: Vogels, He, Koloskova, Lin, Karimireddy, Stich and Jaggi, NeurIPS 2021 (arXiv 2110.04175), algorithm 1.
@@ -15,10 +17,9 @@ sent itself. The numbers and the bytes are the same, and three rows per node sta
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import breadth_first_order
@@ -26,6 +27,8 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.gossip.dsgd import CombinedDescent
+from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -44,6 +47,8 @@ class RelaySum(CombinedDescent):
         lr, lr_schedule, momentum, order, local_steps, ema: as ``CombinedDescent`` in gossip/dsgd.py.
     """
 
+    weights: ClassVar[Weights] = Weights.ANY
+
     normalize: Literal["count", "nodes"]
 
     def __post_init__(self) -> None:
@@ -60,7 +65,7 @@ class RelaySum(CombinedDescent):
             is_tree = num_links == 2 * (tree.num_nodes - 1) and bool((parents(tree)[1:] >= 0).all())
         if not is_tree:
             raise ValueError(
-                f"algorithm=relay_sum needs a static tree, and graph {graph.description} is none; use for example "
+                f"algorithm={self.name} needs a static tree, and graph {graph.description} is none; use for example "
                 "graph=star, or algorithm=dsgd here"
             )
 
@@ -110,11 +115,11 @@ def relay(values: Tensor, state: State, step: int, network: Network) -> Tensor:
     return values + children + relay_down
 
 
-def _index(positions: npt.NDArray[np.int64], like: Tensor) -> Tensor:
+def _index(positions: IntArray, like: Tensor) -> Tensor:
     return torch.from_numpy(positions).to(like.device)
 
 
-def parents(tree: Graph) -> npt.NDArray[np.int64]:
+def parents(tree: Graph) -> IntArray:
     """The parent of every node when node 0 is the root, [M]; negative for the root and for nodes out of its reach."""
     edges = tree.edges(0)
     matrix = csr_array((np.ones(len(edges.source)), (edges.source, edges.target)), shape=(tree.num_nodes,) * 2)

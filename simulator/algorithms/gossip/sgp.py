@@ -3,6 +3,7 @@
 Update equations, with P_t column-stochastic, push-sum weights w_i (1 at the start) and debiased z_i = x_i / w_i:
     adapt-then-mix:  x <- P_t (x - a_t grad f(z)),    w <- P_t w
     mix-then-adapt:  x <- P_t x - a_t grad f(z),      w <- P_t w
+State: ``params`` [N, D], ``push_sum_weight`` [N].
 Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
 Sends: D + 1 numbers per edge and step, in one buffer.
 Source: Assran et al., ICML 2019 (arXiv 1811.10792), algorithm 1, and Nedic and Olshevsky, IEEE TAC 2016
@@ -11,12 +12,13 @@ Departures: none.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
-from simulator.graphs.base import Graph
+from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -62,6 +64,8 @@ class SGP(Algorithm):
         order: ``adapt_then_mix`` or ``mix_then_adapt``.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+
     lr: float
     lr_schedule: Schedule
     order: Order
@@ -69,9 +73,6 @@ class SGP(Algorithm):
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
         check_order(self.order)
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("sgp", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()

@@ -1,4 +1,4 @@
-"""HGP: hyperparameters of every node tuned with hypergradients that are pushed over the graph.
+"""HGP: every node tunes its hyperparameters with hypergradients computed by push-sum over the graph.
 
 Update equations: an outer step is
     x <- x_0;  inner_steps times SGP on f_i(., h_i) (see sgp.py);  v_i = hypergradient push at z_i = x_i / w_i
@@ -8,6 +8,8 @@ Adam's step is taken when the next outer step begins, so that what is reported a
 together: the trained parameters, the hyperparameters they were trained with, and the hypergradient there.
 Each node has hyperparameters h_i of its own. With share_rounds S all have the same: as the derivative with respect to
 shared hyperparameters is sum_i v_i, S rounds of push-sum average M v_i before Adam's step, and h_i after it.
+State: ``params`` [N, D], ``push_sum_weight`` [N], ``hparams`` [N, H], ``hypergradient`` [N, H], ``adam_mean`` [N, H],
+``adam_square`` [N, H].
 Needs: column-stochastic P; a bilevel problem.
 Sends: D + 1 numbers per edge and inner step; depth * num_pushes rounds of D + 1 numbers per hypergradient; 2 S rounds
 of H + 1 numbers per outer step.
@@ -23,16 +25,16 @@ from typing import ClassVar, Literal, cast
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State, require_positive, require_stochasticity
+from simulator.algorithms.adam import adam_
+from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.gossip.sgp import Order, check_order, push_gradient_step
-from simulator.graphs.base import Graph
+from simulator.algorithms.weights import Weights
+from simulator.checks import require_positive
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 from simulator.schedules import Schedule
-
-_ADAM_DECAY_1, _ADAM_DECAY_2, _ADAM_EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,12 +111,8 @@ class HypergradientPush(Algorithm):
 
     def _outer_update(self, state: State, count: int, network: Network) -> State:
         """Adam's step number ``count`` (from 1) on the hyperparameters."""
-        gradient = state["hypergradient"]
-        mean = state["adam_mean"].lerp(gradient, 1 - _ADAM_DECAY_1)
-        square = state["adam_square"].lerp(gradient.square(), 1 - _ADAM_DECAY_2)
-        unbiased_mean = mean / (1 - _ADAM_DECAY_1**count)
-        unbiased_square = square / (1 - _ADAM_DECAY_2**count)
-        hparams = state["hparams"] - self.outer_lr * unbiased_mean / (unbiased_square.sqrt() + _ADAM_EPSILON)
+        hparams, mean, square = (state[key].clone() for key in ("hparams", "adam_mean", "adam_square"))
+        adam_(hparams, state["hypergradient"], mean, square, lr=self.outer_lr, count=count)
         return {**state, "hparams": hparams, "adam_mean": mean, "adam_square": square}
 
     def _push(self, state: State, problem: Problem, network: Network) -> State:
@@ -195,6 +193,8 @@ class HGP(HypergradientPush):
         share_rounds: S; 0 for hyperparameters of each node's own. The others as in :class:`HypergradientPush`.
     """
 
+    weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+
     order: Order
     share_rounds: int
 
@@ -208,9 +208,6 @@ class HGP(HypergradientPush):
                 f"algorithm.reference={self.reference}: it is for hyperparameters of each node's own, and with "
                 f"algorithm.share_rounds={self.share_rounds} there are none; use algorithm.reference=none"
             )
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("hgp", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def _push(self, state: State, problem: Problem, network: Network) -> State:
         state = super()._push(state, problem, network)

@@ -3,6 +3,8 @@
 Update equations: as HGP (see hgp.py), with inner_steps rounds of local training (see local_training.py) for SGP:
     x_i <- a local epoch of SGD with momentum on f_i(., h_i) from x_i;    x_i <- sum_j W_t[i, j] x_j
 There are no push-sum weights in training; the hypergradient push has its own.
+State: ``params`` [N, D], ``hparams`` [N, H], ``hypergradient`` [N, H], ``adam_mean`` [N, H], ``adam_square`` [N, H];
+with momentum also ``momentum`` [N, D].
 Needs: doubly stochastic W; a bilevel problem.
 Sends: D numbers per edge and round of training; depth * num_pushes rounds of D + 1 numbers per hypergradient.
 Source: Terashita and Hara, arXiv 2210.02129, personalization in the setting of FedEM (Marfoq et al., arXiv 2108.10252).
@@ -11,20 +13,21 @@ does; there the former is weighted with the nodes' numbers of samples.
 """
 
 from dataclasses import dataclass
-from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_stochasticity
+from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import (
+    gradient_of,
     local_batches,
     require_local_steps,
     require_momentum,
     train_locally_,
 )
 from simulator.algorithms.hypergradient.hgp import HypergradientPush
-from simulator.graphs.base import Graph
+from simulator.algorithms.weights import Weights
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -38,6 +41,9 @@ class HGPFedEM(HypergradientPush):
         local_steps: minibatches per round; None for one epoch. The others as in :class:`HypergradientPush`.
     """
 
+    weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
+    push_sum_alternative: ClassVar[str] = "hgp"
+
     momentum: float
     local_steps: int | None
 
@@ -45,9 +51,6 @@ class HGPFedEM(HypergradientPush):
         super().__post_init__()
         require_momentum(self.momentum)
         require_local_steps(self.local_steps)
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("hgp_fedem", graph, ("double",), "use algorithm=hgp there")
 
     def init_training(self, problem: Problem) -> State:
         params = problem.init_params()
@@ -57,7 +60,7 @@ class HGPFedEM(HypergradientPush):
         params = state["params"]
         train_locally_(
             params,
-            partial(problem.grad_at, state["hparams"]),
+            gradient_of(problem, state["hparams"]),
             local_batches(problem, inner_step, self.local_steps),
             lr=self.lr * self.lr_schedule.factor(inner_step),
             momentum=self.momentum,

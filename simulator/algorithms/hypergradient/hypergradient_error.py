@@ -1,4 +1,4 @@
-"""Hypergradient error: how far hypergradient push is from the exact hypergradient, term by term.
+"""Study of the hypergradient's error: hypergradient push against the exact hypergradient, term by term.
 
 Update equations: SGP (see sgp.py). After the last step, at the debiased z_i and the starting hyperparameters,
     h_i = exact hypergradient of the full training sets (see hypergradients/exact.py)
@@ -20,14 +20,14 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Report, State, require_positive, require_stochasticity
+from simulator.algorithms.base import Report, State
 from simulator.algorithms.gossip.sgp import SGP
+from simulator.arrays import FloatArray
+from simulator.checks import require_positive
 from simulator.figures.studies import error_by_term
-from simulator.graphs.base import Graph
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.hypergradients.replicas import replicated
@@ -77,15 +77,21 @@ class HypergradientError(SGP):
         if not self.rules or not set(self.rules) <= set(RULES):
             raise ValueError(f"algorithm.rules={list(self.rules)}: expected some of {', '.join(RULES)}")
 
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("hypergradient_error", graph, ("column", "double"), "use a graph with out-degree weights")
-
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         bilevel = cast(BilevelProblem, problem)
         params, hparams = self.estimate(state), self.hparams(state, problem)
         exact = exact_hypergradient(bilevel, network, params, hparams, method="dense")
         errors = {
-            (rule, pushes): self._errors(rule, pushes, step + 1, params, hparams, exact.hypergradient, bilevel, network)
+            (rule, pushes): self._errors(
+                params,
+                hparams,
+                bilevel,
+                network,
+                rule=rule,
+                pushes=pushes,
+                first=step + 1,
+                reference=exact.hypergradient,
+            )
             for rule in self.rules
             for pushes in self.push_counts
         }
@@ -114,16 +120,17 @@ class HypergradientError(SGP):
 
     def _errors(
         self,
+        params: Tensor,
+        hparams: Tensor,
+        problem: BilevelProblem,
+        network: Network,
+        *,
         rule: str,
         pushes: int,
         first: int,
-        params: Tensor,
-        hparams: Tensor,
         reference: Tensor,
-        problem: BilevelProblem,
-        network: Network,
-    ) -> npt.NDArray[np.float64]:
-        """e_m of every graph seed, [K, depth]; ``first`` is the first round and minibatch that training left."""
+    ) -> FloatArray:
+        """e_m of every graph seed, [K, depth]; ``first`` is the first round and minibatch after training."""
         copies = len(self.graph_seeds)
         stride = self.depth * max(self.push_counts)
         squares = torch.zeros(self.depth, len(params) * copies, dtype=torch.float64, device=params.device)
@@ -159,9 +166,9 @@ class HypergradientError(SGP):
                 observe=observe,
             )
         by_node = squares.T.reshape(len(params), copies, self.depth)
-        result: npt.NDArray[np.float64] = network.sum(by_node).sqrt().cpu().numpy()
+        result: FloatArray = network.sum(by_node).sqrt().cpu().numpy()
         return result
 
-    def _at_terms(self, curve: npt.NDArray[np.float64]) -> Mapping[str, float]:
+    def _at_terms(self, curve: FloatArray) -> Mapping[str, float]:
         terms = sorted({term for term in self.summary_terms if 1 <= term <= self.depth} | {self.depth})
         return {str(term): float(curve[term - 1]) for term in terms}

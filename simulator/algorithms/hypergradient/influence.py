@@ -1,4 +1,4 @@
-"""Influence: which training samples move the validation loss, predicted by hypergradient push, checked by retraining.
+"""Study of influential samples: their effect on the validation loss, predicted by hypergradient push and by retraining.
 
 Update equations: SGP (see sgp.py). After the last step, at the debiased z_i, with a mask h_ij = 1 per training sample,
     v_ij = hypergradient push (see hypergradients/push.py), the derivative of the mean outer objective F by h_ij
@@ -21,28 +21,20 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import (
-    Report,
-    State,
-    consensus_distance,
-    require_positive,
-    require_stochasticity,
-)
+from simulator.algorithms.base import Report, State, consensus_distance
 from simulator.algorithms.gossip.sgp import SGP, push_gradient_step
+from simulator.arrays import FloatArray
+from simulator.checks import require_positive
 from simulator.figures.studies import predicted_against_actual
-from simulator.graphs.base import Graph
 from simulator.hypergradients.push import push_hypergradient
 from simulator.hypergradients.replicas import replicated
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 
 log = logging.getLogger(__name__)
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,9 +68,6 @@ class Influence(SGP):
         super().__post_init__()
         for name in ("depth", "num_pushes", "step_size", "num_removed", "trainings_at_once"):
             require_positive(f"algorithm.{name}", getattr(self, name))
-
-    def check_graph(self, graph: Graph) -> None:
-        require_stochasticity("influence", graph, ("column", "double"), "use a graph with out-degree weights")
 
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         params, hparams = self.estimate(state), self.hparams(state, problem)

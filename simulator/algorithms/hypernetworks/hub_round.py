@@ -59,12 +59,17 @@ class HubRound:
         return self._heard[(self._heard >= local.start) & (self._heard < local.stop)]
 
     @property
+    def local_positions(self) -> IntArray:
+        """The places of :attr:`local_nodes` among the nodes of this process, [n]."""
+        return self.local_nodes - self._network.nodes.start
+
+    @property
     def senders(self) -> IntArray:
         """The nodes that the hub hears, ascending; the same on every process."""
         return self._sends
 
     def down(self, rows: Tensor) -> Tensor:
-        """Sends the hub's rows, [m, ...] and [0, ...] on other processes,; returns the local ones [n, ...]."""
+        """Sends the hub's rows, [m, ...] and [0, ...] on other processes; returns the local ones [n, ...]."""
         network, index = self._network, self._rounds[0]
         plan = network.links_among(index, self._is_down)
         arrived = network.deliver(rows[_places(self._nodes, plan.out_target)], index, plan)
@@ -79,7 +84,7 @@ class HubRound:
 
     @property
     def _own(self) -> IntArray:
-        """The hub where it takes part and is local; it comes first, as the smallest number."""
+        """[HUB] where the hub takes part and is local, else empty; as node 0 the hub is first in every list."""
         return self._nodes[: int(HUB in self._nodes and HUB in self._network.nodes)]
 
     def _is_down(self, edges: Edges) -> npt.NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""pFedHN for nodes that come late: they learn an embedding alone, while the hypernetwork stays as others have made it.
+"""pFedHN for nodes that join late: they learn only an embedding, while the hypernetwork is frozen.
 
 Update equations: pFedHN (see pfedhn.py) without the last ``num_novel_nodes`` nodes with training samples. Then, with
 phi frozen, ``novel_rounds`` rounds in which each of them takes part on its own account,
@@ -18,9 +18,8 @@ other. Partitions with nodes of both kinds: partition=class_mixture.
 Shapes: M all nodes, n late ones, C classes, d columns of an embedding.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -28,12 +27,11 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Report, State, require_positive
-from simulator.algorithms.federated.local_training import HUB
-from simulator.algorithms.hypernetworks.clipped_sgd import clip_rows_
-from simulator.algorithms.hypernetworks.hub_optimizers import OPTIMIZERS
 from simulator.algorithms.hypernetworks.hub_round import HubRound
+from simulator.algorithms.hypernetworks.hypernetwork_algorithm import IntArray
+from simulator.algorithms.hypernetworks.local_sgd import clip_rows_
 from simulator.algorithms.hypernetworks.model_generator import init_embeddings
-from simulator.algorithms.hypernetworks.pfedhn import EMBEDDINGS, ROW, IntArray, PFedHN
+from simulator.algorithms.hypernetworks.pfedhn import HUB_ROW, PFedHN
 from simulator.figures.novel_nodes import gap_against_distance
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -52,8 +50,6 @@ class PFedHNNovel(PFedHN):
 
     num_novel_nodes: int
     novel_rounds: int
-
-    name: ClassVar[str] = "pfedhn_novel"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -81,12 +77,13 @@ class PFedHNNovel(PFedHN):
         members, novel = self.members(problem), self.novel_nodes(problem)
         with network.phase("novel"):
             embeddings = self.learn_embeddings(state, novel, step + 1, problem, network)
-        models = self._no_models(state, self.generator(problem))
-        if HUB in network.nodes:
+        trainer = self.trainer(problem)
+        hub, models = self.hub_learner(state, trainer), self.no_models(state, trainer)
+        if hub is not None:
             everybody = torch.zeros(network.num_nodes, embeddings.shape[1]).to(embeddings)
-            everybody[torch.from_numpy(members)] = state[EMBEDDINGS][0]
+            everybody[torch.from_numpy(members)] = hub.embeddings
             everybody[torch.from_numpy(novel)] = embeddings
-            models = self.generator(problem).generate(state[ROW][0], self._vectors(state), everybody).models
+            models = trainer.generate(replace(hub, embeddings=everybody)).models
         scores = problem.evaluate(network.scatter(models), problem.init_hparams())
         accuracy = network.gather(scores["test/accuracy"].double()).cpu().numpy()
         label_counts = problem.facts().label_counts
@@ -112,26 +109,23 @@ class PFedHNNovel(PFedHN):
         self, state: State, nodes: IntArray, first_step: int, problem: Problem, network: Network
     ) -> Tensor:
         """Learns embeddings of ``nodes`` [n] with the hypernetwork as it is; [n, d] at the hub, [0, d] elsewhere."""
-        generator = self.generator(problem)
-        optimizer = OPTIMIZERS[self.optimizer](momentum=self.outer_momentum, weight_decay=self.outer_weight_decay)
-        lr = self.outer_lr if self.embedding_lr is None else self.embedding_lr
-        embeddings = init_embeddings(nodes, generator.hypernetwork.embedding_dim, self.seed).to(state[ROW])
-        if HUB not in network.nodes:
+        trainer = self.trainer(problem)
+        embeddings = init_embeddings(nodes, trainer.generator.hypernetwork.embedding_dim, self.seed).to(state[HUB_ROW])
+        hub = self.hub_learner(state, trainer)
+        if hub is None:
             embeddings = embeddings[:0]
-        slots = {slot: torch.zeros_like(embeddings) for slot in optimizer.slots}
+        slots = {slot: torch.zeros_like(embeddings) for slot in trainer.optimizer.slots}
         for index in range(self.novel_rounds):
             round_ = HubRound(nodes, first_step + index, network)
-            generated = None
-            if HUB in network.nodes:
-                generated = generator.generate(state[ROW][0], self._vectors(state), embeddings)
-            models = round_.down(self._no_models(state, generator) if generated is None else generated.models)
-            deltas = round_.up(self.train(state, models, round_.local_nodes, first_step + index, problem, network))
+            generated = None if hub is None else trainer.generate(replace(hub, embeddings=embeddings))
+            models = round_.down(self.no_models(state, trainer) if generated is None else generated.models)
+            deltas = round_.up(self.local_sgd.train(models, round_.local_positions, first_step + index, problem))
             if generated is not None:
                 places = torch.from_numpy(np.searchsorted(nodes, round_.senders))
                 along = torch.zeros_like(embeddings)
-                along[places] = generator.pull_back(generated, places, deltas)[1]
+                along[places] = trainer.generator.pull_back(generated, places, deltas)[1]
                 clip_rows_(along, self.outer_clip)
-                optimizer.update_(embeddings, along, slots, lr, index + 1)
+                trainer.optimizer.update_(embeddings, along, slots, trainer.embedding_lr, index + 1)
         return embeddings
 
 

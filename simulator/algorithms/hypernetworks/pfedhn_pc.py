@@ -1,9 +1,14 @@
-"""pFedHN-PC: pFedHN with a last layer of each node's own.
+"""pFedHN-PC: pFedHN where every node has its own last layer.
 
 Update equations: as pFedHN (see pfedhn.py), where the hypernetwork makes all layers of the model but the last, which is
 linear and node i's own, omega_i. The K steps of SGD train both at once; the gradient by omega_i is neither clipped nor
 part of the norm by which the other is clipped, and omega_i and its momentum stay until the node takes part again.
 Needs: as pFedHN, and a model that is an ``nn.Sequential`` ending with a linear layer.
+State: ``private_heads`` [N, C] for omega_i, ``private_momentum`` [N, C], ``hub/hypernetwork`` [1, P],
+``hub/embeddings`` [1, n, d], ``hub/num_updates`` [1]; with spectral_norm also ``hub/spectral_vectors`` [1, R]; without
+reset_momentum the optimizer's slots: with sgd ``hub/hypernetwork_momentum`` [1, P], ``hub/embeddings_momentum``
+[1, n, d], with adam ``hub/hypernetwork_mean`` [1, P], ``hub/embeddings_mean`` [1, n, d],
+``hub/hypernetwork_mean_square`` [1, P], ``hub/embeddings_mean_square`` [1, n, d].
 Sends: as pFedHN, with D the parameters of all layers but the last; omega_i never leaves its node.
 Source: A. Shamsian et al., "Personalized Federated Learning using Hypernetworks", ICML 2021 (arXiv 2103.04628), section
 on personal classifiers, and its code (https://github.com/AvivSham/pFedHN).
@@ -13,14 +18,16 @@ Shapes: N local nodes, n of them that train, D generated and C private parameter
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from simulator import randomness
 from simulator.algorithms.base import Report, State
-from simulator.algorithms.hypernetworks.pfedhn import IntArray, PFedHN, tensor_sizes
+from simulator.algorithms.hypernetworks.hypernetwork_algorithm import tensor_sizes
+from simulator.algorithms.hypernetworks.local_sgd import Private
+from simulator.algorithms.hypernetworks.pfedhn import PFedHN
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
@@ -32,8 +39,6 @@ HEADS, HEAD_MOMENTUM = "private_heads", "private_momentum"
 @dataclass(frozen=True, kw_only=True)
 class PFedHNPC(PFedHN):
     """Personalized federated learning by a hypernetwork, with personal classifiers; arguments as :class:`PFedHN`."""
-
-    name: ClassVar[str] = "pfedhn_pc"
 
     def target_sizes(self, problem: Problem) -> tuple[int, ...]:
         features, _ = _split(problem)
@@ -51,15 +56,8 @@ class PFedHNPC(PFedHN):
         heads = torch.stack(rows).to(problem.init_params())
         return {**state, HEADS: heads, HEAD_MOMENTUM: torch.zeros_like(heads)}
 
-    def starting_point(self, state: State, models: Tensor, positions: IntArray) -> tuple[Tensor, Tensor]:
-        places = torch.from_numpy(positions)
-        params = torch.cat([models, state[HEADS][places]], dim=1)
-        return params, torch.cat([torch.zeros_like(models), state[HEAD_MOMENTUM][places]], dim=1)
-
-    def keep_(self, state: State, params: Tensor, velocity: Tensor, positions: IntArray) -> None:
-        places, num_private = torch.from_numpy(positions), state[HEADS].shape[1]
-        state[HEADS][places] = params[:, -num_private:]
-        state[HEAD_MOMENTUM][places] = velocity[:, -num_private:]
+    def private_part(self, state: State) -> Private:
+        return Private(state[HEADS], state[HEAD_MOMENTUM])
 
     def estimate(self, state: State) -> Tensor:
         return torch.cat([super().estimate(state), state[HEADS]], dim=1)

@@ -28,7 +28,8 @@ from torch import Tensor
 from simulator.algorithms.base import Report, State
 from simulator.algorithms.federated.local_training import HUB
 from simulator.algorithms.hypernetworks.hub_round import HubRound
-from simulator.algorithms.hypernetworks.pfedhn import ROW, IntArray, PFedHN, tensor_sizes
+from simulator.algorithms.hypernetworks.hypernetwork_algorithm import IntArray, tensor_sizes
+from simulator.algorithms.hypernetworks.pfedhn import HUB_ROW, PFedHN
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.model_sizes import ModelSizes
@@ -39,17 +40,18 @@ class PFedHNSizes(PFedHN):
     """Personalized federated learning by a hypernetwork, with models of several sizes; arguments as :class:`PFedHN`."""
 
     keeps_models_apart: ClassVar[bool] = True
-    name: ClassVar[str] = "pfedhn_sizes"
 
     def check_problem(self, problem: Problem) -> None:
         if not isinstance(problem, ModelSizes):
-            raise ValueError(f"algorithm={self.name} needs problem=model_sizes, and this is {type(problem).__name__}")
+            raise ValueError(
+                f"problem: algorithm={self.name} needs problem=model_sizes, and this is {type(problem).__name__}"
+            )
 
     def target_sizes(self, problem: Problem) -> tuple[int, ...]:
         return tuple(size for one in cast(ModelSizes, problem).architectures for size in tensor_sizes(one.function))
 
     def round_trip(
-        self, state: State, models: Tensor, nodes: IntArray, step: int, problem: Problem, network: Network
+        self, state: State, models: Tensor, nodes: IntArray, step: int, *, problem: Problem, network: Network
     ) -> tuple[IntArray, Tensor]:
         sized = cast(ModelSizes, problem)
         senders, deltas = [], []
@@ -59,10 +61,9 @@ class PFedHNSizes(PFedHN):
                 continue
             round_ = HubRound(nodes[places], step, network)
             slices = models[torch.from_numpy(places), columns] if len(models) else models[:, columns]
-            trained = self.train(
-                state, round_.down(slices), round_.local_nodes, step, sized.architectures[size], network
+            arrived = round_.up(
+                self.local_sgd.train(round_.down(slices), round_.local_positions, step, sized.architectures[size])
             )
-            arrived = round_.up(trained)
             whole = arrived.new_zeros(len(arrived), sized.num_params)
             whole[:, columns] = arrived
             senders.append(round_.senders)
@@ -79,6 +80,6 @@ class PFedHNSizes(PFedHN):
         report = super().report(state, step, problem, network)
         sized, members = cast(ModelSizes, problem), self.members(problem)
         lengths = np.array([one.num_params for one in sized.architectures])
-        told = int(lengths[sized.size_of_node[members[members != HUB]]].sum())
-        numbers = {**report.numbers, "comm/bytes_per_evaluation": told * state[ROW].element_size()}
+        num_sent = int(lengths[sized.size_of_node[members[members != HUB]]].sum())
+        numbers = {**report.numbers, "comm/bytes_per_evaluation": num_sent * state[HUB_ROW].element_size()}
         return Report(numbers=numbers, arrays=report.arrays, figures=report.figures)

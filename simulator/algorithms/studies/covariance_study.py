@@ -1,4 +1,4 @@
-"""Study of the covariance between nodes: D-SGD, whose last stretch is repeated with other minibatches.
+"""Study of the covariance between nodes: D-SGD whose last steps are repeated with other minibatches.
 
 Update equations: D-SGD (see dsgd.py). From the state after the last step T, training goes on for ``horizon`` steps,
 ``repetitions`` times: steps, rounds of the schedule and momenta continue, minibatches are each repetition's own. Some
@@ -26,8 +26,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from simulator.algorithms.base import Report, State, require_positive
+from simulator.algorithms.base import Report, State
 from simulator.algorithms.gossip.dsgd import DSGD
+from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_at_least, require_positive
 from simulator.figures.topology_studies import covariances_between_nodes
 from simulator.graphs.base import Graph
 from simulator.hypergradients.replicas import replicated
@@ -41,8 +43,6 @@ from simulator.topology.covariance import (
     sample_covariance,
     walk_covariance,
 )
-
-FloatArray = npt.NDArray[np.float64]
 
 # Decays at which covariances that depend on gamma at all differ.
 _APART = (0.1, 0.9)
@@ -70,15 +70,16 @@ class CovarianceStudy(DSGD):
         super().__post_init__()
         for name in ("horizon", "num_coordinates", "copies"):
             require_positive(f"algorithm.{name}", getattr(self, name))
-        if self.repetitions < 4:
-            raise ValueError(f"algorithm.repetitions={self.repetitions}: expected at least 4, for a covariance")
+        require_at_least("algorithm.repetitions", self.repetitions, 4)
         if self.clique_averaging:
-            raise ValueError("algorithm.clique_averaging=true: algorithm=covariance_study goes without it")
+            raise ValueError(
+                "algorithm.clique_averaging=true: the covariance is known for D-SGD without clique averaging only"
+            )
 
     def check_problem(self, problem: Problem) -> None:
         if problem.mixes_architectures:
             raise ValueError(
-                "algorithm=covariance_study needs models of one architecture at all nodes, and those of "
+                f"problem: algorithm={self.name} needs models of one architecture at all nodes, and those of "
                 f"{type(problem).__name__} differ; use problem=classification"
             )
 
@@ -119,7 +120,7 @@ class CovarianceStudy(DSGD):
         return Report(numbers=numbers, arrays=arrays, figures={"covariances_between_nodes": figure})
 
     def _repeat(
-        self, state: State, first: int, coordinates: npt.NDArray[np.int64], problem: Problem, network: Network
+        self, state: State, first: int, coordinates: IntArray, problem: Problem, network: Network
     ) -> npt.NDArray[np.float32]:
         """Trains on from ``state`` in all repetitions and returns what is recorded, [R, M, P]."""
         chosen = torch.from_numpy(coordinates).to(network.device)

@@ -1,10 +1,11 @@
-"""Study of random quadratics: D-SGD simulated many times over, against the exact second moments.
+"""Study of random quadratics: D-SGD simulated many times, compared with the exact second moments.
 
 Update equations: D-SGD (see dsgd.py). After the last step it is repeated from the start, ``repetitions`` times at once
 as copies of the nodes, over the rounds 0 .. horizon - 1 of the schedule and with samples of their own. Of every step
 are recorded, as means over repetitions with standard errors,
     mean_i ||x_i||^2,    ||mean x||^2,    mean_i ||x_i - mean x||^2,
 and compared with their expectations given the rounds (simulator/topology/trajectory.py).
+State: ``params`` [N, D].
 Needs: problem=random_quadratic and doubly stochastic W; no momentum, single local steps.
 Sends: D numbers per edge, step and repetition.
 Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022 (arXiv 2206.03093), the toy problem.
@@ -20,20 +21,18 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Report, State
 from simulator.algorithms.gossip.dsgd import DSGD
+from simulator.arrays import FloatArray
 from simulator.figures.topology_studies import moments_by_step
 from simulator.hypergradients.replicas import replicated
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.random_quadratic import RandomQuadratic
 from simulator.topology.trajectory import Trajectory, trajectory
-
-FloatArray = npt.NDArray[np.float64]
 
 QUANTITIES = ("squared_norm", "squared_mean", "squared_distance")
 # What rounding may add to a quantity, over mean_i ||x_i||^2 at the start: exact averages have no distance at all.
@@ -61,13 +60,15 @@ class QuadraticStudy(DSGD):
             )
         if self.momentum or self.local_steps > 1 or self.ema or self.clique_averaging:
             raise ValueError(
-                "algorithm=quadratic_study: the second moments are known for D-SGD without momentum, further local "
-                "steps, moving average and clique averaging only"
+                "algorithm.momentum, local_steps, ema or clique_averaging: the second moments are known for D-SGD "
+                "without momentum, further local steps, moving average and clique averaging only"
             )
 
     def check_problem(self, problem: Problem) -> None:
         if not isinstance(problem, RandomQuadratic):
-            raise ValueError(f"algorithm=quadratic_study needs problem=random_quadratic, not {type(problem).__name__}")
+            raise ValueError(
+                f"problem: algorithm={self.name} needs problem=random_quadratic, not {type(problem).__name__}"
+            )
 
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         assert isinstance(problem, RandomQuadratic)

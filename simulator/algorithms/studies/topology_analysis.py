@@ -1,4 +1,4 @@
-"""Topology analysis: what is known of a graph schedule before training, beside a short training on it.
+"""Topology analysis: what is known of a graph schedule before training.
 
 Update equations: SGP (see sgp.py). After the last step the schedule itself is analysed: gaps, effective number of
 neighbours, gossip, traffic, convergence rates on random quadratics and the theorem's largest learning rate, each
@@ -17,6 +17,7 @@ import numpy as np
 
 from simulator.algorithms.base import Report, State
 from simulator.algorithms.gossip.sgp import SGP
+from simulator.algorithms.weights import Weights
 from simulator.figures.topology import (
     effective_neighbors_against_decay,
     learning_rate_bounds,
@@ -40,14 +41,12 @@ class TopologyAnalysis(SGP, AnalysisSettings):
         others: see :class:`simulator.topology.settings.AnalysisSettings`.
     """
 
+    weights: ClassVar[Weights] = Weights.ANY
     studies_graph: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.check()
-
-    def check_graph(self, graph: Graph) -> None:
-        """Every graph can be analysed."""
 
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         if network.placement.rank > 0:

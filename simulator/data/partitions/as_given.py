@@ -1,4 +1,4 @@
-"""What the dataset itself gives every node, for datasets that are made per node.
+"""The nodes that the dataset itself defines, for datasets that are made per node.
 
 **Definition.** ``samples.node_indices``, unchanged. **Source.** None needed. **Departures.** None.
 """

@@ -1,4 +1,4 @@
-"""Nodes whose classes are mixed by Dirichlet distributions of their own, of two kinds of nodes.
+"""Label skew by Dirichlet distributions per node, for two groups of nodes with parameters of their own.
 
 **Definition.** Node i draws its mixture of the C classes, p_i ~ Dirichlet(a_i 1_C), and gets the share
 p_ic / sum_j p_jc of the samples of class c, drawn at random, rounded so that every sample has an owner. The last
@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.data.partitions.dealing import DealtPartition, require_nodes_beside_hub
 from simulator.data.partitions.dirichlet import MAX_DRAWS, check_dirichlet
 from simulator.randomness import generator
@@ -63,7 +63,7 @@ class ClassMixture(DealtPartition):
         self.min_samples = min_samples
         self.skip_hub = skip_hub
 
-    def alphas(self, num_holders: int) -> npt.NDArray[np.float64]:
+    def alphas(self, num_holders: int) -> FloatArray:
         """The concentration of every node that holds data.
 
         Raises:
@@ -76,7 +76,7 @@ class ClassMixture(DealtPartition):
             found[num_holders - self.num_novel + place] = self.novel_alphas[place % len(self.novel_alphas)]
         return found
 
-    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+    def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
         """Shares every class out as the mixtures say."""
         require_nodes_beside_hub(num_nodes, skip_hub=self.skip_hub)
         alphas = self.alphas(num_nodes - self.skip_hub)

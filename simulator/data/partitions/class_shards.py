@@ -17,13 +17,11 @@ As in the original, a node may draw a class twice where s does not divide C.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.data.base import NodeIndices, Partition, Samples
 from simulator.data.partitions.dealing import hold_out, require_nodes_beside_hub, with_empty_hub
 from simulator.randomness import generator
-
-_Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,8 +33,8 @@ class Assignment:
         shares: of all samples of that class, float64 [N, s].
     """
 
-    classes: npt.NDArray[np.int64]
-    shares: npt.NDArray[np.float64]
+    classes: IntArray
+    shares: FloatArray
 
 
 class ClassShards(Partition):
@@ -137,7 +135,9 @@ class ClassShards(Partition):
         nodes = tuple(NodeIndices(*rows) for rows in zip(train, valid, tested, strict=True))
         return with_empty_hub(nodes) if self.skip_hub else nodes
 
-    def _deal(self, name: str, rows: _Rows, labels: _Rows, num_classes: int, assignment: Assignment) -> list[_Rows]:
+    def _deal(
+        self, name: str, rows: IntArray, labels: IntArray, num_classes: int, assignment: Assignment
+    ) -> list[IntArray]:
         """The rows of one split that every node takes; ``labels`` are those of ``rows``."""
         order = generator(self.seed, f"partition/class_shards/{name}").permutation(len(rows))
         by_class = [rows[order[labels[order] == label]] for label in range(num_classes)]

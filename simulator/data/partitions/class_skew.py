@@ -12,8 +12,8 @@ and identically distributed; 1 gives every node one class, where there are as ma
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.data.partitions.dealing import NOBODY, DealtPartition
 from simulator.randomness import generator
 
@@ -44,7 +44,7 @@ class ClassSkew(DealtPartition):
             raise ValueError(f"partition.heterogeneity={heterogeneity}: must be in [0, 1]")
         self.heterogeneity = heterogeneity
 
-    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+    def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
         """Gives every class its own nodes' share, then the rest to all."""
         rng = generator(self.seed, "partition/class_skew")
         owners = np.full(len(labels), NOBODY, dtype=np.int64)
@@ -58,6 +58,6 @@ class ClassSkew(DealtPartition):
         return owners
 
 
-def _even_parts(count: int, num_parts: int) -> npt.NDArray[np.int64]:
+def _even_parts(count: int, num_parts: int) -> IntArray:
     """Part of each of ``count`` things, in order, so that sizes differ by at most one."""
     return np.arange(count, dtype=np.int64) * num_parts // max(count, 1)

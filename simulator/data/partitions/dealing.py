@@ -14,8 +14,8 @@ from abc import abstractmethod
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.data.base import NodeIndices, Partition, Samples
 from simulator.randomness import generator
 
@@ -51,7 +51,7 @@ class DealtPartition(Partition):
         self.seed = seed
 
     @abstractmethod
-    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+    def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
         """Returns the node that owns each sample of the pool, or NOBODY.
 
         Args:
@@ -125,9 +125,7 @@ def require_nodes_beside_hub(num_nodes: int, *, skip_hub: bool) -> None:
         raise ValueError(f"partition.skip_hub=true: num_nodes={num_nodes} counts the hub; at least 2 are needed")
 
 
-def hold_out(
-    labels: npt.NDArray[np.int64], num_train: int, test_fraction: float, seed: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def hold_out(labels: IntArray, num_train: int, test_fraction: float, seed: int) -> tuple[IntArray, IntArray]:
     """Rows to train on and the rows of a test set for all nodes: the official one, or a share of every class.
 
     Args:
@@ -152,7 +150,7 @@ def hold_out(
     return np.sort(order[~held_out]), np.sort(order[held_out])
 
 
-def require_validation_samples(sizes: npt.NDArray[np.int64], nodes: range) -> None:
+def require_validation_samples(sizes: IntArray, nodes: range) -> None:
     """Checks the number of validation samples of some nodes, shape [N], for problems whose outer objective needs them.
 
     Raises:
@@ -166,7 +164,7 @@ def require_validation_samples(sizes: npt.NDArray[np.int64], nodes: range) -> No
         )
 
 
-def require_training_samples(sizes: npt.NDArray[np.int64], *, skip_hub: bool = False) -> None:
+def require_training_samples(sizes: IntArray, *, skip_hub: bool = False) -> None:
     """Checks the number of training samples of every node, shape [M]; of all but node 0 with ``skip_hub``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Label-sorted shards that nodes may share: node i holds the shards (i (K + 1) + s) mod C for s = 0..digits_per_node-1.
+"""Label-sorted shards that several nodes may hold: node i holds the shards (i (K + 1) + s) mod C, s < digits_per_node.
 
 **Definition.** The training samples are sorted by label and cut into C shards whose sizes differ by at most one, C
 being the number of classes and K that of nodes. Shard c is called digit c although it reaches into the neighbouring
@@ -16,13 +16,11 @@ multiple of C all nodes hold the same shards.
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.data.base import NodeIndices, Partition, Samples
 from simulator.data.partitions.dealing import check_split_settings, hold_out, require_nodes_beside_hub, with_empty_hub
 from simulator.randomness import generator
-
-_Rows = npt.NDArray[np.int64]
 
 
 class DigitShards(Partition):
@@ -61,7 +59,7 @@ class DigitShards(Partition):
         self.skip_hub = skip_hub
         self.seed = seed
 
-    def digits(self, num_classes: int, num_holders: int) -> _Rows:
+    def digits(self, num_classes: int, num_holders: int) -> IntArray:
         """The shards of every node that holds data, [K, digits_per_node].
 
         Raises:
@@ -101,7 +99,7 @@ class DigitShards(Partition):
         return with_empty_hub(nodes) if self.skip_hub else nodes
 
 
-def _cut(rows: _Rows, labels: _Rows, num_shards: int) -> list[_Rows]:
+def _cut(rows: IntArray, labels: IntArray, num_shards: int) -> list[IntArray]:
     """``rows`` sorted by label and cut into shards whose sizes differ by at most one."""
     ordered = rows[np.argsort(labels[rows], kind="stable")]
     bounds = np.arange(num_shards + 1, dtype=np.int64) * len(rows) // num_shards

@@ -14,8 +14,8 @@ NeurIPS 2021.
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.data.partitions.dealing import DealtPartition
 from simulator.randomness import generator
 
@@ -50,7 +50,7 @@ class Dirichlet(DealtPartition):
         self.alpha = alpha
         self.min_samples = min_samples
 
-    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+    def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
         """Shares every class out."""
         return deal_groups(labels, num_classes, num_nodes, self.alpha, self.min_samples, self.seed)
 
@@ -68,8 +68,8 @@ def check_dirichlet(alpha: float, min_samples: int) -> None:
 
 
 def deal_groups(
-    groups: npt.NDArray[np.int64], num_groups: int, num_nodes: int, alpha: float, min_samples: int, seed: int
-) -> npt.NDArray[np.int64]:
+    groups: IntArray, num_groups: int, num_nodes: int, alpha: float, min_samples: int, seed: int
+) -> IntArray:
     """Shares every group of samples out by a Dirichlet distribution of its own.
 
     Args:

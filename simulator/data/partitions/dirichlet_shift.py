@@ -15,8 +15,8 @@ label part is that of O. Marfoq et al., NeurIPS 2021 (omarfoq/FedEM).
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import FloatArray, IntArray
 from simulator.data.partitions.dealing import NOBODY, DealtPartition
 from simulator.data.partitions.dirichlet import check_dirichlet, deal_groups
 from simulator.randomness import generator
@@ -75,7 +75,7 @@ class DirichletShift(DealtPartition):
         self.num_shift_clusters = num_shift_clusters
         self.min_std = min_std
 
-    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+    def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
         """Shares every cluster of labels out."""
         num_clusters = num_classes if self.num_label_clusters is None else self.num_label_clusters
         if num_clusters > num_classes:
@@ -93,7 +93,7 @@ class DirichletShift(DealtPartition):
         )
         return owners
 
-    def feature_shift(self, num_nodes: int) -> npt.NDArray[np.float64] | None:
+    def feature_shift(self, num_nodes: int) -> FloatArray | None:
         """Returns (a_c, b_c) of every node, or None where features are not shifted."""
         if not self.shifts_features:
             return None

@@ -1,4 +1,4 @@
-"""Independent and identically distributed: samples are dealt out at random, in shares that differ by at most one.
+"""Independent and identically distributed: samples are dealt out at random, in nearly equal shares.
 
 **Definition.** A uniformly random permutation of the pool is cut into num_nodes consecutive parts.
 
@@ -9,8 +9,8 @@ Data", AISTATS 2017, section 3.
 """
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.data.partitions.dealing import DealtPartition
 from simulator.randomness import generator
 
@@ -18,7 +18,7 @@ from simulator.randomness import generator
 class Iid(DealtPartition):
     """Equal random shares; arguments as in :class:`simulator.data.partitions.dealing.DealtPartition`."""
 
-    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+    def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
         """Cuts a random permutation into equal parts."""
         owners = np.empty(len(labels), dtype=np.int64)
         places = np.arange(len(labels), dtype=np.int64)

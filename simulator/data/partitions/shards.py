@@ -1,4 +1,4 @@
-"""Pathological label skew: every node gets a few shards of the samples sorted by label.
+"""Pathological label skew: every node gets a few shards of the samples, which are sorted by label.
 
 **Definition.** The pool is sorted by label, in random order within a label, and cut into num_nodes * shards_per_node
 consecutive shards whose sizes differ by at most one; every node gets ``shards_per_node`` of them at random, and so at
@@ -13,8 +13,8 @@ most about as many classes.
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.data.partitions.dealing import DealtPartition
 from simulator.randomness import generator
 
@@ -45,7 +45,7 @@ class Shards(DealtPartition):
             raise ValueError(f"partition.shards_per_node={shards_per_node}: at least 1 is needed")
         self.shards_per_node = shards_per_node
 
-    def deal(self, labels: npt.NDArray[np.int64], num_classes: int, num_nodes: int) -> npt.NDArray[np.int64]:
+    def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
         """Gives every node its shards; raises ValueError for more shards than samples."""
         num_shards = num_nodes * self.shards_per_node
         if num_shards > len(labels):

@@ -1,4 +1,4 @@
-"""Shared data: every node draws its minibatches from the whole training set, so that all nodes are alike.
+"""Shared data: every node draws its minibatches from the whole training set.
 
 **Definition.** All nodes hold the official training set, but for a share held out for validation, and are tested on the
 official test set; where a dataset has none, a share of every class is held out instead. With ``replacement`` every

@@ -1,10 +1,8 @@
-"""How a hub moves its parameters along a gradient: SGD with momentum and weight decay, and Adam.
+"""How a hypernetwork and its embeddings move along a gradient: SGD with momentum and weight decay, and Adam.
 
 Update equations, with g the gradient and x the parameters,
     SGD:   m <- momentum m + g + weight_decay x,   x <- x - lr m;
-    Adam:  m <- 0.9 m + 0.1 g,   s <- 0.999 s + 0.001 g^2,
-           x <- x - lr (m / (1 - 0.9^t)) / (sqrt(s / (1 - 0.999^t)) + 1e-8)  in update t = 1, 2, ...
-Source: D. Kingma and J. Ba, "Adam", ICLR 2015 (arXiv 1412.6980).
+    Adam:  see algorithms/adam.py.
 """
 
 from abc import ABC, abstractmethod
@@ -13,8 +11,10 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from simulator.algorithms.adam import adam_
 
-class HubOptimizer(ABC):
+
+class Optimizer(ABC):
     """An optimizer whose state are tensors of the parameters' shape.
 
     Args:
@@ -38,7 +38,7 @@ class HubOptimizer(ABC):
         """Updates ``x`` and ``slots`` in place; ``count`` is the number t of this update, from 1 on."""
 
 
-class MomentumSGD(HubOptimizer):
+class MomentumSGD(Optimizer):
     """SGD with momentum and weight decay."""
 
     slots = ("momentum",)
@@ -52,19 +52,15 @@ class MomentumSGD(HubOptimizer):
         x.sub_(velocity, alpha=lr)
 
 
-class Adam(HubOptimizer):
-    """Adam with its usual coefficients; it has no use for momentum and weight decay."""
+class Adam(Optimizer):
+    """Adam with its usual coefficients; momentum and weight decay are not used."""
 
     slots = ("mean", "mean_square")
     uses_groups = False
 
     def update_(self, x: Tensor, gradient: Tensor, slots: Mapping[str, Tensor], lr: float, count: int) -> None:
-        mean, mean_square = slots["mean"], slots["mean_square"]
-        mean.lerp_(gradient, 0.1)
-        mean_square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        scale = (mean_square / (1.0 - 0.999**count)).sqrt_().add_(1e-8)
-        x.addcdiv_(mean, scale, value=-lr / (1.0 - 0.9**count))
+        adam_(x, gradient, slots["mean"], slots["mean_square"], lr=lr, count=count)
 
 
-OPTIMIZERS: dict[str, type[HubOptimizer]] = {"sgd": MomentumSGD, "adam": Adam}
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": MomentumSGD, "adam": Adam}
 """The values of ``algorithm.optimizer``."""

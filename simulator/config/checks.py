@@ -1,0 +1,132 @@
+"""The checks across components: before anything is read, and once the problem is set up."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from simulator.config.components import Components
+from simulator.config.schema import DTYPES
+
+if TYPE_CHECKING:
+    from simulator.graphs.base import Graph
+
+
+def check(config: Mapping[str, Any], components: Components, world_size: int) -> None:
+    """Checks values of the root and what components need of each other.
+
+    Raises:
+        ValueError: one line that says what, where, and which values are allowed.
+    """
+    from simulator.placement import Placement
+    from simulator.problems.base import BilevelProblem
+
+    for name, smallest in (("num_nodes", 1), ("num_steps", 1), ("eval_every", 1), ("seed", 0)):
+        if config[name] < smallest:
+            raise ValueError(f"{name}={config[name]}: expected an integer of at least {smallest}")
+    if config["checkpoint"]["every"] < 0:
+        raise ValueError(f"checkpoint.every={config['checkpoint']['every']}: expected steps, or 0 for none in between")
+    for name in ("timeout_s", "link.latency_s", "link.bandwidth_bytes_per_s"):
+        section, _, key = name.rpartition(".")
+        value = config[section][key] if section else config[key]
+        if not (value > 0 or (key == "latency_s" and value == 0)):
+            raise ValueError(f"{name}={value}: expected a positive number")
+    if config["dtype"] not in DTYPES:
+        raise ValueError(f"dtype={config['dtype']!r}: expected {' or '.join(DTYPES)}")
+    if config["num_threads"] is not None and config["num_threads"] < 1:
+        raise ValueError(f"num_threads={config['num_threads']}: expected at least 1, or null")
+    Placement(config["num_nodes"], world_size)
+
+    algorithm, graph, problem = components.algorithm, components.graph, components.problem
+    name = f"algorithm={algorithm.name}"
+    if algorithm.needs_bilevel and not isinstance(problem, BilevelProblem):
+        raise ValueError(f"problem: {name} needs a bilevel problem, and {type(problem).__name__} is none")
+    if graph.num_nodes != config["num_nodes"]:
+        raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
+    algorithm.check_problem(problem)
+    if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
+        raise ValueError(
+            f"problem: {name} makes one model of several, and those of {type(problem).__name__} differ in "
+            "architecture; use algorithm=pfedhn_sizes, or graph=self_loop for local training"
+        )
+    if not graph.needs_label_counts:
+        check_graph(components)
+
+
+def _is_alone(graph: "Graph") -> bool:
+    """Whether no node ever hears another one."""
+    from simulator.faults.base import beneath_faults
+    from simulator.graphs.self_loop import SelfLoop
+
+    return isinstance(beneath_faults(graph), SelfLoop)
+
+
+def check_graph(components: Components) -> None:
+    """Checks the graph's edges, and that the algorithm can run on it.
+
+    Raises:
+        ValueError: when one of them cannot do its work.
+    """
+    from simulator.algorithms.weights import check_weights
+    from simulator.graphs.connectivity import check_mixes, check_stochastic
+
+    check_weights(components.algorithm, components.graph)
+    components.algorithm.check_graph(components.graph)
+    check_stochastic(components.graph)
+    check_mixes(components.graph)
+
+
+def finish_graph(components: Components) -> None:
+    """Tells a graph that depends on the nodes' labels what they are, once the problem is set up, and checks it then.
+
+    A study of the graph alone needs no data: where there is none, every node stands for one that holds a single label.
+
+    Raises:
+        ValueError: when the nodes have no labels, and as :func:`check_graph`.
+    """
+    from simulator.graphs.base import one_label_each
+
+    graph, problem = components.graph, components.problem
+    if not graph.needs_label_counts:
+        return
+    label_counts = problem.facts().label_counts
+    if label_counts is None and components.algorithm.studies_graph:
+        label_counts = one_label_each(graph.num_nodes)
+    if label_counts is None:
+        raise ValueError(
+            f"graph: {graph.description} depends on the nodes' labels, and problem {type(problem).__name__} has none; "
+            "use another graph, or for example problem=classification"
+        )
+    graph.use_label_counts(label_counts)
+    check_graph(components)
+
+
+def check_hyperparameters(components: Components) -> None:
+    """Checks, once the problem is set up, that an algorithm that tunes hyperparameters has some.
+
+    Raises:
+        ValueError: when there is nothing to tune.
+    """
+    if components.algorithm.needs_bilevel and components.problem.num_hparams == 0:
+        raise ValueError(
+            f"problem: {type(components.problem).__name__} has no hyperparameters, which "
+            f"algorithm={components.algorithm.name} tunes; use for example problem=logit_scaling"
+        )
+
+
+def check_choices(choices: Mapping[str, Any], overridden: set[str], components: Components) -> None:
+    """Checks that no group was chosen by hand that nothing uses.
+
+    Args:
+        choices: the chosen name of every group.
+        overridden: the groups that the user chose on the command line.
+
+    Raises:
+        ValueError: naming the group.
+    """
+    problem = components.problem
+    used = {"dataset": problem.uses_data, "partition": problem.uses_data}
+    used["model"] = problem.uses_data and problem.uses_model
+    for group, is_used in used.items():
+        if group in overridden and not is_used:
+            raise ValueError(
+                f"{group}={choices[group]}: problem {type(components.problem).__name__} uses no {group}; leave it out"
+            )

@@ -1,0 +1,114 @@
+"""From overrides, as on the command line, to a resolved configuration."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from simulator.config.schema import check_keys, register_schema
+from simulator.errors import describe_error
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
+# Hydra's state is global to the interpreter.
+_ONE_AT_A_TIME = threading.RLock()
+
+
+@dataclass(frozen=True)
+class Composed:
+    """A resolved configuration and the folder that Hydra would give the run.
+
+    Attributes:
+        settings: plain dictionaries, lists and scalars.
+        run_folder: ``hydra.run.dir``, as it was configured.
+    """
+
+    settings: dict[str, Any]
+    run_folder: str
+
+
+def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved configuration that a command line with these overrides has.
+
+    Raises:
+        ValueError: one line that says which override is wrong.
+    """
+    with composer() as compose_one:
+        return compose_one(overrides).settings
+
+
+@contextmanager
+def composer() -> Iterator[Callable[[Sequence[str]], Composed]]:
+    """Composes many configurations inside the block, and reads every YAML once.
+
+    Hydra's global state is afterwards as it was before. Other threads wait until the block is left.
+
+    Raises:
+        ValueError: from the function that it yields, one line that says which override is wrong.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    def compose_one(overrides: Sequence[str]) -> Composed:
+        try:
+            composed = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+            run_folder = str(composed.hydra.run.dir)
+            choices = composed.hydra.runtime.choices
+            return Composed(resolve(composed, choices), run_folder)
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(describe_error(error)) from error
+
+    with _ONE_AT_A_TIME, _unchanged_hydra():
+        register_schema()
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            yield compose_one
+
+
+@contextmanager
+def _unchanged_hydra() -> Iterator[None]:
+    """Restores what ``initialize_config_dir`` does not: Hydra's version base, and the entry of the schema."""
+    from hydra.core.config_store import ConfigStore
+    from hydra.version import VersionBase
+
+    version, entries = VersionBase.instance(), ConfigStore.instance().repo
+    base, schema = version.version_base, entries.get("schema.yaml")
+    try:
+        yield
+    finally:
+        version.version_base = base
+        entries.pop("schema.yaml", None)
+        if schema is not None:
+            entries["schema.yaml"] = schema
+
+
+def resolve(composed: "DictConfig", choices: Mapping[str, str | None]) -> dict[str, Any]:
+    """Resolves and checks what Hydra composed, and enters the chosen name of every group as ``choices``.
+
+    A group that a component nests has the key of the place where it is: ``graph.base`` for ``graph@graph.base``.
+
+    Args:
+        composed: a composed configuration, with or without its section ``hydra``.
+        choices: Hydra's own, by group.
+
+    Raises:
+        ValueError: naming a key that nobody reads, or ``choices`` when somebody has set it.
+    """
+    from omegaconf import OmegaConf
+
+    own = OmegaConf.masked_copy(composed, [str(key) for key in composed if key != "hydra"])
+    container = OmegaConf.to_container(own, resolve=True, throw_on_missing=True)
+    assert isinstance(container, dict)
+    settings = {str(key): value for key, value in container.items()}
+    if settings.pop("choices", None):
+        raise ValueError(
+            "choices: it records what was chosen and cannot be set; choose with group=name, for example graph=ring"
+        )
+    check_keys(settings)
+    chosen = {group.rpartition("@")[2]: name for group, name in choices.items() if not group.startswith("hydra/")}
+    return {"choices": dict(sorted(chosen.items())), **settings}

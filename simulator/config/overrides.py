@@ -1,0 +1,48 @@
+"""Python values as overrides of the command line: ``num_steps=600``, ``model.hidden=[20,30]``, ``resume=null``."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+_KEY = re.compile(r"[A-Za-z_][\w]*")
+_EXPECTED = "expected a string, a number, true or false, None, a list or a dictionary of these"
+
+
+def as_override(key: str, value: Any) -> str:
+    """The override that gives ``key`` this value.
+
+    Args:
+        key: a key of the root (``num_steps``), a dotted key (``algorithm.lr``) or a group (``graph``).
+        value: a string is taken as it is, so that ``"10"`` stays a string; NumPy's numbers and arrays are allowed.
+
+    Raises:
+        ValueError: for a value of another type.
+    """
+    try:
+        return f"{key}={_quoted(value)}"
+    except TypeError as error:
+        raise ValueError(f"{key}={value!r}: {_EXPECTED}") from error
+
+
+def _quoted(value: Any) -> str:
+    """A value in Hydra's grammar."""
+    if hasattr(value, "tolist"):  # NumPy and torch
+        value = value.tolist()
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str | Path):
+        # A backslash is special only before a quote, and at the end of the string, where one follows.
+        text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value))
+        return f"'{text}'"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(_quoted, value))}]"
+    if isinstance(value, Mapping):
+        if not all(isinstance(name, str) and _KEY.fullmatch(name) for name in value):
+            raise TypeError
+        return f"{{{','.join(f'{name}:{_quoted(entry)}' for name, entry in value.items())}}}"
+    raise TypeError

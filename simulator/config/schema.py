@@ -1,0 +1,86 @@
+"""The closed root schema: all keys that a configuration has outside its components, and their types."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+DTYPES = ("float32", "float64")
+
+
+@dataclass
+class CheckpointConfig:
+    """Section ``checkpoint``."""
+
+    every: int = MISSING
+
+
+@dataclass
+class LinkConfig:
+    """Section ``link``: the model behind ``time/sim_s``."""
+
+    latency_s: float = MISSING
+    bandwidth_bytes_per_s: float = MISSING
+
+
+@dataclass
+class Root:
+    """All keys of a configuration; a key that is not here is an error. Values are in ``conf/config.yaml``.
+
+    ``choices`` is filled when a configuration is composed (:func:`simulator.config.composition.resolve`): the name
+    that was chosen in every group. Nobody sets it.
+    """
+
+    choices: dict[str, str | None] = field(default_factory=dict)
+    num_nodes: int = MISSING
+    num_steps: int = MISSING
+    seed: int = MISSING
+    eval_every: int = MISSING
+    dtype: str = MISSING
+    device: str = MISSING
+    compute: str = MISSING
+    num_threads: int | None = None
+    timeout_s: float = MISSING
+    data_root: str = MISSING
+    resume: str | None = None
+    figures: bool = MISSING
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    link: LinkConfig = field(default_factory=LinkConfig)
+    algorithm: Any = MISSING
+    graph: Any = MISSING
+    problem: Any = MISSING
+    dataset: Any = MISSING
+    partition: Any = MISSING
+    model: Any = MISSING
+    compressor: Any = MISSING
+    faults: Any = MISSING
+    logger: Any = MISSING
+    launcher: Any = MISSING
+
+
+def register_schema() -> None:
+    """Makes the schema known to Hydra as ``schema``."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Root)
+
+
+def check_keys(config: Mapping[str, Any]) -> None:
+    """Checks that nothing was appended (``+key=value``) that nobody reads; components check their own settings.
+
+    Raises:
+        ValueError: naming the key.
+    """
+    levels = (
+        ("", config, [entry.name for entry in fields(Root)]),
+        ("checkpoint.", config["checkpoint"], [entry.name for entry in fields(CheckpointConfig)]),
+        ("link.", config["link"], [entry.name for entry in fields(LinkConfig)]),
+        ("launcher.", config["launcher"], ["num_processes"]),
+    )
+    for prefix, section, allowed in levels:
+        for key in section:
+            if key not in allowed:
+                raise ValueError(
+                    f"{prefix}{key}: there is no such key; {prefix or 'the root.'}* has: {', '.join(allowed)}"
+                )

@@ -1,0 +1,154 @@
+"""One run: how it is ordered (:func:`prepare`) and what each of its processes does (:func:`run_job`)."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import OmegaConf
+
+from simulator import checkpoint, config
+from simulator.algorithms.base import State
+from simulator.checkpoint import Checkpoint, write_atomically
+from simulator.environment import describe_environment
+from simulator.loggers.base import Logger
+from simulator.loop import Loop, StopRequest
+from simulator.processes import process_group
+from simulator.recorder import Recorder
+from simulator.resume import continued_config
+from simulator.simulation import Simulation
+from simulator.world import World, choose_compute, set_threads
+
+if TYPE_CHECKING:
+    from torch._C._distributed_c10d import Store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, as rank 0 tells it to all processes; everything in it can be written as JSON.
+
+    Attributes:
+        config: the resolved configuration.
+        folder: the run folder, absolute.
+        resume_from: run folder whose newest checkpoint the run continues from; empty for a new run.
+        arguments: the command line.
+    """
+
+    config: dict[str, Any]
+    folder: str
+    resume_from: str = ""
+    arguments: list[str] = field(default_factory=list)
+
+
+def prepare(
+    settings: dict[str, Any],
+    overrides: Sequence[str],
+    folder: Path,
+    arguments: Sequence[str],
+    *,
+    world_size: int | None = None,
+    restarted: bool = False,
+) -> Job:
+    """Checks a composed configuration and makes a job of it; writes ``config.yaml`` into the run folder.
+
+    Args:
+        settings: from :func:`simulator.config.compose`.
+        overrides: that it was composed from.
+        folder: the run folder, absolute; it exists.
+        arguments: the command line, for ``environment.json``.
+        world_size: of the launch, where torchrun or SLURM started the processes; None where the run starts its own.
+        restarted: whether ``folder`` may hold the checkpoint of an earlier attempt, which is continued then.
+
+    Raises:
+        ValueError: a user error, as one line.
+    """
+    resume_from = ""
+    if settings["resume"]:
+        resume_from = str(Path(settings["resume"]).resolve())
+        settings = continued_config(settings, Path(resume_from), overrides)
+    if restarted and checkpoint.find(folder):
+        resume_from = str(folder)
+    num_processes = settings["launcher"]["num_processes"]
+    if num_processes < 1:
+        raise ValueError(f"launcher.num_processes={num_processes}: expected at least 1")
+    if world_size is not None and num_processes > 1:
+        raise ValueError(
+            f"launcher.num_processes={num_processes}: {world_size} process(es) have been started from outside "
+            "already; leave it out"
+        )
+    components = config.build(settings)
+    chosen = {override.split("=")[0].lstrip("+") for override in overrides}
+    config.check_choices(settings["choices"], chosen, components)
+    config.check(settings, components, world_size or num_processes)
+    write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
+    return Job(settings, str(folder), resume_from, list(arguments))
+
+
+def run_job(job: Job, world: World, store: "Store | None", console: Logger | None = None) -> None:
+    """Runs ``job`` as one process of ``world``.
+
+    Args:
+        console: shows the progress of the run on rank 0; a progress bar and log lines unless given.
+
+    Raises:
+        ValueError: a user error, before the first step.
+        RuntimeError, FloatingPointError: a run that failed.
+        SystemExit: after SIGTERM or SIGINT, when the checkpoint is written.
+    """
+    settings = job.config
+    compute = choose_compute(settings["device"], world)
+    threads = set_threads(settings["num_threads"])
+    stop = StopRequest()
+    with process_group(world, store, compute, settings["timeout_s"]), stop.listening():
+        if world.rank == 0:
+            counts = f"{settings['num_nodes']} nodes on {world.world_size} process(es), {threads} thread(s) each"
+            log.info("%s: %s", counts, compute.note)
+        resumed = _find_checkpoint(job)
+        choices = resumed.compute_choices(settings["compute"]) if resumed else None
+        simulation = Simulation.build(settings, world, device=compute.device, choices=choices)
+        if world.rank == 0 and settings["compressor"] and not simulation.algorithm.uses_compressor:
+            name = simulation.algorithm.name
+            log.warning("compressor: algorithm=%s sends its messages as they are, the compressor is not used", name)
+        with Recorder(simulation, Path(job.folder), resumed) as recorder:
+            if world.rank == 0:
+                environment = describe_environment(settings) | {
+                    "arguments": job.arguments,
+                    "world_size": world.world_size,
+                    "threads_per_process": threads,
+                    "communication": compute.note,
+                    "compute_choices": simulation.choices,
+                }
+                recorder.open_loggers(environment, console)
+            state = _initial_state(simulation, resumed)
+            Loop(simulation, recorder, stop).run(state, resumed.step if resumed else 0)
+
+
+def _find_checkpoint(job: Job) -> Checkpoint | None:
+    if not job.resume_from:
+        return None
+    found = checkpoint.find(Path(job.resume_from))
+    if found is None:
+        raise ValueError(f"resume={job.resume_from}: there is no complete checkpoint in that run folder")
+    if found.meta["num_nodes"] != job.config["num_nodes"]:
+        raise ValueError(f"resume={job.resume_from}: it has num_nodes={found.meta['num_nodes']}, which cannot change")
+    if found.step > job.config["num_steps"]:
+        raise ValueError(f"resume={job.resume_from}: it is past num_steps={job.config['num_steps']} already")
+    return found
+
+
+def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:
+    """The state before the first step, or that of the checkpoint, whose ledger the network's continues then."""
+    state = simulation.init()
+    if resumed is None:
+        return state
+    network = simulation.network
+    loaded = resumed.load_rows(network.nodes)
+    if set(loaded) != set(state) or any(loaded[name].shape != rows.shape for name, rows in state.items()):
+        raise ValueError(f"resume={resumed.run_folder}: its checkpoint does not fit this algorithm and problem")
+    network.ledger.load_state_dict(resumed.meta["ledger"])
+    if network.placement.rank == 0:
+        network.ledger.wire_bytes, network.ledger.evaluation_bytes = resumed.meta["wire_totals"]
+    return {name: rows.to(state[name]) for name, rows in loaded.items()}

@@ -1,0 +1,94 @@
+"""One round in flight, and the ways to finish it.
+
+Shapes: N local nodes, M all nodes, E entries of W_t that end at local nodes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from simulator.network.plans import Plan
+from simulator.network.transport import InFlight
+
+
+@dataclass(frozen=True)
+class Inbox:
+    """What arrived at the local nodes in one round, unweighted.
+
+    Attributes:
+        source, target: global nodes of every entry of W_t that ends at a local node (self-loops included), int64 [E].
+        weight: W_t[target, source], float64 [E].
+        row: for every entry the row of its message in each tensor of ``rows``, int64 [E].
+        rows: for every tensor that was sent, the local rows followed by the received ones.
+    """
+
+    source: npt.NDArray[np.int64]
+    target: npt.NDArray[np.int64]
+    weight: npt.NDArray[np.float64]
+    row: npt.NDArray[np.int64]
+    rows: tuple[Tensor, ...]
+
+
+class Round:
+    """Rows on their way along the edges of W_t; made by :meth:`Network.post`.
+
+    Exactly one of :meth:`mixed`, :meth:`mixed_coded` and :meth:`inbox` is called, once; it waits until the messages
+    have come. The rows that were posted must not be changed before it returns.
+
+    A round that is garbage collected without such a call makes the next :meth:`Network.post` or
+    :meth:`Network.barrier` raise a RuntimeError.
+    """
+
+    def __init__(self, plan: Plan, rows: Sequence[Tensor], in_flight: InFlight) -> None:
+        self._plan = plan
+        self._rows = rows
+        self._in_flight = in_flight
+
+    def mixed(self) -> tuple[Tensor, ...]:
+        """Returns W_t @ X for each X that was posted, in its shape.
+
+        Raises:
+            LostProcessError: when a process died.
+            SilentProcessError: when a message did not come within the timeout; names the edge.
+            RuntimeError: when the round was finished before.
+        """
+        flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in self._rows]
+        mixed = [self._plan.local.multiply(x) for x in flat]
+        with self._in_flight as received:
+            if received:
+                for out, rows in zip(mixed, received, strict=True):
+                    self._plan.remote.add_product_(out, rows.reshape(len(rows), out.shape[1]))
+        return tuple(out.reshape(x.shape) for out, x in zip(mixed, self._rows, strict=True))
+
+    def mixed_coded(self, values: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
+        """Returns W_t @ X, where the one tensor that was posted holds the rows of X in packed form.
+
+        Args:
+            values: X [N, D], exactly what ``decode`` makes of the packed rows.
+            decode: maps received packed rows [R, B] to rows of X [R, D].
+
+        Raises:
+            LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
+        """
+        mixed = self._plan.local.multiply(values)
+        with self._in_flight as received:
+            if received:
+                self._plan.remote.add_product_(mixed, decode(received[0]))
+        return mixed
+
+    def inbox(self) -> Inbox:
+        """Returns the rows that were posted and those that arrived, unweighted.
+
+        Raises:
+            LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
+        """
+        plan = self._plan
+        with self._in_flight as received:
+            stacked = tuple(self._rows)
+            if received:
+                stacked = tuple(torch.cat([x, r]) for x, r in zip(self._rows, received, strict=True))
+        return Inbox(plan.in_source, plan.in_target, plan.in_weight, plan.in_row, stacked)
