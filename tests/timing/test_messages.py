@@ -250,3 +250,11 @@ def test_a_thousand_nodes_of_very_different_speed():
         done[wave.nodes] += 1
     assert done.sum() == 50_000
     assert done.max() > 10 * np.median(done)
+
+
+@pytest.mark.parametrize("takes_in", ["end", "start"])
+def test_windows_without_an_event_are_passed_over(takes_in):
+    timing = Lognormal(num_nodes=2, step_s=0.3, sigma=4.0, latency_s=5.0, bandwidth_bytes_per_s=1000.0)
+    schedule = MessageSchedule(timing, Ring(num_nodes=2), NUM_BYTES, takes_in=takes_in, window_events=2)
+    expected = asynchronous(timing, pairs_of(Ring(num_nodes=2)), NUM_BYTES, 60, takes_in)
+    assert_same(records(schedule.waves(until_events=60)), expected)
