@@ -49,6 +49,9 @@ def _describe_composition(text: str, reason: str) -> str:
         group, _, choice = unknown[1].rpartition("/")
         listed = _choices(choice, (unknown[2] or "").split())
         return f"{group}={choice}: there is no such file in conf/{group}/{listed}" if group else f"no config {choice}"
+    several = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if several:
+        return f"{several[1]}: several values are a sweep, for python launch.py -m; a list is written as key=[a,b]"
     key = re.search(r"Could not override '([^']+)'", text)
     if key and "No match in the defaults list" not in text:
         return f"{key[1]}: there is no such key in this configuration (python launch.py --cfg job lists all)"

@@ -147,9 +147,10 @@ class Recorder:
             logger.finish(summary, figures)
 
     def _iterates(self, state: State) -> dict[str, Any]:
-        """The hyperparameters ``x`` and parameters ``y`` of all nodes, as lists; every process must call it."""
-        algorithm, network = self._simulation.algorithm, self._simulation.network
-        x, y = algorithm.hparams(state, self._simulation.problem), algorithm.estimate(state)
+        """Evaluated hyperparameters ``x`` and parameters ``y`` of all nodes, as lists; every process must call it."""
+        algorithm, problem, network = self._simulation.algorithm, self._simulation.problem, self._simulation.network
+        state = algorithm.prepare_evaluation(state, problem, network)
+        x, y = algorithm.hparams(state, problem), algorithm.estimate(state)
         return {name: network.gather(rows.detach()).tolist() for name, rows in (("x", x), ("y", y))}
 
 

@@ -26,7 +26,6 @@ from torch import Tensor
 
 from simulator.algorithms.weights import Weights
 from simulator.arrays import IntArray
-from simulator.checks import require_positive as require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -154,25 +153,6 @@ class Algorithm(ABC):
     def report(self, state: State, step: int, problem: Problem, network: Network) -> Report:
         """Called once after :meth:`finish`, on every process: studies of the final state. What it sends counts."""
         return Report()
-
-
-def require_stochasticity(algorithm: str, graph: Graph, allowed: tuple[str, ...], remedy: str) -> None:
-    """Raises ValueError unless the graph's weights are of an allowed kind."""
-    if graph.stochasticity not in allowed:
-        raise ValueError(
-            f"algorithm={algorithm} needs {' or '.join(allowed)}-stochastic weights, and graph "
-            f"{graph.description} is {graph.stochasticity}-stochastic; {remedy}"
-        )
-
-
-def require_undirected(algorithm: str, graph: Graph) -> None:
-    """Raises ValueError unless the graph is undirected and its weights are doubly stochastic."""
-    require_stochasticity(algorithm, graph, ("double",), "use metropolis weights, or algorithm=quantized_push_sum")
-    if graph.directed:
-        raise ValueError(
-            f"algorithm={algorithm} needs an undirected graph, and {graph.description} is directed; use for example "
-            "graph=ring, or algorithm=quantized_push_sum"
-        )
 
 
 @torch.no_grad()

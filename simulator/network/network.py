@@ -151,7 +151,7 @@ class Network:
         assert all(x.shape[0] == len(self.nodes) for x in rows)
         plan = self.plan(step)
         self.ledger.record(self._phase, plan.links, payload_bytes(rows))
-        return Round(plan, rows, self._send(plan, rows, step))
+        return Round(plan, tuple(rows), self._send(plan, rows, step))
 
     def mix(self, rows: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
         """Returns W_step @ X for each X of ``rows``; see :meth:`post` and :meth:`Round.mixed`.

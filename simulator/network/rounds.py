@@ -3,7 +3,7 @@
 Shapes: N local nodes, M all nodes, E entries of W_t that end at local nodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,7 @@ class Round:
     :meth:`Network.barrier` raise a RuntimeError.
     """
 
-    def __init__(self, plan: Plan, rows: Sequence[Tensor], in_flight: InFlight) -> None:
+    def __init__(self, plan: Plan, rows: tuple[Tensor, ...], in_flight: InFlight) -> None:
         self._plan = plan
         self._rows = rows
         self._in_flight = in_flight
@@ -88,7 +88,7 @@ class Round:
         """
         plan = self._plan
         with self._in_flight as received:
-            stacked = tuple(self._rows)
+            stacked = self._rows
             if received:
                 stacked = tuple(torch.cat([x, r]) for x, r in zip(self._rows, received, strict=True))
         return Inbox(plan.in_source, plan.in_target, plan.in_weight, plan.in_row, stacked)

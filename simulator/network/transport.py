@@ -25,7 +25,7 @@ from simulator.network.peer_rows import PeerRows
 from simulator.network.plans import Plan
 from simulator.placement import Placement
 
-# Many more than rounds that are in flight at once.
+# Far more than the rounds in flight at once. Where a tag is used twice, gloo matches messages in the order of posting.
 _NUM_TAGS = 1024
 
 

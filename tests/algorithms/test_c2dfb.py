@@ -1,5 +1,6 @@
 """C2DFB against a program that keeps every copy of every reference, and against the closed form of what it solves."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -186,7 +187,7 @@ class Cold(C2DFB):
 
 def test_trackers_that_start_anew_stall():
     instance, made = Instance(), simulation("c2dfb", compressor="top_k", inner_lr=0.06)
-    cold = Cold(**vars(made.algorithm))
+    cold = Cold(**{entry.name: getattr(made.algorithm, entry.name) for entry in fields(made.algorithm)})
     state = cold.init(made.problem, made.network)
     for step in range(100):
         state = cold.step(state, step, made.problem, made.network)

@@ -31,6 +31,7 @@ CASES = {
     "type": (["num_nodes=many"], "num_nodes=many: Value 'many' of type 'str' could not be converted to Integer"),
     "type of a setting": (["algorithm.lr=fast"], "algorithm.lr=fast: expected a number"),
     "syntax": (["num_nodes=[1"], "[1"),
+    "sweep without -m": (["algorithm.lr=0.1,0.2"], "algorithm.lr=0.1,0.2: several values are a sweep"),
     "no nodes": (["num_nodes=0"], "=0: "),
     "dtype": (["dtype=float16"], "dtype='float16': expected float32 or float64"),
     "device": (["device=tpu"], "device='tpu': expected auto, cpu or cuda"),

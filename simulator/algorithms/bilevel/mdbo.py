@@ -20,8 +20,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
+from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel
+from simulator.checks import require_positive
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 

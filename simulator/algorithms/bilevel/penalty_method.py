@@ -34,10 +34,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
+from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.penalty_gossip import PenaltyGossip
 from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel
 from simulator.algorithms.bilevel.step_rounds import StepRounds
+from simulator.checks import require_positive
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from simulator.algorithms.base import State, require_positive
+from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.linear_system import directions
 from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel, require_fraction
+from simulator.checks import require_positive
 from simulator.problems.base import BilevelProblem
 
 

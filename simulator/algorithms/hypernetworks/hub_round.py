@@ -8,18 +8,16 @@ Shapes: m nodes that take part, n of them local.
 """
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator import randomness
 from simulator.algorithms.federated.local_training import HUB
+from simulator.arrays import BoolArray, IntArray
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.star import Star
 from simulator.network.network import Network
-
-IntArray = npt.NDArray[np.int64]
 
 
 def require_star(algorithm: str, graph: Graph) -> None:
@@ -87,12 +85,12 @@ class HubRound:
         """[HUB] where the hub takes part and is local, else empty; as node 0 the hub is first in every list."""
         return self._nodes[: int(HUB in self._nodes and HUB in self._network.nodes)]
 
-    def _is_down(self, edges: Edges) -> npt.NDArray[np.bool_]:
-        chosen: npt.NDArray[np.bool_] = (edges.source == HUB) & np.isin(edges.target, self._nodes[self._nodes != HUB])
+    def _is_down(self, edges: Edges) -> BoolArray:
+        chosen: BoolArray = (edges.source == HUB) & np.isin(edges.target, self._nodes[self._nodes != HUB])
         return chosen
 
-    def _is_up(self, edges: Edges) -> npt.NDArray[np.bool_]:
-        chosen: npt.NDArray[np.bool_] = (edges.target == HUB) & np.isin(edges.source, self._heard[self._heard != HUB])
+    def _is_up(self, edges: Edges) -> BoolArray:
+        chosen: BoolArray = (edges.target == HUB) & np.isin(edges.source, self._heard[self._heard != HUB])
         return chosen
 
 

@@ -10,22 +10,21 @@ from functools import partial
 from typing import Any, ClassVar, cast
 
 import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, Report, require_positive
+from simulator.algorithms.base import Algorithm, Report
 from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
 from simulator.algorithms.hypernetworks.local_sgd import LocalSGD
 from simulator.algorithms.hypernetworks.model_generator import ModelGenerator
 from simulator.algorithms.hypernetworks.optimizers import OPTIMIZERS
 from simulator.algorithms.hypernetworks.spectral_normalization import SpectralNormalization
 from simulator.algorithms.hypernetworks.trainer import Trainer
+from simulator.arrays import IntArray
+from simulator.checks import require_positive
 from simulator.figures.embeddings import node_embeddings
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
 from simulator.rows import ModelFunction
-
-IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,11 +11,10 @@ Shapes: N local nodes, n of them that train, D generated and C private parameter
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.arrays import IntArray
 from simulator.problems.base import Problem
 
 
@@ -45,7 +44,7 @@ class LocalSGD:
     def train(
         self,
         models: Tensor,
-        positions: npt.NDArray[np.int64],
+        positions: IntArray,
         step: int,
         problem: Problem,
         private: Private | None = None,

@@ -7,13 +7,13 @@ P parameters of the hypernetwork, R vectors' entries of spectral normalisation.
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from simulator import randomness
 from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
 from simulator.algorithms.hypernetworks.spectral_normalization import Factors, SpectralNormalization
+from simulator.arrays import IntArray
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class ModelGenerator:
         return along_row, along_embeddings
 
 
-def init_embeddings(nodes: npt.NDArray[np.int64], dim: int, seed: int) -> Tensor:
+def init_embeddings(nodes: IntArray, dim: int, seed: int) -> Tensor:
     """Standard normal numbers that depend on nothing but the node and the seed, float64 [n, d]."""
     drawn = [randomness.generator(seed, "embedding", node=int(node)).standard_normal(dim) for node in nodes]
     return torch.from_numpy(np.stack(drawn))

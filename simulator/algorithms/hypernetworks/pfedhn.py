@@ -37,11 +37,12 @@ from torch import Tensor
 from simulator.algorithms.base import Report, State
 from simulator.algorithms.federated.local_training import HUB
 from simulator.algorithms.hypernetworks.hub_round import HubRound, choose_nodes, require_star
-from simulator.algorithms.hypernetworks.hypernetwork_algorithm import HypernetworkAlgorithm, IntArray
+from simulator.algorithms.hypernetworks.hypernetwork_algorithm import HypernetworkAlgorithm
 from simulator.algorithms.hypernetworks.local_sgd import Private
 from simulator.algorithms.hypernetworks.model_generator import init_embeddings
 from simulator.algorithms.hypernetworks.trainer import EMBEDDINGS, ROW, Learner, Trainer
 from simulator.algorithms.weights import Weights
+from simulator.arrays import IntArray
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem

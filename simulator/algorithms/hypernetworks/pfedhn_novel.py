@@ -22,21 +22,19 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from simulator.algorithms.base import Report, State, require_positive
+from simulator.algorithms.base import Report, State
 from simulator.algorithms.hypernetworks.hub_round import HubRound
-from simulator.algorithms.hypernetworks.hypernetwork_algorithm import IntArray
 from simulator.algorithms.hypernetworks.local_sgd import clip_rows_
 from simulator.algorithms.hypernetworks.model_generator import init_embeddings
 from simulator.algorithms.hypernetworks.pfedhn import HUB_ROW, PFedHN
+from simulator.arrays import FloatArray, IntArray
+from simulator.checks import require_positive
 from simulator.figures.novel_nodes import gap_against_distance
 from simulator.network.network import Network
 from simulator.problems.base import Problem
-
-FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +127,7 @@ class PFedHNNovel(PFedHN):
         return embeddings
 
 
-def total_variation(some: npt.NDArray[np.int64], others: npt.NDArray[np.int64]) -> FloatArray:
+def total_variation(some: IntArray, others: IntArray) -> FloatArray:
     """Distances [n, m] between the classes of nodes whose samples are counted in rows [n, C] and [m, C]."""
     p, q = (counts / counts.sum(axis=1, keepdims=True) for counts in (some, others))
     distances: FloatArray = np.abs(p[:, None] - q[None]).sum(axis=2) / 2

@@ -28,8 +28,9 @@ from torch import Tensor
 from simulator.algorithms.base import Report, State
 from simulator.algorithms.federated.local_training import HUB
 from simulator.algorithms.hypernetworks.hub_round import HubRound
-from simulator.algorithms.hypernetworks.hypernetwork_algorithm import IntArray, tensor_sizes
+from simulator.algorithms.hypernetworks.hypernetwork_algorithm import tensor_sizes
 from simulator.algorithms.hypernetworks.pfedhn import HUB_ROW, PFedHN
+from simulator.arrays import IntArray
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.model_sizes import ModelSizes
