@@ -69,6 +69,12 @@ class Clocks:
         total = float(self.now_s.sum())
         return float(self.idle_s.sum()) / total if total > 0 else 0.0
 
+    @property
+    def idle_shares(self) -> FloatArray:
+        """The part of every node's time that it has waited, [M]; 0 before anything takes time."""
+        shares: FloatArray = np.divide(self.idle_s, self.now_s, out=np.zeros_like(self.now_s), where=self.now_s > 0)
+        return shares
+
     def compute(self, step: int, nodes: npt.NDArray[np.int64] | None = None) -> None:
         """Charges the computation of one step of the algorithm, before the rounds of the step.
 

@@ -330,7 +330,8 @@ def on_variant(composed, name, *further):
 def on_processes(composed, tmp_path_factory):
     """All algorithms on 1, 2 and 3 processes, started once."""
     folder = tmp_path_factory.mktemp("processes")
-    cases = {name: on_data(composed, name, "faults=message_loss") for name in ALGORITHMS}
+    timing = ("timing=lognormal", "timing.latency_sigma=0.5", "timing.bandwidth_bytes_per_s=1e5")
+    cases = {name: on_data(composed, name, "faults=message_loss", *timing) for name in ALGORITHMS}
     cases |= {name: on_variant(composed, *variant) for name, variant in VARIANTS.items()}
     order = {"cases": cases, "num_steps": NUM_STEPS, "world_sizes": [1, 2, 3], "folder": str(folder)}
     (folder / "order.json").write_text(json.dumps(order))
@@ -354,3 +355,5 @@ def test_any_number_of_processes_gives_the_same(name, on_processes):
         for key, rows in states[1].items():
             torch.testing.assert_close(states[size][key], rows, rtol=0, atol=1e-10)
     assert sum(reports[1]["counts"]["sent"]) > 0
+    if name in ALGORITHMS:
+        assert min(reports[1]["counts"]["clocks"]["now_s"]) > 0
