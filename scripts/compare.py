@@ -7,7 +7,7 @@ runs (mean over seeds). A run that diverged has no summary, and a setting that l
 Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds, and writes a
 table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds
 ("-" where a seed does not); the metric at the end; the number of settings that finished and of seeds; the chosen grid
-values.
+values. Where all runs have a ``timing``, simulated seconds stand beside those of wall time, in table and picture.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
 
@@ -28,6 +28,9 @@ from simulator.figures import read_records  # noqa: E402
 from simulator.figures.comparison import Curve, comparison  # noqa: E402
 
 COSTS = {"MB": ("comm/bytes", 1e-6), "s": ("time/wall_s", 1.0), "steps": ("step", 1.0)}
+# Where the nodes of all runs have clocks of their own, which these metrics tell.
+SIMULATED = {"simulated s": ("time/sim_s", 1.0)}
+CLOCKS = "time/idle_share"
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str
 
 def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> float | None:
     """The cost, mean over seeds, until the first evaluation that reaches the target; None if never."""
-    name, factor = COSTS[cost]
+    name, factor = (COSTS | SIMULATED)[cost]
     spent = []
     for history in method.histories:
         reached = [record[name] * factor for record in history if is_better(metric, record[metric], target)]
@@ -89,15 +92,22 @@ def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> floa
     return statistics.fmean(spent)
 
 
+def has_clocks(methods: Sequence[Method]) -> bool:
+    """Whether every evaluation has the time of local clocks: all runs have a ``timing``."""
+    records = [record for method in methods for history in method.histories for record in history]
+    return bool(records) and all(CLOCKS in record for record in records)
+
+
 def make_table(
     methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str]
 ) -> list[list[str]]:
     """Header and rows."""
-    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in COSTS), metric, "std", "settings"]
+    shown = (*COSTS, *SIMULATED) if has_clocks(methods) else tuple(COSTS)
+    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in shown), metric, "std", "settings"]
     lines = [[*header, "seeds", *grid]]
     for method in methods:
         ends = [history[-1][metric] for history in method.histories]
-        costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in COSTS]
+        costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in shown]
         line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in costs)]
         line += [f"{statistics.fmean(ends):.4g}", f"{statistics.stdev(ends):.2g}" if len(ends) > 1 else "-"]
         line += [str(method.num_settings), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]
@@ -107,7 +117,7 @@ def make_table(
 
 def mean_curve(method: Method, metric: str, cost: str) -> Curve:
     """The metric against a cost, both mean over the seeds at the evaluations after step 0 that all seeds have."""
-    name, factor = COSTS[cost]
+    name, factor = (COSTS | SIMULATED)[cost]
     points = [point for point in zip(*method.histories, strict=False) if point[0]["step"] > 0]
     spent = [statistics.fmean(record[name] * factor for record in point) for point in points]
     return Curve(method.label, spent, [statistics.fmean(record[metric] for record in point) for point in points])
@@ -137,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.output / "compare.md").write_text(text, encoding="utf-8")
     with (options.output / "compare.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
-    panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in COSTS}
+    costs = {**COSTS, **SIMULATED} if has_clocks(methods) else COSTS
+    panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in costs}
     comparison(panels, options.metric, options.output / "compare.png")
     print(text, end="")
     return 0

@@ -30,6 +30,7 @@ GROUPS = {
     "model": ("Models", "The network that is trained on classification problems."),
     "compressor": ("Compressors", "How the messages of algorithms for compressed gossip are coded."),
     "faults": ("Faults", "Messages or nodes that fail in a round."),
+    "timing": ("Timing", "How long nodes compute and messages travel in simulated time."),
     "logger": ("Loggers", "Where metrics go, besides the console and `metrics.jsonl`."),
     "launcher": ("Launcher", "How local processes are started."),
 }

@@ -42,7 +42,7 @@ IRRELEVANT = frozenset(
         "link",
     ]
 )
-GROUPS = ("algorithm", "problem", "graph", "partition", "dataset", "model", "faults", "compressor")
+GROUPS = ("algorithm", "problem", "graph", "partition", "dataset", "model", "faults", "timing", "compressor")
 COLUMNS = ("Average (%)", "Bottom 10 % (%)", "MB", "Steps", "Time (s)", "Seeds")
 
 

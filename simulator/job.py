@@ -140,7 +140,7 @@ def _find_checkpoint(job: Job) -> Checkpoint | None:
 
 
 def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:
-    """The state before the first step, or that of the checkpoint, whose ledger the network's continues then."""
+    """The state before the first step, or that of the checkpoint; the network then continues its ledger and clocks."""
     state = simulation.init()
     if resumed is None:
         return state
@@ -149,6 +149,8 @@ def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:
     if set(loaded) != set(state) or any(loaded[name].shape != rows.shape for name, rows in state.items()):
         raise ValueError(f"resume={resumed.run_folder}: its checkpoint does not fit this algorithm and problem")
     network.ledger.load_state_dict(resumed.meta["ledger"])
+    if network.clocks is not None:
+        network.clocks.load_state_dict(resumed.meta["clocks"])
     if network.placement.rank == 0:
         network.ledger.wire_bytes, network.ledger.evaluation_bytes = resumed.meta["wire_totals"]
     return {name: rows.to(state[name]) for name, rows in loaded.items()}

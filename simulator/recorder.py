@@ -104,6 +104,7 @@ class Recorder:
             "num_nodes": network.num_nodes,
             "wall_s": self._clock.wall_s(),
             "ledger": network.ledger.state_dict(),
+            "clocks": None if network.clocks is None else network.clocks.state_dict(),
             "wire_totals": network.wire_totals(),
             "compute": self._simulation.settings["compute"],
             "compute_choices": dict(self._simulation.choices),
@@ -136,7 +137,7 @@ class Recorder:
         iterates = self._iterates(state) if problem.reports_iterates else {}
         if not self.is_first:
             return
-        summary = build_summary(step, evaluation, network.ledger, self._records, problem, report, algorithm.selection)
+        summary = build_summary(step, evaluation, network, self._records, problem, report, algorithm.selection)
         summary |= iterates
         write_summary(self.folder, summary, report)
         figures = []

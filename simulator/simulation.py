@@ -72,6 +72,7 @@ class Simulation:
             device,
             timeout_s=settings["timeout_s"],
             link_model=LinkModel(**settings["link"]),
+            timing=components.timing,
         )
         _set_up_problem(settings, components, network, device)
         config.check_hyperparameters(components)
@@ -90,6 +91,7 @@ class Simulation:
 
     def step(self, state: State, step: int) -> State:
         """The state after ``step``; the state that was given must not be used any more."""
+        self.network.begin_step(step)
         return self.algorithm.step(state, step, self.problem, self.network)
 
     def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:

@@ -12,7 +12,7 @@ from simulator.algorithms.base import Report
 from simulator.checkpoint import write_atomically
 from simulator.graphs.base import Graph
 from simulator.metrics import Evaluation
-from simulator.network.ledger import Ledger
+from simulator.network.network import Network
 from simulator.problems.base import Problem
 
 FILE_NAME = "summary.json"
@@ -21,13 +21,13 @@ FILE_NAME = "summary.json"
 def build_summary(
     step: int,
     evaluation: Evaluation,
-    ledger: Ledger,
+    network: Network,
     records: Sequence[dict[str, float]],
     problem: Problem,
     report: Report,
     selection: str,
 ) -> dict[str, Any]:
-    """One flat object: the last evaluation, values by node, traffic by node, the best evaluation, the report.
+    """One flat object: the last evaluation, values by node, traffic and time by node, the best evaluation, the report.
 
     Args:
         step: completed steps.
@@ -37,8 +37,11 @@ def build_summary(
     """
     summary: dict[str, Any] = {"step": step, **evaluation.numbers}
     summary |= {f"{name}_per_node": values.tolist() for name, values in evaluation.per_node.items()}
-    summary["comm/bytes_sent_per_node"] = ledger.node_sent.tolist()
-    summary["comm/bytes_received_per_node"] = ledger.node_received.tolist()
+    summary["comm/bytes_sent_per_node"] = network.ledger.node_sent.tolist()
+    summary["comm/bytes_received_per_node"] = network.ledger.node_received.tolist()
+    if network.clocks is not None:
+        summary["time/sim_s_per_node"] = network.clocks.times.now_s.tolist()
+        summary["time/idle_share_per_node"] = network.clocks.times.idle_shares.tolist()
     summary |= _best(records, selection)
     summary |= problem.facts().numbers
     return summary | dict(report.numbers)

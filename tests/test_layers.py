@@ -15,7 +15,7 @@ LAYERS = (
     ("processes", "resume"),
     ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
-    ("data", "faults", "figures", "topology"),
+    ("data", "faults", "figures", "timing", "topology"),
     ("problems",),
     ("network",),
     ("hypergradients", "checkpoint"),
@@ -49,6 +49,7 @@ TOUCH_FILES = {
     "graphs/file",
     "testing/on_processes",
     "testing/placements",
+    "timing/files",
 }
 DIFFERENTIATE = {"rows", "compute", "problems"}
 

@@ -41,6 +41,7 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         raise ValueError(f"problem: {name} needs a bilevel problem, and {type(problem).__name__} is none")
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
+    _check_timing(config, components)
     algorithm.check_problem(problem)
     if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
         raise ValueError(
@@ -49,6 +50,15 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         )
     if not graph.needs_label_counts:
         check_graph(components)
+
+
+def _check_timing(config: Mapping[str, Any], components: Components) -> None:
+    """Reads the timing's files and checks them."""
+    if components.timing is None:
+        return
+    if components.timing.num_nodes != config["num_nodes"]:
+        raise ValueError(f"timing.num_nodes={components.timing.num_nodes}: expected num_nodes={config['num_nodes']}")
+    components.timing.check()
 
 
 def _is_alone(graph: "Graph") -> bool:

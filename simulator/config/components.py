@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from simulator.graphs.base import Graph
     from simulator.loggers.base import Logger
     from simulator.problems.base import Problem
+    from simulator.timing.base import Timing
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Components:
     partition: "Partition | None"
     build_model: "Callable[..., nn.Module] | None"
     logger: "Logger | None"
+    timing: "Timing | None" = None
 
 
 def build(config: Mapping[str, Any]) -> Components:
@@ -50,6 +52,7 @@ def build(config: Mapping[str, Any]) -> Components:
         partition=_instantiate(config, "partition") if uses_data else None,
         build_model=_instantiate(config, "model") if uses_data and problem.uses_model else None,
         logger=_instantiate(config, "logger") if config["logger"] else None,
+        timing=_instantiate(config, "timing") if config["timing"] else None,
     )
 
 

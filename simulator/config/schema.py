@@ -55,6 +55,7 @@ class Root:
     model: Any = MISSING
     compressor: Any = MISSING
     faults: Any = MISSING
+    timing: Any = MISSING
     logger: Any = MISSING
     launcher: Any = MISSING
 

@@ -32,6 +32,8 @@ KEY_METRICS = {
     "penalty/grad_norm": "penalty gradient",
     "comm/bytes": "sent",
 }
+# Shown as well where the nodes have clocks of their own.
+TIME_METRICS = {"time/sim_s": "simulated s"}
 SECONDS_BETWEEN_UPDATES = 0.1
 
 
@@ -40,6 +42,7 @@ class ConsoleLogger(Logger):
 
     def __init__(self) -> None:
         self._run_folder: Path | None = None
+        self._shown = KEY_METRICS
         self._bar: tqdm[Any] | None = None
         self._last_update_s = -math.inf
         self._numbers = ""
@@ -53,14 +56,15 @@ class ConsoleLogger(Logger):
         environment: Mapping[str, Any],
         resume_step: int | None = None,
     ) -> None:
-        """Stores the run folder, which the last line names."""
+        """Stores the run folder, which the last line names, and whether simulated time is shown."""
         self._run_folder = run_folder
+        self._shown = KEY_METRICS | (TIME_METRICS if config.get("timing") else {})
 
     def log(self, metrics: Mapping[str, Metric], step: int) -> None:
         """Writes one line with the key numbers, and shows them on the bar if there is one."""
         self._last_step = step
-        self._numbers = describe_metrics(metrics, KEY_METRICS)
-        names = {name: name for name in KEY_METRICS}
+        self._numbers = describe_metrics(metrics, self._shown)
+        names = {name: name for name in self._shown}
         _say(logging.INFO, f"step {step}  {describe_metrics(metrics, names)}".rstrip(), on_bar=True)
         if self._bar is not None:
             self._bar.set_postfix_str(self._numbers, refresh=True)
@@ -80,7 +84,7 @@ class ConsoleLogger(Logger):
     def finish(self, summary: Mapping[str, Any], figures: Sequence[Path]) -> None:
         """Writes the last line: the key numbers of the summary and where the results are."""
         self._drop_bar()
-        names = {name: name for name in KEY_METRICS}
+        names = {name: name for name in self._shown}
         parts = ["finished", describe_metrics(summary, names), f"results in {self._run_folder}"]
         _say(logging.INFO, "  ".join(part for part in parts if part))
 

@@ -73,6 +73,7 @@ class Ledger:
         phases: traffic by phase (``inner``, ``hypergradient``, ...).
         node_sent, node_received: bytes by node, int64, shape [M].
         link_time_s: how long all rounds would have lasted under ``link_model``.
+        is_paused: whether nothing is counted at the moment.
         wire_bytes: bytes that this process handed to torch.distributed for algorithms.
         evaluation_bytes: bytes that this process handed to torch.distributed for metrics.
     """
@@ -92,16 +93,16 @@ class Ledger:
         self._messages = np.zeros(0, dtype=np.int64)
         self._open: dict[int, tuple[Links, int, int]] = {}
         self._open_entries = 0
-        self._is_paused = False
+        self.is_paused = False
 
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Counts nothing inside the block."""
-        previous, self._is_paused = self._is_paused, True
+        previous, self.is_paused = self.is_paused, True
         try:
             yield
         finally:
-            self._is_paused = previous
+            self.is_paused = previous
 
     @property
     def bytes(self) -> int:
@@ -115,7 +116,7 @@ class Ledger:
 
     def record(self, phase: str, links: Links, payload_bytes: int) -> None:
         """Counts one round in which every edge of ``links`` carried ``payload_bytes``."""
-        if self._is_paused:
+        if self.is_paused:
             return
         traffic = self.phases.setdefault(phase, Traffic())
         traffic.bytes += payload_bytes * links.codes.size
@@ -133,7 +134,7 @@ class Ledger:
 
     def record_each(self, phase: str, links: Links, payload_bytes: npt.NDArray[np.int64]) -> None:
         """Counts one round in which edge e of ``links`` carried ``payload_bytes[e]``; no message where that is 0."""
-        if self._is_paused:
+        if self.is_paused:
             return
         spoken = payload_bytes > 0
         codes, sizes = links.codes[spoken], payload_bytes[spoken]
@@ -151,12 +152,12 @@ class Ledger:
 
     def record_wire(self, num_bytes: int) -> None:
         """Counts bytes that this process handed to torch.distributed for algorithms."""
-        if not self._is_paused:
+        if not self.is_paused:
             self.wire_bytes += num_bytes
 
     def record_evaluation(self, num_bytes: int) -> None:
         """Counts bytes that this process handed to torch.distributed for metrics."""
-        if not self._is_paused:
+        if not self.is_paused:
             self.evaluation_bytes += num_bytes
 
     def absorb(self, other: "Ledger") -> None:
@@ -164,7 +165,7 @@ class Ledger:
 
         The bytes and messages of all copies are added. Time is added as if every copy had links of its own.
         """
-        if self._is_paused:
+        if self.is_paused:
             return
         copies = other.num_nodes // self.num_nodes
         for name, traffic in other.phases.items():

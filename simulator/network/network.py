@@ -22,13 +22,15 @@ from torch import Tensor
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.replicated import Replicated
 from simulator.network.collectives import Collectives
-from simulator.network.ledger import Ledger, LinkModel
+from simulator.network.ledger import Ledger, LinkModel, Links
 from simulator.network.link_plans import LinkPlan
+from simulator.network.local_clocks import LocalClocks
 from simulator.network.payload import payload_bytes
 from simulator.network.plans import Plan
 from simulator.network.rounds import Inbox, Round
 from simulator.network.transport import InFlight, Transport
 from simulator.placement import Placement
+from simulator.timing.base import Timing
 
 _Prepared = TypeVar("_Prepared", Plan, LinkPlan)
 
@@ -41,10 +43,12 @@ class Network:
         placement: which process hosts which nodes; a process group must exist when it has several processes.
         device: where the rows live.
         timeout_s: how long one message may take before the run is given up.
-        link_model: what ``time/sim_s`` is counted with.
+        link_model: of the links that ``ledger.link_time_s`` is counted with.
+        timing: durations of steps and messages, for nodes with clocks of their own; None for no clocks.
 
     Attributes:
         ledger: what has been sent so far.
+        clocks: the local times of the nodes, or None.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class Network:
         *,
         timeout_s: float = 300.0,
         link_model: LinkModel | None = None,
+        timing: Timing | None = None,
     ) -> None:
         assert graph.num_nodes == placement.num_nodes
         self.graph = graph
@@ -62,6 +67,7 @@ class Network:
         self.device = device
         self.timeout_s = timeout_s
         self.ledger = Ledger(placement.num_nodes, link_model or LinkModel())
+        self.clocks = None if timing is None else LocalClocks(timing)
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
         self._link_plans: dict[int, LinkPlan] = {}
@@ -83,7 +89,8 @@ class Network:
         """A network with K copies of every node, side by side on the process of the node.
 
         Copies k of all nodes are connected as the nodes are, from round ``first_rounds[k]`` of the schedule on. What
-        they send is added to this network's ledger when the block ends.
+        they send is added to this network's ledger when the block ends. It takes no time on the local clocks, because
+        copies are runs beside each other, not parts of one run.
         """
         placement = self.placement
         copies = len(first_rounds)
@@ -97,6 +104,14 @@ class Network:
         yield replicas
         self.ledger.absorb(replicas.ledger)
 
+    def begin_step(self, step: int) -> None:
+        """Hears that a step of the algorithm begins, and charges its computation to the local clocks.
+
+        Within a step nothing but rounds takes further time, so it is the same as computing right before the first one.
+        """
+        if self.clocks is not None:
+            self.clocks.compute(step)
+
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Counts the rounds inside the block under ``name`` in the ledger."""
@@ -107,7 +122,7 @@ class Network:
             self._phase = previous
 
     def over(self, graph: Graph) -> "Network":
-        """The same nodes joined by another schedule, with the same ledger, phase, transport and collectives."""
+        """The same nodes joined by another schedule, with the same ledger, clocks, phase, transport and collectives."""
         other = copy.copy(self)
         other.graph = graph
         other._plans, other._link_plans = {}, {}
@@ -150,7 +165,7 @@ class Network:
         """
         assert all(x.shape[0] == len(self.nodes) for x in rows)
         plan = self.plan(step)
-        self.ledger.record(self._phase, plan.links, payload_bytes(rows))
+        self._count(plan.links, payload_bytes(rows))
         return Round(plan, tuple(rows), self._send(plan, rows, step))
 
     def mix(self, rows: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
@@ -209,7 +224,7 @@ class Network:
         """
         plan = plan or self.link_plan(step)
         assert len(messages) == plan.out_source.size
-        self.ledger.record(self._phase, plan.links, payload_bytes((messages,)))
+        self._count(plan.links, payload_bytes((messages,)))
         return self._deliver(messages, step, plan)
 
     def deliver_many(
@@ -240,7 +255,7 @@ class Network:
         if known is not None:
             assert (counts == known[plan.out_source]).all()
             per_edge = known[plan.links.codes // self.num_nodes] * payload_bytes((rows,))
-            self.ledger.record_each(self._phase, plan.links, per_edge)
+            self._count_each(plan.links, per_edge)
             arriving = known[plan.in_source]
             return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
         arriving = self.deliver(torch.from_numpy(counts).to(self.device), step, plan).cpu().numpy()
@@ -250,7 +265,7 @@ class Network:
         edge_counts[order[np.searchsorted(plan.links.codes, codes, sorter=order)]] = counts
         # The ledger of every process covers all edges, so it needs the counts of all processes.
         edge_counts = self._collectives.sum_over_processes(torch.from_numpy(edge_counts)).numpy()
-        self.ledger.record_each(self._phase, plan.links, edge_counts * payload_bytes((rows,)))
+        self._count_each(plan.links, edge_counts * payload_bytes((rows,)))
         return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
 
     def gather(self, rows: Tensor) -> Tensor:
@@ -310,6 +325,18 @@ class Network:
         if key not in kept:
             kept[key] = build(self.graph.edges(step), self.placement)
         return kept[key]
+
+    def _count(self, links: Links, payload_bytes: int) -> None:
+        """Counts one round in the ledger and on the local clocks, with ``payload_bytes`` on every edge."""
+        self.ledger.record(self._phase, links, payload_bytes)
+        if self.clocks is not None and not self.ledger.is_paused:
+            self.clocks.round(links, payload_bytes)
+
+    def _count_each(self, links: Links, payload_bytes: npt.NDArray[np.int64]) -> None:
+        """As :meth:`_count`, with ``payload_bytes[e]`` on edge e of ``links``; no message where that is 0."""
+        self.ledger.record_each(self._phase, links, payload_bytes)
+        if self.clocks is not None and not self.ledger.is_paused:
+            self.clocks.round_each(links, payload_bytes)
 
     def _send(self, plan: Plan | LinkPlan, rows: Sequence[Tensor], step: int) -> InFlight:
         """Posts the messages of a round that the ledger has counted."""

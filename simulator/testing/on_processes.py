@@ -43,6 +43,7 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
                 "sent": ledger.node_sent.tolist(),
                 "received": ledger.node_received.tolist(),
                 "time_s": ledger.link_time_s,
+                "clocks": None if network.clocks is None else network.clocks.state_dict(),
             }
             Path(f"{stem}.json").write_text(json.dumps({"counts": counts, "wire_bytes": wire_bytes}))
 

@@ -187,7 +187,8 @@ def on_variant(name, *further):
 def on_processes(tmp_path_factory):
     """All algorithms on 1, 2 and 3 processes, started once."""
     folder = tmp_path_factory.mktemp("processes")
-    cases = {name: small(name, "faults=message_loss") for name in ALGORITHMS}
+    timing = ("timing=lognormal", "timing.latency_sigma=0.5", "timing.bandwidth_bytes_per_s=1e5")
+    cases = {name: small(name, "faults=message_loss", *timing) for name in ALGORITHMS}
     cases |= {name: on_variant(*variant) for name, variant in VARIANTS.items()}
     placements.start(cases, folder, num_steps=NUM_STEPS)
     return folder
@@ -203,3 +204,5 @@ def test_any_number_of_processes_gives_the_same(name, on_processes):
     assert reports[2]["wire_bytes"] > 0
     assert reports[3]["wire_bytes"] > 0
     assert sum(reports[1]["counts"]["sent"]) > 0
+    if name in ALGORITHMS:
+        assert min(reports[1]["counts"]["clocks"]["now_s"]) > 0

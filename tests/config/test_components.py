@@ -30,6 +30,7 @@ REQUIRED = {
     "graph/exchange_tree": "num_nodes=5",
     "graph/social_network": "num_nodes=32",
     "graph/social_network_tree": "num_nodes=32",
+    "timing/trace": "timing.path=somewhere.csv",
 }
 # Arguments that the simulator adds itself.
 ADDED = {"model": {"input_shape", "num_classes"}, "faults": {"graph"}, "algorithm": {"compressor"}}
@@ -43,7 +44,7 @@ def test_the_groups_are_the_sections_of_the_schema(composed):
     scalars = {"num_nodes", "num_steps", "seed", "eval_every", "dtype", "device", "compute", "num_threads", "timeout_s"}
     scalars |= {"choices", "data_root", "resume", "figures", "checkpoint", "link"}
     assert set(composed()) - scalars == set(GROUPS)
-    assert all((CONF / group / "none.yaml").is_file() for group in ("compressor", "faults", "logger"))
+    assert all((CONF / group / "none.yaml").is_file() for group in ("compressor", "faults", "logger", "timing"))
 
 
 @pytest.mark.parametrize("file", FILES, ids=name_of)

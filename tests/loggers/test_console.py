@@ -60,6 +60,18 @@ def test_without_a_terminal_one_line_per_evaluation(
 
 
 @pytest.mark.usefixtures("info_level")
+def test_simulated_time_is_shown_where_a_timing_is_chosen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    line = "step 5  train/loss 0.5"
+    for timing, expected in (({}, line), ({"step_s": 1.0}, f"{line}  time/sim_s 12.5")):
+        with ConsoleLogger() as logger:
+            logger.start(tmp_path, {"timing": timing}, {})
+            logger.log({"train/loss": 0.5, "time/sim_s": 12.5}, 5)
+            logger.finish({}, [])
+        assert expected in [record.getMessage() for record in caplog.records]
+        caplog.clear()
+
+
+@pytest.mark.usefixtures("info_level")
 def test_on_a_terminal_the_bar_and_the_log_do_not_say_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal, screen, file = Terminal(), Terminal(), io.StringIO()
     monkeypatch.setattr(sys, "stderr", terminal)

@@ -9,7 +9,7 @@ import yaml
 from scripts import compare
 
 
-def write(folder, algorithm, lr, accuracies, *, seed=0, loss=None, megabytes=10.0):
+def write(folder, algorithm, lr, accuracies, *, seed=0, loss=None, megabytes=10.0, simulated_s=None):
     """A finished run whose evaluation k, k = 0, 1, ..., comes after ``megabytes`` k and 2 k seconds."""
     folder.mkdir(parents=True)
     settings = {"seed": seed, "algorithm": {"_target_": f"simulator.algorithms.{algorithm}", "lr": lr}}
@@ -17,6 +17,8 @@ def write(folder, algorithm, lr, accuracies, *, seed=0, loss=None, megabytes=10.
     records = []
     for k, accuracy in enumerate(accuracies):
         record = {"step": 5 * k, "test/accuracy": accuracy, "comm/bytes": megabytes * 1e6 * k, "time/wall_s": 2.0 * k}
+        if simulated_s is not None:
+            record |= {"time/sim_s": simulated_s * k, "time/idle_share": 0.1}
         records.append({**record, "outer/loss": 1 - accuracy if loss is None else loss})
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (folder / "summary.json").write_text(json.dumps(records[-1]))
@@ -49,11 +51,24 @@ def test_methods_at_their_best_setting(runs, capsys):
     # Seed 0 reaches 0.6 at its third evaluation (20 MB, 4 s), seed 1 at its second (10 MB, 2 s).
     assert (choco["MB to 0.5"], choco["MB to 0.6"], choco["s to 0.6"], choco["MB to 0.75"]) == ("10", "15", "3", "-")
     assert (dsgd["MB to 0.6"], dsgd["MB to 0.75"]) == ("150", "200")
-    assert choco["steps to 0.6"].isdigit()
+    assert choco["steps to 0.6"] == "7.5"
     assert float(choco["test/accuracy"]) == pytest.approx(0.65)
     assert float(choco["std"]) == pytest.approx(0.071)
     assert (output / "compare.png").read_bytes()[:4] == b"\x89PNG"
     assert "| Choco | 10 |" in (output / "compare.md").read_text() == capsys.readouterr().out
+
+
+def test_simulated_seconds_where_all_runs_have_clocks(tmp_path):
+    write(tmp_path / "a", "choco.Choco", 0.1, [0.1, 0.5, 0.7], simulated_s=3.0)
+    write(tmp_path / "b", "dsgd.DSGD", 0.1, [0.1, 0.6, 0.8], simulated_s=7.0)
+    arguments = [str(tmp_path), "--targets", "0.6", "--output", str(tmp_path / "out")]
+    assert compare.main(arguments) == 0
+    rows = {row[""]: row for row in read(tmp_path / "out")}
+    assert (rows["Choco"]["simulated s to 0.6"], rows["DSGD"]["simulated s to 0.6"]) == ("6", "7")
+    assert (rows["Choco"]["MB to 0.6"], rows["Choco"]["s to 0.6"]) == ("20", "4")
+    write(tmp_path / "c", "beer.Beer", 0.1, [0.1, 0.5, 0.7])
+    assert compare.main(arguments) == 0
+    assert "simulated s to 0.6" not in read(tmp_path / "out")[0]
 
 
 def test_another_metric_chooses_and_losses_are_best_when_small(tmp_path):

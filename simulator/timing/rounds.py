@@ -1,0 +1,88 @@
+"""The rounds of a graph schedule that the events of a window send along, side by side.
+
+An event (i, k) sends along the edges of W_k that leave node i: every node goes through the schedule in its own time.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.graphs.base import Graph
+from simulator.timing.links import Links
+from simulator.timing.ranges import firsts_of
+from simulator.timing.routes import Routes, Transfer
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class RoundTable:
+    """Several rounds: the edges of node i in round r are entries first[r * M + i], ..., first[r * M + i + 1] - 1.
+
+    Attributes: as in :class:`Routes` and :class:`Transfer`; ``own_weight`` and ``busy_s`` have shape [R * M].
+    """
+
+    first: IntArray
+    target: IntArray
+    weight: FloatArray
+    out_s: FloatArray
+    travel_s: FloatArray
+    own_weight: FloatArray
+    busy_s: FloatArray
+
+
+class Rounds:
+    """Prepares rounds; keeps those of schedules that repeat, and the last ones of others.
+
+    Args:
+        graph: the schedule.
+        links: between the nodes.
+        payload_bytes: length of every message.
+
+    Attributes:
+        downlink_s: how long a message occupies the downlink of every node, [M].
+    """
+
+    def __init__(self, graph: Graph, links: Links, payload_bytes: int) -> None:
+        assert graph.num_nodes == links.num_nodes
+        self._graph = graph
+        self._links = links
+        self._payload_bytes = payload_bytes
+        self.downlink_s = payload_bytes / links.downlink
+        self._kept: dict[int, tuple[Routes, Transfer]] = {}
+        self._stacked: tuple[list[int], RoundTable] = ([], _stack([]))
+
+    def stack(self, nodes: IntArray, steps: IntArray) -> tuple[RoundTable, IntArray]:
+        """The rounds of these events, and for every event the row of ``first`` where its edges begin, [n]."""
+        period = self._graph.period
+        if period == 1:
+            distinct, position = [0], np.zeros(steps.shape, dtype=np.int64)
+        else:
+            found, position = np.unique(steps if period is None else steps % period, return_inverse=True)
+            distinct = found.tolist()
+        if distinct != self._stacked[0]:
+            built = {step: self._kept[step] if step in self._kept else self._prepare(step) for step in distinct}
+            self._kept = built if period is None else {**self._kept, **built}
+            self._stacked = (distinct, _stack([built[step] for step in distinct]))
+        return self._stacked[1], position * self._graph.num_nodes + nodes
+
+    def _prepare(self, step: int) -> tuple[Routes, Transfer]:
+        routes = Routes.build(self._graph.edges(step), self._links)
+        return routes, routes.transfer(self._payload_bytes)
+
+
+def _stack(parts: list[tuple[Routes, Transfer]]) -> RoundTable:
+    counts = [np.diff(routes.first) for routes, _ in parts]
+    routes_of, transfers = [routes for routes, _ in parts], [transfer for _, transfer in parts]
+    empty_int, empty = np.zeros(0, dtype=np.int64), np.zeros(0)
+    return RoundTable(
+        firsts_of(np.concatenate([empty_int, *counts])),
+        np.concatenate([empty_int, *(routes.target for routes in routes_of)]),
+        np.concatenate([empty, *(routes.weight for routes in routes_of)]),
+        np.concatenate([empty, *(transfer.out_s for transfer in transfers)]),
+        np.concatenate([empty, *(transfer.travel_s for transfer in transfers)]),
+        np.concatenate([empty, *(routes.own_weight for routes in routes_of)]),
+        np.concatenate([empty, *(transfer.busy_s for transfer in transfers)]),
+    )
