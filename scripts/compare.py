@@ -1,12 +1,13 @@
-"""Methods by what they cost: ``python scripts/compare.py FOLDER [FOLDER ...] --output FOLDER``.
+"""Compares methods by their costs: ``python scripts/compare.py FOLDER [FOLDER ...] --output FOLDER``.
 
 Reads finished runs below the folders. Runs that differ by their seed alone are one setting; settings that differ by the
 keys of ``--grid`` alone are one method, which is shown at the setting that is best by ``--choose-by`` at the end of its
 runs (mean over seeds). A run that diverged has no summary, and a setting that lost a seed that way does not compete.
 
 Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds, and writes a
-table: for every target the megabytes and seconds until the first evaluation that reaches it, mean over seeds, "-" where
-a seed does not; the metric at the end; the number of settings that finished and of seeds; the chosen grid values.
+table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds
+("-" where a seed does not); the metric at the end; the number of settings that finished and of seeds; the chosen grid
+values.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
 
@@ -50,10 +51,10 @@ def evaluations(run: Run, metric: str) -> list[dict[str, float]]:
     Raises:
         ValueError: when there is none.
     """
-    found = [record for record in read_records(run.folder / "metrics.jsonl") if metric in record]
-    if not found:
+    records = [record for record in read_records(run.folder / "metrics.jsonl") if metric in record]
+    if not records:
         raise ValueError(f"{run.folder}: no evaluation has {metric}")
-    return found
+    return records
 
 
 def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str) -> list[Method]:
@@ -77,7 +78,7 @@ def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str
 
 
 def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> float | None:
-    """What a method spent, mean over seeds, until the first evaluation that reaches the target; None if never."""
+    """The cost, mean over seeds, until the first evaluation that reaches the target; None if never."""
     name, factor = COSTS[cost]
     spent = []
     for history in method.histories:
@@ -92,11 +93,11 @@ def make_table(
     methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str]
 ) -> list[list[str]]:
     """Header and rows."""
-    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in ("MB", "s")), metric, "std", "settings"]
+    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in COSTS), metric, "std", "settings"]
     lines = [[*header, "seeds", *grid]]
     for method in methods:
         ends = [history[-1][metric] for history in method.histories]
-        costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in ("MB", "s")]
+        costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in COSTS]
         line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in costs)]
         line += [f"{statistics.fmean(ends):.4g}", f"{statistics.stdev(ends):.2g}" if len(ends) > 1 else "-"]
         line += [str(method.num_settings), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]

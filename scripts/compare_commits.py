@@ -2,7 +2,7 @@
 
 Every algorithm of conf/algorithm runs for a few steps on one process and on two, in the files of both commits (AFTER is
 the working tree unless given). Compared are the final states, every evaluation, and the summary, but for times. The
-last line counts what is equal bit for bit. What a commit gave is kept in outputs/compare_commits/<commit>.
+last line counts the runs that are equal bit for bit. Results of a commit are kept in outputs/compare_commits/<commit>.
 """
 
 import argparse
@@ -113,7 +113,7 @@ def names(only: str) -> list[str]:
 
 
 def recorded(commit: str, only: str) -> Path:
-    """The folder of what a commit, or the working tree (``.``), gives; runs what is not there yet."""
+    """The folder with the results of a commit, or of the working tree (``.``); runs the cases that are missing."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).resolve()), "-", "-", "--only", only, "--record"]
     if commit == ".":
@@ -121,8 +121,8 @@ def recorded(commit: str, only: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([*command, str(folder)], cwd=ROOT, env=environment, check=True)
         return folder
-    found = subprocess.run(["git", "rev-parse", commit], cwd=ROOT, capture_output=True, text=True, check=True)
-    folder = KEPT / found.stdout.strip()
+    resolved = subprocess.run(["git", "rev-parse", commit], cwd=ROOT, capture_output=True, text=True, check=True)
+    folder = KEPT / resolved.stdout.strip()
     with tempfile.TemporaryDirectory() as tree:
         packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True)
         subprocess.run(["tar", "-x", "-C", tree], input=packed.stdout, check=True)
@@ -177,10 +177,10 @@ def report(before: Path, after: Path, only: str) -> int:
     for name in names(only):
         for num_processes in (1, 2):
             run = f"{name}-{num_processes}"
-            found = list(differences(before / run, after / run))
-            for line in found:
+            lines = list(differences(before / run, after / run))
+            for line in lines:
                 print(f"{run}: {line}")
-            equal, different = equal + (not found), different + bool(found)
+            equal, different = equal + (not lines), different + bool(lines)
     print(f"{equal} of {equal + different} runs are equal bit for bit")
     return int(different > 0)
 

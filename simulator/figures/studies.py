@@ -49,13 +49,13 @@ def predicted_against_actual(
     gradient_norm: float | None = None,
     r2: float | None = None,
 ) -> Path | None:
-    """Change of the validation loss without a sample: what was predicted against what retraining gave.
+    """Change of the validation loss without a sample: the prediction against the result of retraining.
 
     Args:
         predicted, actual: one entry per sample.
         path: file to write.
-        removed_share: of a sample.
-        noise_floor: how far actual changes are off by themselves; a band around the line.
+        removed_share: the share of a sample that is removed.
+        noise_floor: the error of the actual changes, drawn as a band around the line.
         gradient_norm: norm of the mean gradient where the predictions were made.
         r2: of the predictions.
     """

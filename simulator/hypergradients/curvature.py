@@ -31,12 +31,12 @@ def largest_curvature(
     The products use the full batch. What they send is evaluation, not algorithm.
 
     Args:
-        params, hparams: where, [N, D] and [N, H].
+        params, hparams: the point of evaluation, [N, D] and [N, H].
         tolerance: relative change of the estimate between two iterations at which it stops.
         max_iterations: Hessian-vector products per power iteration, at most.
 
     Returns:
-        v^T H v of a unit vector v, which is never above the largest eigenvalue but for rounding.
+        v^T H v of a unit vector v, which is at most the largest eigenvalue, up to rounding.
     """
 
     def times(vector: Tensor) -> Tensor:

@@ -48,14 +48,16 @@ def push_hypergradient(
     """Estimates the hypergradient at every node.
 
     Args:
-        params, hparams: where, [N, D] and [N, H].
+        params, hparams: the point of evaluation, [N, D] and [N, H].
         depth: terms of the series, M in the paper.
         num_pushes: rounds per term, S in the paper.
         step_size: alpha in the paper; the series converges for step_size < 2 / largest curvature.
-        average_preserving: use that form.
-        minibatch: second-order products on minibatches ``first_batch``, ``first_batch + 1``, ... instead of everything.
+        average_preserving: use the average-preserving form.
+        minibatch: second-order products on minibatches ``first_batch``, ``first_batch + 1``, ... instead of
+            the full batch.
         independent_batches: the Hessian product of a term uses another minibatch than the mixed product.
-        reset_weights: push-sum weights restart at 1 for every term (the paper's rule); irrelevant when preserving.
+        reset_weights: push-sum weights restart at 1 for every term (the paper's rule); not used with
+            ``average_preserving``.
         first_round: index of the first push in the graph schedule.
         observe: called with (m, v) after term m = 1..depth.
 
@@ -63,7 +65,7 @@ def push_hypergradient(
         v, [N, H].
 
     Raises:
-        ValueError: when the terms of the series grow, so that the result means nothing; names ``algorithm.step_size``.
+        ValueError: when the terms of the series grow, so that the result is meaningless; names ``algorithm.step_size``.
     """
     num_nodes = network.num_nodes // network.placement.num_replicas
     outer_params, outer_hparams = problem.outer_grads(params, hparams)
@@ -105,7 +107,8 @@ def push_hypergradient(
 
 
 _LARGEST_GROWTH = 1e6
-"""Of the norm of the terms from the first to the last. Negative curvature along a short horizon stays far below it."""
+"""The largest allowed ratio of the norms of the last and the first term. Negative curvature over few terms stays far
+below it."""
 
 
 def _require_bounded_terms(

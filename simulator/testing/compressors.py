@@ -131,10 +131,13 @@ def check_not_finite(compressor: Compressor) -> None:
 
 
 def check_contraction(compressor: Compressor) -> None:
-    """E||v - Q(v)||^2 <= (1 - contraction) ||v||^2, within 4.5 standard errors, on rows of several shapes."""
+    """E||v - Q(v)||^2 <= (1 - contraction) ||v||^2, within 4.5 standard errors, on rows of several shapes.
+
+    The contraction of an unbiased compressor may be zero or negative.
+    """
     for columns in (1, 7, 20, 500):
         delta = compressor.contraction(columns)
-        assert 0 < delta <= 1, f"{columns} columns: contraction is {delta}, not in (0, 1]"
+        assert delta <= 1, f"{columns} columns: contraction is {delta}, above 1"
         for number, row in enumerate(_rows_of_many_shapes(columns)):
             values = compressor.encode(row.expand(NUM_REPETITIONS, columns), keys_for(NUM_REPETITIONS)).values
             errors = (values - row).square().sum(1) / row.square().sum()

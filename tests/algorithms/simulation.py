@@ -1,5 +1,6 @@
 """Small configurations of the algorithms in conf/algorithm, for tests that go through all of them."""
 
+from copy import deepcopy
 from functools import cache
 
 from hydra.utils import get_class
@@ -46,7 +47,11 @@ def overrides_for(name: str, compressor: str = "top_k", **changes: object) -> li
     return overrides
 
 
-@cache
 def small(name: str, *further: str, graphs: tuple[str, ...] = GRAPHS, **changes: object) -> dict:
     """The settings of a small run; see :func:`simulator.testing.cases.small_settings` and :func:`overrides_for`."""
-    return small_settings(*overrides_for(name, **changes), *further, graphs=graphs)
+    return deepcopy(_small((*overrides_for(name, **changes), *further), graphs))
+
+
+@cache
+def _small(overrides: tuple[str, ...], graphs: tuple[str, ...]) -> dict:
+    return small_settings(*overrides, graphs=graphs)

@@ -276,7 +276,8 @@ def test_what_cannot_be_exchanged_is_refused_in_one_line(composed):
     make_algorithm(mixer="uniform").check_graph(lossy)
     with pytest.raises(ValueError, match=r"faults: algorithm\.mixer=ps averages at a server .*faults=none"):
         make_algorithm(mixer="ps").check_graph(lossy)
-    hub = small("data_exchange", "algorithm.mixer=ps", "partition.skip_hub=true")
+    hub = small("data_exchange")
+    hub["algorithm"]["mixer"], hub["partition"]["skip_hub"] = "ps", True
     with pytest.raises(ValueError, match=r"algorithm\.mixer=ps averages .* some have no training samples"):
         Simulation.build(hub).init()
     with pytest.raises(ValueError, match=r"algorithm\.mixer=metropolis needs an undirected graph, and RandomDirected"):

@@ -59,7 +59,7 @@ class Skew(Graph):
 @pytest.mark.parametrize("name", UNDIRECTED)
 def test_graphs_must_be_undirected_with_symmetric_weights(name):
     algorithm = simulation(name, compressor=compressor_for(name)).algorithm
-    with pytest.raises(ValueError, match=f"algorithm={algorithm.name} needs double-stochastic weights"):
+    with pytest.raises(ValueError, match=f"algorithm={algorithm.name} needs doubly stochastic weights"):
         check_weights(algorithm, RandomDirected(num_nodes=5, rate_low=0.3, rate_high=0.6))
     for graph in (DirectedRing(num_nodes=5), Skew(num_nodes=3)):
         with pytest.raises(

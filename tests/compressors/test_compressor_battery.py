@@ -73,8 +73,11 @@ def test_error_and_norm_are_right_at_every_scale(name, changes, dtype):
             error, size = ((coded.values - rows) / scales).double().norm(dim=1), (rows / scales).double().norm(dim=1)
             assert (error[2:] ** 2 <= (1 - compressor.contraction(q) + 1e-5) * size[2:] ** 2).all()
         elif name == "qsgd":
-            norms = coded.packed[:, :4].numpy().copy().view(np.float32)[:, 0]
-            np.testing.assert_allclose(norms[2:], rows.double().norm(dim=1)[2:], rtol=1e-6)
+            wire = {"float64": torch.float64, None: dtype}.get(changes.get("wire_dtype", "float32"), torch.float32)
+            num_norms = -(-q // (changes["bucket_size"] or q))
+            norms = coded.packed[:, : wire.itemsize * num_norms].contiguous().view(wire).double()
+            expected = rows.double().norm(dim=1)[2:]
+            np.testing.assert_allclose(norms.norm(dim=1)[2:], expected, rtol=1e-6)
             assert (coded.values[2:] != 0).any(dim=1).all() or changes["levels"] < 8
 
 

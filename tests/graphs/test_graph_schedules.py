@@ -14,14 +14,22 @@ from omegaconf import OmegaConf
 
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.de_bruijn import DeBruijn
+from simulator.graphs.directed_ring import DirectedRing
+from simulator.graphs.equi_dyn import EquiDyn
+from simulator.graphs.equi_static import EquiStatic
 from simulator.graphs.erdos_renyi import ErdosRenyi
+from simulator.graphs.exponential import Exponential
+from simulator.graphs.hierarchical import Hierarchical
 from simulator.graphs.k_hop_ring import KHopRing
 from simulator.graphs.matcha import Matcha
 from simulator.graphs.networkx import NetworkX
 from simulator.graphs.nice import Nice
+from simulator.graphs.one_peer_exponential import OnePeerExponential
+from simulator.graphs.p_peer_exponential import PPeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.ring import Ring
+from simulator.graphs.symmetry import is_symmetric
 from simulator.testing import check_graph
 from simulator.testing.graphs import GRAPH_CHECKS, check_signs, rounds_of
 from tests.graphs.loading import build, load
@@ -132,9 +140,53 @@ def test_weights_are_non_negative_and_every_node_has_a_self_loop(new):
 def test_directed_graphs_have_an_edge_without_counterpart(new):
     """What a generator or a file calls directed may turn out symmetric on very few nodes."""
     graph = new()
-    matrices = [graph.edges(step).to_matrix(graph.num_nodes) != 0 for step in rounds_of(graph)]
+    matrices = [graph.edges(step).to_matrix(graph.num_nodes) for step in rounds_of(graph)]
+    if graph.stochasticity != "double":  # of doubly stochastic graphs the weights count, too
+        matrices = [matrix != 0 for matrix in matrices]
     asymmetric = any((matrix != matrix.T).any() for matrix in matrices)
     assert graph.directed == asymmetric or (isinstance(graph, NetworkX) and graph.num_nodes <= 3)
+
+
+def test_undirected_and_doubly_stochastic_means_symmetric(new):
+    graph = new()
+    if graph.stochasticity != "double":
+        return
+    matrices = [graph.edges(step).to_matrix(graph.num_nodes) for step in rounds_of(graph)]
+    symmetric = [np.array_equal(matrix, matrix.T) for matrix in matrices]
+    assert [is_symmetric(graph.edges(step)) for step in rounds_of(graph)] == symmetric
+    if not isinstance(graph, NetworkX):  # a generator may call a symmetric graph directed
+        assert graph.directed != all(symmetric)
+
+
+@pytest.mark.parametrize("directed", [True, False])
+@pytest.mark.parametrize("num_nodes", range(1, 11))
+def test_equi_static_is_undirected_exactly_when_its_matrix_is_symmetric(num_nodes, directed):
+    """An offset that is drawn twice and its opposite once make a symmetric support, but not a symmetric matrix."""
+    only_the_support = 0
+    for seed in range(200):
+        graph = EquiStatic(num_nodes=num_nodes, directed=directed, seed=seed)
+        matrix = graph.edges(0).to_matrix(num_nodes)
+        assert graph.directed != np.array_equal(matrix, matrix.T)
+        only_the_support += graph.directed and np.array_equal(matrix != 0, matrix.T != 0)
+    assert (only_the_support > 0) == (directed and num_nodes >= 5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *((DeBruijn, {"degree": degree}) for degree in range(2, 8)),
+        *((PPeerExponential, {"num_out": num_out}) for num_out in range(1, 8)),
+        *((KHopRing, {"k": k}) for k in range(1, 4)),
+        *((kind, {}) for kind in (Exponential, OnePeerExponential, DirectedRing)),
+        *((EquiDyn, {"directed": directed}) for directed in (True, False)),
+        (Hierarchical, {"group_size": 1}),
+    ],
+)
+def test_shifts_are_undirected_exactly_when_their_matrices_are_symmetric(kind, settings):
+    for num_nodes in range(1, 20):
+        graph = kind(num_nodes=num_nodes, **settings)
+        matrices = [graph.edges(step).to_matrix(num_nodes) for step in rounds_of(graph)]
+        assert graph.directed != all(np.array_equal(matrix, matrix.T) for matrix in matrices), num_nodes
 
 
 def test_check_graph_runs_all_checks():
@@ -153,6 +205,9 @@ class Wrong(Ring):
         if self.kept is None or not self.keeps:
             self.kept = self.change(super().edges(step), self.calls)
         return self.kept
+
+
+SHIFT = np.roll(np.eye(5), 1, axis=0)
 
 
 def of_matrix(matrix):
@@ -175,6 +230,7 @@ def of_matrix(matrix):
         (of_matrix(np.roll(np.eye(5), 1, axis=0)), True, "a node has no self-loop"),
         (of_matrix((np.roll(np.eye(5), 1, axis=0) + np.eye(5)) / 2), True, "an edge has no counterpart"),
         (of_matrix(np.eye(5) * 2 - 1 / 5), True, "a weight is negative"),
+        (of_matrix(SHIFT / 2 + SHIFT.T / 4 + np.eye(5) / 4), True, "weights are not symmetric, and directed is False"),
     ],
 )
 def test_check_graph_finds_what_is_wrong(change, keeps, message):
@@ -342,7 +398,7 @@ def test_networkx_errors_are_one_clear_line(arguments, message):
         (
             ErdosRenyi,
             {"num_nodes": 3, "probability": 0.5, "weights": "mh"},
-            "the rules are metropolis, lazy_metropolis",
+            "the rules are metropolis, metropolis_without_self, lazy_metropolis",
         ),
         (RandomDirected, {"num_nodes": 3, "rate_low": 0.9, "rate_high": 0.8}, "graph.rate_low=0.9"),
         (RandomDirected, {"num_nodes": 3, "rate_low": 0, "rate_high": 0}, "high above 0"),
