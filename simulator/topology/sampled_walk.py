@@ -6,8 +6,8 @@ the squared row norms of P_k, and one set of them serves every gamma. There are 
 the factor t / 1.96, t the quantile 0.975 of Student's distribution with R - 1 degrees of freedom, so that 1.96 standard
 errors to both sides cover the value in 95 of 100 cases.
 
-A stretch is as long as the schedule needs to bring everything within 1e-7 of agreement; from there on P_k is J, and the
-rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is carried on).
+Every stretch is as long as the slowest of them needs to bring everything within 1e-7 of agreement; from there on P_k is
+J, and the rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is carried on).
 Where the stretch reaches its longest before that, gammas whose remainder matters are NaN.
 
 Small schedules take whole matrices (P_k for every node). For large ones P_k is multiplied with random signs, which
@@ -44,24 +44,30 @@ class SampledWalk(Walk):
 
     Attributes:
         rounds_to_agreement: K.
-        agrees: whether K rounds bring the nodes within 1e-7 of agreement.
+        agrees: whether K rounds of every stretch bring the nodes within 1e-7 of agreement.
     """
 
     def __init__(self, graph: Graph, *, num_samples: int, max_rounds: int, by_node: bool) -> None:
         self.num_nodes = graph.num_nodes
         self.knows_nodes = by_node
         self._graph = graph
-        length, self.agrees = _rounds_to_agreement(graph, max(max_rounds // _FEWEST_STRETCHES, 1))
-        period = graph.period or 1
-        self.rounds_to_agreement = length
+        longest, period = max(max_rounds // _FEWEST_STRETCHES, 1), graph.period or 1
+        # Stretches of a periodic schedule end in every phase in turn.
+        stride = math.ceil(longest / period) * period
+        firsts = [stretch * stride + stretch % period for stretch in range(num_samples)]
+        length, self.agrees = _rounds_to_agreement(graph, firsts[0], longest)
         stretches = int(np.clip(max_rounds // length, _FEWEST_STRETCHES, num_samples))
+        # Random stretches need unlike numbers of rounds; those of a periodic schedule repeat.
+        for first in firsts[1 : stretches if graph.period is None else min(stretches, period)]:
+            rounds, agrees = _rounds_to_agreement(graph, first, longest)
+            length, self.agrees = max(length, rounds), self.agrees and agrees
+        self.rounds_to_agreement = length
+        stretches = int(np.clip(max_rounds // length, _FEWEST_STRETCHES, stretches))
         if stretches > period:
             stretches -= stretches % period  # every phase as often
-        stride = math.ceil(length / period) * period
         sums, self._means = np.zeros((length, self.num_nodes)), np.empty((stretches, length))
-        for stretch in range(stretches):
-            # Stretches of a periodic schedule end in every phase in turn.
-            squares = self._row_squares(stretch * stride + stretch % period, length, stretch)
+        for stretch, first in enumerate(firsts[:stretches]):
+            squares = self._row_squares(first, length, stretch)
             sums += squares / stretches
             self._means[stretch] = squares.mean(axis=1)
         self._squares = sums
@@ -127,17 +133,17 @@ class SampledWalk(Walk):
         return found
 
 
-def _rounds_to_agreement(graph: Graph, most: int) -> tuple[int, bool]:
-    """Rounds from step 0 after which random values (over push-sum weights) agree to 1e-7, and whether they do."""
+def _rounds_to_agreement(graph: Graph, start: int, most: int) -> tuple[int, bool]:
+    """Rounds from ``start`` on after which random values (over push-sum weights) agree to 1e-7, and whether they do."""
     values = generator(graph.seed, "topology/agreement").standard_normal((graph.num_nodes, 8))
     weights = np.ones((graph.num_nodes, 1))
     first = float(np.abs(values - values.mean(axis=0)).max())
-    for step in range(most):
-        matrix = as_matrix(graph.edges(step), graph.num_nodes)
+    for number in range(most):
+        matrix = as_matrix(graph.edges(start + number), graph.num_nodes)
         values = matrix @ values
         if graph.stochasticity == "column":
             weights = matrix @ weights
         ratios = values / weights
         if np.abs(ratios - ratios.mean(axis=0)).max() <= _AGREEMENT * first:
-            return step + 1, True
+            return number + 1, True
     return most, False

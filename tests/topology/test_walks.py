@@ -254,6 +254,18 @@ def test_intervals_cover_the_value_as_often_as_stated(num_samples):
     assert abs(covered / repetitions - 0.95) < 3 * spread
 
 
+@pytest.mark.parametrize("num_nodes", [4, 8])
+def test_estimates_are_unbiased_where_some_stretches_agree_sooner_than_others(num_nodes):
+    """Four nodes agree in two rounds or in many: a stretch of the rounds that another one needs is cut off too soon."""
+    gamma, expected = 0.7, 1 / random_matching_num_neighbors(num_nodes, 0.7)
+    found = []
+    for seed in range(100):
+        schedule = Drawn(num_nodes, matching(num_nodes), seed=seed)
+        walk = SampledWalk(schedule, num_samples=8, max_rounds=480, by_node=True)
+        found.append(float(walk.variances(gamma).mean()) * (1 - gamma))
+    assert abs(np.mean(found) - expected) < 4 * np.std(found, ddof=1) / np.sqrt(100)
+
+
 def test_there_are_eight_stretches_however_slowly_a_schedule_mixes():
     with_few_rounds = SampledWalk(Drawn(8, matching(8)), num_samples=8, max_rounds=100, by_node=True)
     assert with_few_rounds.rounds_to_agreement == 100 // 8
