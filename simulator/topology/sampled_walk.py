@@ -7,8 +7,8 @@ the factor t / 1.96, t the quantile 0.975 of Student's distribution with R - 1 d
 errors to both sides cover the value in 95 of 100 cases.
 
 Every stretch is as long as the slowest of them needs to bring everything within 1e-7 of agreement; from there on P_k is
-J, and the rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is carried on).
-Where the stretch reaches its longest before that, gammas whose remainder matters are NaN.
+J, and the rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is
+carried on). Where the stretch reaches its longest before that, gammas whose remainder matters are NaN.
 
 Small schedules take whole matrices (P_k for every node). For large ones P_k is multiplied with random signs, which
 gives the mean over nodes only; this also serves large static graphs.
@@ -54,20 +54,20 @@ class SampledWalk(Walk):
         longest, period = max(max_rounds // _FEWEST_STRETCHES, 1), graph.period or 1
         # Stretches of a periodic schedule end in every phase in turn.
         stride = math.ceil(longest / period) * period
-        firsts = [stretch * stride + stretch % period for stretch in range(num_samples)]
-        length, self.agrees = _rounds_to_agreement(graph, firsts[0], longest)
+        lasts = [stretch * stride + longest - 1 + stretch % period for stretch in range(num_samples)]
+        length, self.agrees = _rounds_to_agreement(graph, lasts[0], longest)
         stretches = int(np.clip(max_rounds // length, _FEWEST_STRETCHES, num_samples))
         # Random stretches need unlike numbers of rounds; those of a periodic schedule repeat.
-        for first in firsts[1 : stretches if graph.period is None else min(stretches, period)]:
-            rounds, agrees = _rounds_to_agreement(graph, first, longest)
+        for last in lasts[1 : stretches if graph.period is None else min(stretches, period)]:
+            rounds, agrees = _rounds_to_agreement(graph, last, longest)
             length, self.agrees = max(length, rounds), self.agrees and agrees
         self.rounds_to_agreement = length
         stretches = int(np.clip(max_rounds // length, _FEWEST_STRETCHES, stretches))
         if stretches > period:
             stretches -= stretches % period  # every phase as often
         sums, self._means = np.zeros((length, self.num_nodes)), np.empty((stretches, length))
-        for stretch, first in enumerate(firsts[:stretches]):
-            squares = self._row_squares(first, length, stretch)
+        for stretch, last in enumerate(lasts[:stretches]):
+            squares = self._row_squares(last - length + 1, length, stretch)
             sums += squares / stretches
             self._means[stretch] = squares.mean(axis=1)
         self._squares = sums
@@ -133,17 +133,22 @@ class SampledWalk(Walk):
         return found
 
 
-def _rounds_to_agreement(graph: Graph, start: int, most: int) -> tuple[int, bool]:
-    """Rounds from ``start`` on after which random values (over push-sum weights) agree to 1e-7, and whether they do."""
+def _rounds_to_agreement(graph: Graph, last: int, most: int) -> tuple[int, bool]:
+    """Rounds up to ``last`` whose product P_k brings values within 1e-7 of agreement, and whether ``most`` do.
+
+    The rounds are taken backwards, as P_k grows. Taken forwards they would end with the round that completes the
+    agreement, which is not a round like any other: the walk would see the schedule agree too fast.
+    With ones and random x, (P_k' x) / (P_k' 1) has equal entries once P_k has equal rows, or rows in proportion to the
+    push-sum weights.
+    """
     values = generator(graph.seed, "topology/agreement").standard_normal((graph.num_nodes, 8))
     weights = np.ones((graph.num_nodes, 1))
     first = float(np.abs(values - values.mean(axis=0)).max())
     for number in range(most):
-        matrix = as_matrix(graph.edges(start + number), graph.num_nodes)
-        values = matrix @ values
-        if graph.stochasticity == "column":
-            weights = matrix @ weights
-        ratios = values / weights
+        matrix = as_matrix(graph.edges(last - number), graph.num_nodes).T
+        values, weights = matrix @ values, matrix @ weights
+        heard = weights[:, 0] > 0  # the others reach nobody
+        ratios = values[heard] / weights[heard]
         if np.abs(ratios - ratios.mean(axis=0)).max() <= _AGREEMENT * first:
             return number + 1, True
     return most, False
