@@ -33,7 +33,7 @@ STOP = "stop"
 
 
 def main() -> int:
-    """Leads or follows; returns the exit status."""
+    """Runs rank 0 or another rank; returns the exit status."""
     try:
         world = detect_world()
         if world is not None and world.rank > 0:
@@ -60,7 +60,7 @@ def lead(world: World | None) -> int:
 
     @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
     def run_job(composed: "DictConfig") -> None:
-        """One job: the only one, or one of a multirun."""
+        """Runs one job: the only one of the launch, or one of a multirun."""
         nonlocal launch, status
         hydra_config = HydraConfig.get()
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
@@ -76,9 +76,9 @@ def lead(world: World | None) -> int:
             where = f"job {hydra_config.job.num} ({swept(hydra_config.overrides.task)}): " if is_sweep else ""
             status = fail(error, where)
             if launch is not None and (launch.lost or launch.signals):
-                raise SystemExit(status) from error  # no job can run any more
+                raise SystemExit(status) from error  # a rank has died or hangs: no further job can run
 
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us instead of Hydra's own report
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing its own report
     try:
         run_job()
     except SystemExit as stop:
@@ -99,7 +99,7 @@ def lead(world: World | None) -> int:
 
 
 def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Job | None":
-    """Resolves and checks what Hydra composed; None for a job that an earlier attempt has finished."""
+    """Prepares a job from the composed configuration; None when an earlier attempt has finished it."""
     from hydra.core.hydra_config import HydraConfig
 
     from simulator import config, job
@@ -120,7 +120,7 @@ def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Jo
 
 
 def execute(job: "Job", world: World | None, launch: processes.Launch | None) -> None:
-    """Runs one job on the processes that there are, or on local ones that it starts."""
+    """Runs one job on the processes of the launch, or on local processes that it starts."""
     from simulator.job import run_job
 
     num_processes = job.config["launcher"]["num_processes"]
@@ -136,7 +136,7 @@ def execute(job: "Job", world: World | None, launch: processes.Launch | None) ->
 
 
 def follow(world: World) -> int:
-    """Runs whatever rank 0 announces until there is nothing any more; returns the exit status."""
+    """Runs the jobs that rank 0 announces until there are no more; returns the exit status."""
     from simulator.job import Job, run_job  # while rank 0 composes
 
     launch = processes.Launch.join(world)
@@ -162,7 +162,7 @@ def follow(world: World) -> int:
 
 
 def fail(error: BaseException, where: str = "") -> int:
-    """Says in one line on standard error, and in the log of the run, why it failed; returns the exit status.
+    """Writes the error as one line to standard error and to the log of the run; returns the exit status.
 
     HYDRA_FULL_ERROR=1 adds the traceback.
     """
@@ -179,15 +179,16 @@ def fail(error: BaseException, where: str = "") -> int:
 
 
 def swept(overrides: Sequence[str]) -> str:
-    """The overrides that make a job of a multirun differ from the others: those that nobody typed in this form."""
+    """The overrides that make a job of a multirun differ from the others: those not typed in this form."""
     typed = {argument.lower() for argument in sys.argv}
     return ", ".join(override for override in overrides if override.lower() not in typed)
 
 
 def attempts_file() -> Path | None:
-    """Where a restarted launch finds what the attempt before it was writing; None when nobody restarts us.
+    """The file that names the run folder for the next attempt of torchrun; None outside torchrun.
 
-    One file for every torchrun, which is told from another one of the same number by the time of its start.
+    Every torchrun process has a file of its own. Its name holds the process id and the start time, because process ids
+    are reused.
     """
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) == 0:
         return None
@@ -197,20 +198,20 @@ def attempts_file() -> Path | None:
 
 
 def previous_attempt() -> str | None:
-    """The folder of the attempt before this one, when torchrun (``--max-restarts``) has restarted us."""
+    """The run folder of the previous attempt, when torchrun (``--max-restarts``) has restarted this process."""
     path = attempts_file()
     return path.read_text().strip() or None if path is not None and path.is_file() else None
 
 
 def remember_attempt(folder: str) -> None:
-    """Notes the folder for the next attempt."""
+    """Writes the run folder to the file for the next attempt."""
     path = attempts_file()
     if path is not None:
         path.write_text(str(Path(folder).resolve()))
 
 
 def forget_attempt() -> None:
-    """Removes the note when there will be no further attempt."""
+    """Removes the file when there will be no further attempt."""
     path = attempts_file()
     if path is not None:
         path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What is timed: the simulator's own step, and the two ways to do the same work that it is compared with.
+"""The contenders of the benchmark: the simulator's own step, and two other implementations of the same work.
 
 All contenders hold random images of MNIST's shape and size per node, gather a minibatch from them, go forwards and
 backwards, update by SGD, and mix on a ring with weights 1/3. Shapes: N nodes, S samples of a node, B batch.
@@ -43,7 +43,7 @@ def build_model(model: str) -> nn.Module:
 
 @dataclass(frozen=True)
 class RandomImages(Dataset):
-    """Noise of MNIST's shape, held per node."""
+    """A dataset of random images of MNIST's shape, made per node."""
 
     num_nodes: int
     samples_per_node: int = SAMPLES_PER_NODE
@@ -64,7 +64,7 @@ class RandomImages(Dataset):
 
 
 class AsHeld(Partition):
-    """Every node gets what the dataset holds for it."""
+    """Gives every node the samples that the dataset made for it."""
 
     def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
         assert samples.node_indices is not None

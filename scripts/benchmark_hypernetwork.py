@@ -1,15 +1,15 @@
 """Times a round of pFedHN with several nodes against the same work for one node at a time, and prints the ratio.
 
-The plain way is that of the authors' program (https://github.com/AvivSham/pFedHN), written again: for node after node
+The plain way is a re-implementation of the authors' program (https://github.com/AvivSham/pFedHN): for node after node
 the hypernetwork's forward pass, local SGD with a freshly shuffled loader for every minibatch, the vector-Jacobian
-product by autograd, and a step of the hub's optimizer. It is timed twice, with images that are decoded and normalised
-where they are used, as there, and with images that lie ready as tensors. All are measured in turn in one run:
+product by autograd, and a step of the hub's optimizer. It is timed twice: with images that are decoded and normalised
+at every use, as in the authors' program, and with images stored as tensors. All are measured in turn in one run:
 
     python scripts/benchmark_hypernetwork.py --processes 2
     python scripts/benchmark_hypernetwork.py --model mlp --inner-steps 10
 
-Where convolutions of large batches take all the time, as with the LeNet, both ways do the same arithmetic on the same
-cores, and the ratio is what layout, loading and further processes give. Where they do not, it is much larger.
+Where convolutions of large batches take most of the time, as with LeNet, both ways do the same arithmetic on the same
+cores, and the ratio only shows the gain from layout, loading and further processes. Otherwise it is much larger.
 """
 
 import argparse
@@ -48,7 +48,7 @@ TARGET = 5.0
 
 @dataclass(frozen=True)
 class Target:
-    """What the hypernetwork makes: a model, the shape of its images, and the hypernetwork's depth."""
+    """The model that the hypernetwork generates, the shape of its images, and the hypernetwork's depth."""
 
     build: Callable[..., nn.Module]
     shape: tuple[int, int, int]
@@ -75,7 +75,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class RandomImages(Dataset):
-    """Noise, held per node; node 0, the hub, has none."""
+    """A dataset of random images, made per node; node 0, the hub, has none."""
 
     num_nodes: int
     shape: tuple[int, int, int]
@@ -97,7 +97,7 @@ class RandomImages(Dataset):
 
 
 class AsHeld(Partition):
-    """Every node gets what the dataset holds for it."""
+    """Gives every node the samples that the dataset made for it."""
 
     skip_hub = True
 

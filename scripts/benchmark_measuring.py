@@ -12,13 +12,13 @@ Candidate = Callable[[int], float | None]
 
 @dataclass(frozen=True)
 class Effort:
-    """How long is measured.
+    """The duration and the clock of measurements.
 
     Attributes:
         repetitions: windows per candidate, taken in turn.
         window_s: shortest duration of a window, seconds.
         quick: leave the large cases out.
-        clock: ``wall``, or ``cpu`` for processor time, which tells more on a machine that is busy with other work.
+        clock: ``wall``, or ``cpu`` for processor time, which is more reliable on a machine with other work.
     """
 
     repetitions: int
@@ -28,7 +28,7 @@ class Effort:
 
 
 class Table:
-    """Prints one line per measurement at once, and remembers what was missed."""
+    """Prints one line per measurement at once, and stores which targets were missed."""
 
     def __init__(self) -> None:
         self.missed: list[str] = []
@@ -38,7 +38,7 @@ class Table:
         print(f"\n== {title}", flush=True)
 
     def line(self, what: str, measured: str, target: str = "", met: bool | None = None) -> None:
-        """One line, which goes on with the one before where ``what`` is empty; ``met`` is None without a target."""
+        """Prints one line, which continues the one before if ``what`` is empty; ``met`` is None without a target."""
         self._subject = what or self._subject
         verdict = "" if met is None else "met" if met else "MISSED"
         if met is False:
@@ -54,7 +54,7 @@ class Times(dict[str, list[float]]):
         return statistics.median(self[name])
 
     def speedup(self, name: str, baseline: str) -> float:
-        """How many times as fast as ``baseline``: the median over windows side by side, which drift leaves alone."""
+        """The speed relative to ``baseline``: the median over windows side by side, so that drift has no effect."""
         pairs = zip(self[baseline], self[name], strict=True)
         return statistics.median(other / own for other, own in pairs)
 
@@ -65,7 +65,7 @@ def measure(candidates: Mapping[str, Candidate], effort: Effort, multiple: int =
     Args:
         candidates: functions that take the number of steps to do; those that compute in other processes return the
             processor time that the busiest of these took.
-        effort: how long, and by which clock.
+        effort: the duration and the clock.
         multiple: windows have a multiple of this many steps (an epoch, so that each pays for one reshuffle).
     """
     steps = {}

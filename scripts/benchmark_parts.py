@@ -106,8 +106,8 @@ def _compare_choices(table: Table, effort: Effort, device: str, counts: list[int
 def communication(table: Table, effort: Effort, threads: int) -> None:
     """Rounds of mixing against bare exchanges of the same buffers between two processes.
 
-    What is held to the target is the exchange together with the products of a round: beside a main thread that
-    computes, gloo's own thread gets its turns later, which slows any exchange down.
+    The target is for the exchange together with the products of a round, because gloo's thread runs less often beside
+    a main thread that computes, which slows any exchange down.
     """
     table.section("Network.mix between two processes, 1 thread each: MB/s received by each")
     cases = [("ring", 2, 100_000), ("ring", 2, 1_000_000), ("ring", 64, 101_770), ("fully connected", 16, 101_770)]
@@ -214,7 +214,7 @@ class LargeRing:
         self._ours.step_and_mix(steps)
 
     def added_bytes(self, steps: int) -> int:
-        """Resident memory over what the process had before."""
+        """The increase of the process's resident memory."""
         return resident_bytes() - self._before
 
 

@@ -1,4 +1,4 @@
-"""Groups of processes that do steps or exchanges when they are told to, so that groups can be measured in turn."""
+"""Groups of processes that do steps or exchanges on command, so that groups can be measured in turn."""
 
 import multiprocessing
 import time
@@ -74,7 +74,7 @@ class Exchanges:
         send.wait()
 
     def received_bytes(self, rounds: int) -> int:
-        """What this rank receives in so many rounds."""
+        """The bytes that this rank receives in that number of rounds."""
         return rounds * self._incoming.nbytes
 
 
@@ -122,7 +122,7 @@ class RankGroup:
         return lambda steps: max(cpu_s for cpu_s, _ in self._call(name, steps))
 
     def call(self, name: str, steps: int) -> list[object]:
-        """What method ``name`` returns on every rank."""
+        """The result of method ``name`` on every rank."""
         return [result for _, result in self._call(name, steps)]
 
     def peak_bytes(self) -> list[int]:
@@ -142,7 +142,7 @@ class RankGroup:
 
 
 def _serve(pipe: Connection, world: World, port: int, threads: int, make: Callable[[World], object]) -> None:
-    """The life of one rank."""
+    """Runs one rank until it is told to end."""
     torch.set_num_threads(threads)
     store = None
     if world.world_size > 1:

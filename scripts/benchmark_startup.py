@@ -1,4 +1,4 @@
-"""One launch of two local ranks that prints when it reached what, as JSON; run by the benchmark with the start time.
+"""One launch of two local ranks that prints the times of its stages as JSON; the benchmark passes the start time.
 
 Everything runs as in ``python launch.py``: functions are only wrapped to note the time at which they begin or end.
 """

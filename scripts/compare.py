@@ -1,13 +1,13 @@
-"""Methods by what they cost: ``python scripts/compare.py FOLDER [FOLDER ...] --output FOLDER``.
+"""Compares methods by their costs: ``python scripts/compare.py FOLDER [FOLDER ...] --output FOLDER``.
 
 Reads finished runs below the folders. Runs that differ by their seed alone are one setting; settings that differ by the
 keys of ``--grid`` alone are one method, which is shown at the setting that is best by ``--choose-by`` at the end of its
 runs (mean over seeds). A run that diverged has no summary, and a setting that lost a seed that way does not compete.
 
 Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds, and writes a
-table: for every target the megabytes and seconds until the first evaluation that reaches it, mean over seeds, "-" where
-a seed does not; the metric at the end; the number of settings that finished and of seeds; the chosen grid values.
-Where all runs have a ``timing``, simulated seconds stand beside those of wall time, in table and picture.
+table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds
+("-" where a seed does not); the metric at the end; the number of settings that finished and of seeds; the chosen grid
+values. Where all runs have a ``timing``, simulated seconds are a further cost, in table and picture.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
 
@@ -54,10 +54,10 @@ def evaluations(run: Run, metric: str) -> list[dict[str, float]]:
     Raises:
         ValueError: when there is none.
     """
-    found = [record for record in read_records(run.folder / "metrics.jsonl") if metric in record]
-    if not found:
+    records = [record for record in read_records(run.folder / "metrics.jsonl") if metric in record]
+    if not records:
         raise ValueError(f"{run.folder}: no evaluation has {metric}")
-    return found
+    return records
 
 
 def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str) -> list[Method]:
@@ -81,7 +81,7 @@ def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str
 
 
 def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> float | None:
-    """What a method spent, mean over seeds, until the first evaluation that reaches the target; None if never."""
+    """The cost, mean over seeds, until the first evaluation that reaches the target; None if never."""
     name, factor = (COSTS | SIMULATED)[cost]
     spent = []
     for history in method.histories:
@@ -92,23 +92,23 @@ def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> floa
     return statistics.fmean(spent)
 
 
-def has_clocks(methods: Sequence[Method]) -> bool:
-    """Whether every evaluation has the time of local clocks: all runs have a ``timing``."""
+def costs_of(methods: Sequence[Method]) -> list[str]:
+    """The costs to show: simulated seconds too where all evaluations tell the time of local clocks."""
     records = [record for method in methods for history in method.histories for record in history]
-    return bool(records) and all(CLOCKS in record for record in records)
+    return [*COSTS, *(SIMULATED if all(CLOCKS in record for record in records) else ())]
 
 
 def make_table(
     methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str]
 ) -> list[list[str]]:
     """Header and rows."""
-    shown = ("MB", "s", *SIMULATED) if has_clocks(methods) else ("MB", "s")
-    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in shown), metric, "std", "settings"]
+    costs = costs_of(methods)
+    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in costs), metric, "std", "settings"]
     lines = [[*header, "seeds", *grid]]
     for method in methods:
         ends = [history[-1][metric] for history in method.histories]
-        costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in shown]
-        line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in costs)]
+        spent = [cost_to_reach(method, metric, target, cost) for target in targets for cost in costs]
+        line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in spent)]
         line += [f"{statistics.fmean(ends):.4g}", f"{statistics.stdev(ends):.2g}" if len(ends) > 1 else "-"]
         line += [str(method.num_settings), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]
         lines.append(line)
@@ -147,8 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.output / "compare.md").write_text(text, encoding="utf-8")
     with (options.output / "compare.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
-    costs = {**COSTS, **SIMULATED} if has_clocks(methods) else COSTS
-    panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in costs}
+    panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in costs_of(methods)}
     comparison(panels, options.metric, options.output / "compare.png")
     print(text, end="")
     return 0

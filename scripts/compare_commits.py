@@ -2,7 +2,7 @@
 
 Every algorithm of conf/algorithm runs for a few steps on one process and on two, in the files of both commits (AFTER is
 the working tree unless given). Compared are the final states, every evaluation, and the summary, but for times. The
-last line counts what is equal bit for bit. What a commit gave is kept in outputs/compare_commits/<commit>.
+last line counts the runs that are equal bit for bit. Results of a commit are kept in outputs/compare_commits/<commit>.
 """
 
 import argparse
@@ -58,19 +58,21 @@ CASES = {
     "algorithm.local_steps=2 algorithm.momentum=0.5 algorithm.ema=0.9",
     "dsoba": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "f2sa": f"{BILEVEL} {STATIC} {PENALTY}",
+    "fedavg.adapted": f"{LINEAR} {PEERS} algorithm.adaptation_epochs=1",
     "fedavg.hub": f"{LINEAR} graph=hub faults=message_loss algorithm.momentum=0.9",
     "fedem": f"{LINEAR} {PEERS} problem=mixture_weights",
     "fedper": f"{LAYERS} {PEERS}",
     "hgp": f"{BILEVEL} {DIRECTED} {PUSH}",
     "hgp.loss": f"{BILEVEL} {DIRECTED} {PUSH} faults=message_loss",
     "hgp_fedem": f"{BILEVEL} {PEERS} {PUSH}",
-    "hypergradient_error": f"problem=quadratic {DIRECTED} algorithm.depth=3",
+    "hypergradient_error": f"problem=quadratic {DIRECTED} algorithm.depth=3 algorithm.step_size=0.1",
     "influence": f"{BILEVEL} {DIRECTED} algorithm.depth=3 algorithm.num_pushes=2",
     "lg_fedavg": f"{LAYERS} {PEERS}",
     "madsbo": f"{BILEVEL} {STATIC} {PENALTY}",
     "madsbo_gt": f"{BILEVEL} {STATIC} {PENALTY}",
     "mdbo": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "pfedhn": f"{LINEAR} {STAR} {HYPERNETWORK}",
+    "pfedhn.adam": f"{LINEAR} {STAR} {HYPERNETWORK} algorithm.optimizer=adam",
     "pfedhn_choco": f"{LINEAR} {STATIC} {HYPERNETWORK} compressor=top_k",
     "pfedhn_gossip": f"{LINEAR} {DIRECTED} {HYPERNETWORK}",
     "pfedhn_novel": f"{LINEAR} {STAR} {HYPERNETWORK} algorithm.num_novel_nodes=1 algorithm.novel_rounds=2",
@@ -111,7 +113,7 @@ def names(only: str) -> list[str]:
 
 
 def recorded(commit: str, only: str) -> Path:
-    """The folder of what a commit, or the working tree (``.``), gives; runs what is not there yet."""
+    """The folder with the results of a commit, or of the working tree (``.``); runs the cases that are missing."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, str(Path(__file__).resolve()), "-", "-", "--only", only, "--record"]
     if commit == ".":
@@ -119,8 +121,8 @@ def recorded(commit: str, only: str) -> Path:
         shutil.rmtree(folder, ignore_errors=True)
         subprocess.run([*command, str(folder)], cwd=ROOT, env=environment, check=True)
         return folder
-    found = subprocess.run(["git", "rev-parse", commit], cwd=ROOT, capture_output=True, text=True, check=True)
-    folder = KEPT / found.stdout.strip()
+    resolved = subprocess.run(["git", "rev-parse", commit], cwd=ROOT, capture_output=True, text=True, check=True)
+    folder = KEPT / resolved.stdout.strip()
     with tempfile.TemporaryDirectory() as tree:
         packed = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True)
         subprocess.run(["tar", "-x", "-C", tree], input=packed.stdout, check=True)
@@ -175,10 +177,10 @@ def report(before: Path, after: Path, only: str) -> int:
     for name in names(only):
         for num_processes in (1, 2):
             run = f"{name}-{num_processes}"
-            found = list(differences(before / run, after / run))
-            for line in found:
+            lines = list(differences(before / run, after / run))
+            for line in lines:
                 print(f"{run}: {line}")
-            equal, different = equal + (not found), different + bool(found)
+            equal, different = equal + (not lines), different + bool(lines)
     print(f"{equal} of {equal + different} runs are equal bit for bit")
     return int(different > 0)
 

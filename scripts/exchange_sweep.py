@@ -1,4 +1,4 @@
-"""What exchanging data brings and costs: ``python scripts/exchange_sweep.py FOLDER [FOLDER ...] [--xlsx]``.
+"""Accuracy, leakage and traffic of data exchange: ``python scripts/exchange_sweep.py FOLDER [FOLDER ...] [--xlsx]``.
 
 Reads finished runs of algorithm=data_exchange below the folders (a sweep over ``partition.digits_per_node``,
 ``algorithm.share_ratio``, ``graph``, ``algorithm.mixer``, ``seed``, ...). OUTPUT.csv has a row per run: the settings,
@@ -28,7 +28,7 @@ from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save
 MARKERS = ("o", "s", "^", "D", "v", "P")
 ALL = "all"
 RATIO, DIGITS = "algorithm.share_ratio", "partition.digits_per_node"
-# Have their columns, differing or not; the last is the same as num_nodes.
+# Settings that always have a column; the last is the same as num_nodes.
 SHOWN = (RATIO, DIGITS, "graph._target_", "algorithm.mixer", "model._target_", "graph.num_nodes")
 
 
@@ -38,7 +38,7 @@ class Outcome:
 
     Attributes:
         accuracies: in per cent; None for nodes without test samples, as ``accuracy`` where no node has any.
-        further: the other settings that tell runs apart, by their names.
+        further: the other settings that differ between runs, by their names.
     """
 
     model: str
@@ -116,7 +116,7 @@ def _cell(key: str, value: object) -> object:
 
 
 def _order(value: object) -> tuple[int, float, str]:
-    """Sorts what is missing first, then numbers, then words."""
+    """Sorts missing values first, then numbers, then strings."""
     if value is None:
         return 0, 0.0, ""
     return (1, float(value), "") if isinstance(value, int | float) else (2, 0.0, str(value))
@@ -148,7 +148,7 @@ def read_outcomes(folders: Sequence[Path]) -> list[Outcome]:
 
 def telling_settings(settings: Sequence[Mapping[str, object]]) -> list[str]:
     """Settings without a column of their own that differ: classes, and settings among components of the same class."""
-    found = []
+    keys = []
     for key in sorted({key for group in settings for key in group} - set(SHOWN)):
         target = f"{key.split('.')[0]}._target_"
         values: dict[str, set[str]] = {}
@@ -156,12 +156,12 @@ def telling_settings(settings: Sequence[Mapping[str, object]]) -> list[str]:
             kind = "" if key == target else str(group.get(target))
             values.setdefault(kind, set()).add(json.dumps(group.get(key)))
         if any(len(different) > 1 for different in values.values()):
-            found.append(key)
-    return found
+            keys.append(key)
+    return keys
 
 
 def _place(outcome: Outcome) -> tuple[object, ...]:
-    """Where a row stands in the table."""
+    """The sort key of a row of the table."""
     others = [_order(value) for value in outcome.further.values()]
     names = (outcome.model, outcome.graph, outcome.mixer)
     return (*names, others, _order(outcome.digits), outcome.share_ratio, outcome.seed)

@@ -42,7 +42,7 @@ INTRODUCTION = """\
 This page is generated from `conf/` and from docstrings. Do not edit it: change those and run
 `python scripts/make_components_page.py`. A test compares the page with the code.
 
-A component is chosen by one word per group, `graph=ring`. Its settings follow under the name of the group,
+A component is chosen by its name in its group, `graph=ring`. Its settings follow under the name of the group,
 `graph.weights=lazy`. A default such as `${num_nodes}` is the value of that setting of the run.
 The metrics are listed in [metrics.md](metrics.md). [adding_components.md](adding_components.md) says how to write a
 component of your own.
@@ -128,8 +128,8 @@ def first_line(target: str) -> str:
 def section(target: str, name: str) -> str:
     """The text after ``Needs:``, ``Sends:`` or ``Source:`` in the docstring of the module, on one line."""
     docstring = ast.get_docstring(ast.parse(module_of(target).read_text())) or ""
-    found = re.search(rf"^{name}: *(.*?)(?=^[A-Z]\w+:|^\s*$|\Z)", docstring, re.MULTILINE | re.DOTALL)
-    return " ".join(found[1].split()) if found else ""
+    match = re.search(rf"^{name}: *(.*?)(?=^[A-Z]\w+:|^\s*$|\Z)", docstring, re.MULTILINE | re.DOTALL)
+    return " ".join(match[1].split()) if match else ""
 
 
 def markdown(text: str) -> str:

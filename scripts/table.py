@@ -24,7 +24,7 @@ from typing import Any
 
 import yaml
 
-# What neither changes the result nor tells rows apart.
+# Settings that neither change the result nor distinguish rows.
 IRRELEVANT = frozenset(
     [
         "choices",
@@ -48,7 +48,7 @@ COLUMNS = ("Average (%)", "Bottom 10 % (%)", "MB", "Steps", "Time (s)", "Seeds")
 
 @dataclass(frozen=True)
 class Run:
-    """One finished run: its settings, flat, without the seed; and what it found."""
+    """One finished run: its settings, flat, without the seed, and its summary."""
 
     folder: Path
     settings: Mapping[str, Any]
@@ -57,8 +57,8 @@ class Run:
 
     def value(self, name: str) -> float:
         """A number of the best evaluation, or of the last where the run has no validation set."""
-        found = self.summary.get(f"best/{name}", self.summary.get(name))
-        return float("nan") if found is None else float(found)
+        value = self.summary.get(f"best/{name}", self.summary.get(name))
+        return float("nan") if value is None else float(value)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Row:
 
 
 def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; seeds and what does not matter are left out."""
+    """``{"a": {"b": 1}}`` as ``{"a.b": 1}``; seeds and settings without effect are left out."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if key == "seed" or (not prefix and key in IRRELEVANT):
@@ -90,21 +90,21 @@ def read_runs(folders: Iterable[Path]) -> list[Run]:
     Raises:
         ValueError: when there is none.
     """
-    found = {}
+    runs = {}
     for folder in folders:
         for path in sorted(folder.rglob("summary.json")):
             config = path.with_name("config.yaml")
             if config.is_file():
                 settings = yaml.safe_load(config.read_text())
                 summary = json.loads(path.read_text())
-                found[path.parent.resolve()] = Run(path.parent, flatten(settings), settings.get("seed"), summary)
-    if not found:
+                runs[path.parent.resolve()] = Run(path.parent, flatten(settings), settings.get("seed"), summary)
+    if not runs:
         raise ValueError(f"no finished run (summary.json and config.yaml) below {', '.join(map(str, folders))}")
-    return list(found.values())
+    return list(runs.values())
 
 
 def frozen(settings: Mapping[str, Any], without: Sequence[str] = ()) -> tuple[tuple[str, str], ...]:
-    """The settings as something to compare."""
+    """The settings as one string, for comparisons."""
     return tuple(sorted((key, json.dumps(value)) for key, value in settings.items() if key not in without))
 
 
@@ -137,7 +137,7 @@ def make_rows(runs: Sequence[Run], grid: Sequence[str] = (), choose_by: str = "v
             if len(set(seeds)) < len(seeds):
                 raise ValueError(f"{candidate[0].folder}: its setting has several runs with one seed")
         most = max(len(candidate) for candidate in candidates)
-        # A setting in which a run has diverged does not compete.
+        # A setting in which a run has diverged cannot be the best.
         candidates = [candidate for candidate in candidates if len(candidate) == most]
         best = max(candidates, key=lambda candidate: spread([run.value(choose_by) for run in candidate])[0])
         numbers = {

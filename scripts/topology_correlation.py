@@ -1,4 +1,4 @@
-"""What predicts the loss on a graph: ``python scripts/topology_correlation.py FOLDER [FOLDER ...] --output FOLDER``.
+"""Predictors of the loss on a graph: ``python scripts/topology_correlation.py FOLDER [FOLDER ...] --output FOLDER``.
 
 Reads finished runs below the folders: a sweep over graphs and learning rates (``experiment=topology_training``), and
 seeds if there are several. Every graph is shown at its best learning rate (mean over seeds), beside its effective
@@ -89,10 +89,10 @@ def read_rows(
     """One row per graph.
 
     Args:
-        folders: that runs are below.
+        folders: folders with runs below them.
         choose_by: metric that chooses the learning rate.
-        megabytes: that count, or "least"; None for no limit.
-        ignored: settings that do not tell graphs apart.
+        megabytes: the limit on what a run has sent, or "least"; None for no limit.
+        ignored: settings that do not distinguish graphs.
 
     Raises:
         ValueError: when there are no runs, a metric is missing, or a run sent less than ``megabytes``.
@@ -113,7 +113,7 @@ def read_rows(
                 raise ValueError(f"{missing[0]}: no {choose_by} among its metrics")
             trials.append(Trial(float(same[0].settings[LR]), same, records))
         trials.sort(key=lambda trial: trial.lr)
-        # A learning rate at which a seed has diverged does not compete.
+        # A learning rate at which a seed has diverged cannot be the best.
         most = max(len(trial.runs) for trial in trials)
         able = [trial for trial in trials if len(trial.runs) == most and math.isfinite(trial.mean(choose_by))]
         if not able:
@@ -125,7 +125,7 @@ def read_rows(
 
 
 def _telling(settings: Mapping[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
-    """Without what components are told of the number of nodes, which the run tells, and what is to be ignored."""
+    """The settings without ``ignored`` ones and without the components' copies of ``num_nodes``."""
     return {key: value for key, value in settings.items() if not key.endswith(".num_nodes") and key not in ignored}
 
 
@@ -151,7 +151,7 @@ def _counting_record(run: Run, budget: float) -> Mapping[str, Any]:
 
 
 def graph_of(run: Run) -> Graph:
-    """The schedule that a run was trained on; reads the data where that decides the graph."""
+    """The schedule that a run was trained on; reads the data if the graph depends on them."""
     settings = yaml.safe_load((run.folder / "config.yaml").read_text())
     components = config.build(settings)
     if not components.graph.needs_label_counts:
@@ -161,12 +161,12 @@ def graph_of(run: Run) -> Graph:
 
 
 def measure(row: Row, metric: str, max_rounds: int) -> Measured:
-    """What is known of a row's graph, for every seed.
+    """The properties of a row's graph, mean over seeds.
 
     Raises:
-        ValueError: when the rounds that stand for a random graph are too few.
+        ValueError: when the sampled rounds of a random graph are too few.
     """
-    walks, found = [], []
+    walks, gaps_of_seeds = [], []
     for run in row.best.runs:
         graph = graph_of(run)
         invariant = invariant_spectra(graph)
@@ -174,17 +174,17 @@ def measure(row: Row, metric: str, max_rounds: int) -> Measured:
         if isinstance(walk, SampledWalk) and not walk.agrees:
             raise ValueError(f"{row.label}: its nodes come to agree too slowly for --max-rounds {max_rounds}")
         walks.append(walk)
-        found.append(gaps(graph, invariant, num_rounds=RANDOM_ROUNDS))
+        gaps_of_seeds.append(gaps(graph, invariant, num_rounds=RANDOM_ROUNDS))
     means = {}
     for name in ("spectral_gap", "mean_square_gap"):
-        values = [one[name] for one in found]
+        values = [one[name] for one in gaps_of_seeds]
         means[name] = statistics.fmean(v if isinstance(v, float) else math.nan for v in values)
     return Measured(label=row.label, loss=row.best.mean(metric), walks=walks, gaps=means)
 
 
-def table(rows: Sequence[Row], measured: Sequence[Measured], found: Correlation, metric: str, gamma: float) -> list[
-    dict[str, Any]
-]:  # fmt: skip
+def table(
+    rows: Sequence[Row], measured: Sequence[Measured], correlation: Correlation, metric: str, gamma: float
+) -> list[dict[str, Any]]:
     """One dictionary per graph; the order of rows is that of the metric, best first."""
     lines = []
     for row, schedule in zip(rows, measured, strict=True):
@@ -196,8 +196,8 @@ def table(rows: Sequence[Row], measured: Sequence[Measured], found: Correlation,
             metric: schedule.loss,
             "std. error": row.best.standard_error(metric),
         }
-        if found.fit is not None:
-            line["n_W(fitted)"] = schedule.num_neighbors(found.fit.gamma)
+        if correlation.fit is not None:
+            line["n_W(fitted)"] = schedule.num_neighbors(correlation.fit.gamma)
         line |= {
             f"n_W({gamma:g})": schedule.num_neighbors(gamma),
             f"n_W worst({gamma:g})": schedule.num_neighbors_worst(gamma),
@@ -224,32 +224,32 @@ def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in text)
 
 
-def numbers_of(rows: Sequence[Row], found: Correlation, metric: str) -> dict[str, Any]:
+def numbers_of(rows: Sequence[Row], correlation: Correlation, metric: str) -> dict[str, Any]:
     """Flat; None where something is not defined."""
     numbers: dict[str, Any] = {
         "metric": metric,
-        "graphs": len(found.compared),
-        "fit/gamma": found.fit.gamma if found.fit else None,
-        "fit/error": found.fit.error if found.fit else None,
-        "fit/reference": {str(size): loss for size, loss in found.reference.items()},
+        "graphs": len(correlation.compared),
+        "fit/gamma": correlation.fit.gamma if correlation.fit else None,
+        "fit/error": correlation.fit.error if correlation.fit else None,
+        "fit/reference": {str(size): loss for size, loss in correlation.reference.items()},
     }
-    for name, value in found.ranks.items():
+    for name, value in correlation.ranks.items():
         numbers[f"rank_correlation/{name}"] = value if math.isfinite(value) else None
     numbers["learning_rates_at_end_of_grid"] = [row.label for row in rows if row.at_end_of_grid]
     return numbers
 
 
 def draw(
-    rows: Sequence[Row], measured: Sequence[Measured], found: Correlation, metric: str, gamma: float, folder: Path
+    rows: Sequence[Row], measured: Sequence[Measured], correlation: Correlation, metric: str, gamma: float, folder: Path
 ) -> None:
     """The four pictures."""
-    chosen = [(rows[index], measured[index]) for index in found.compared]
+    chosen = [(rows[index], measured[index]) for index in correlation.compared]
     labels = [row.label for row, _ in chosen]
     y = np.array([schedule.loss for _, schedule in chosen])
     error = np.array([row.best.standard_error(metric) for row, _ in chosen])
-    decay = found.fit.gamma if found.fit else gamma
-    sizes = np.array(list(found.reference), dtype=np.float64)
-    curve = (sizes, np.array(list(found.reference.values()))) if found.fit else None
+    decay = correlation.fit.gamma if correlation.fit else gamma
+    sizes = np.array(list(correlation.reference), dtype=np.float64)
+    curve = (sizes, np.array(list(correlation.reference.values()))) if correlation.fit else None
     x = np.array([schedule.num_neighbors(decay) for _, schedule in chosen])
     points = figures.Scatter(labels=labels, x=x, y=y, error=error, curve=curve)
     figures.metric_against_neighbors(points, decay, metric, folder / "against_neighbors.png")
@@ -284,7 +284,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--megabytes", help='evaluations within these megabytes count, or "least"')
     parser.add_argument("--ignore", default="", help="settings that do not tell graphs apart, as in problem.sampling")
     parser.add_argument("--gamma", type=float, default=0.951, help="a further decay at which n_W is shown")
-    parser.add_argument("--max-rounds", type=int, default=4000, help="rounds that stand for a random graph")
+    parser.add_argument("--max-rounds", type=int, default=8000, help="rounds that stand for a random graph")
     parser.add_argument("--output", type=Path, default=Path("topology_correlation"), help="folder to write to")
     options = parser.parse_args(arguments)
     metric, gamma = options.metric, options.gamma
@@ -296,11 +296,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if missing := [row.label for row in rows if any(metric not in record for record in row.best.records)]:
             raise ValueError(f"{missing[0]}: no {metric} among its metrics")
         measured = [measure(row, metric, options.max_rounds) for row in rows]
-        found = correlate(measured, gamma, fits=limit is None)
+        correlation = correlate(measured, gamma, fits=limit is None)
     except ValueError as error:
         print(f"topology_correlation: {error}", file=sys.stderr)
         return 1
-    lines, numbers = table(rows, measured, found, metric, gamma), numbers_of(rows, found, metric)
+    lines, numbers = table(rows, measured, correlation, metric, gamma), numbers_of(rows, correlation, metric)
     options.output.mkdir(parents=True, exist_ok=True)
     (options.output / "table.md").write_text(to_markdown(lines), encoding="utf-8")
     with (options.output / "table.csv").open("w", newline="") as file:
@@ -308,7 +308,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         writer.writeheader()
         writer.writerows(lines)
     (options.output / "numbers.json").write_text(json.dumps(numbers, indent=1))
-    draw(rows, measured, found, metric, gamma, options.output)
+    draw(rows, measured, correlation, metric, gamma, options.output)
     print(to_markdown(lines), end="")
     print("".join(f"{name}: {value}\n" for name, value in numbers.items()), end="")
     return 0

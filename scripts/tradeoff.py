@@ -1,4 +1,4 @@
-"""What a hypergradient is worth its bytes: ``python scripts/tradeoff.py FOLDER [FOLDER ...] [--panel KEY]``.
+"""The error of hypergradients against their bytes: ``python scripts/tradeoff.py FOLDER [FOLDER ...] [--panel KEY]``.
 
 Reads finished runs of hypergradient push below the folders (a sweep over ``algorithm.depth``, ``algorithm.num_pushes``,
 ``algorithm.step_size``, ``graph.base_probability``, ``seed``, ...) that measured ``hypergradient/error`` against a

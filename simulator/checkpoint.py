@@ -44,7 +44,7 @@ class Checkpoint:
         return self.folder.parents[1]
 
     def compute_choices(self, compute: str) -> dict[str, str] | None:
-        """How that run computed, when ``compute`` is what it was told; None otherwise."""
+        """The recorded choices of executors, if the run had the same ``compute`` setting; None otherwise."""
         choices: dict[str, str] = self.meta["compute_choices"]
         return choices if self.meta["compute"] == compute else None
 

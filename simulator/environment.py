@@ -38,8 +38,8 @@ def describe_environment(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def installed_distributions() -> dict[str, str]:
     """Name and version of everything that is installed for this interpreter."""
-    found = {str(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
-    return dict(sorted(found.items(), key=lambda item: item[0].lower()))
+    versions = {str(each.metadata["Name"]): each.version for each in importlib.metadata.distributions()}
+    return dict(sorted(versions.items(), key=lambda item: item[0].lower()))
 
 
 def git_commit(folder: Path) -> str | None:

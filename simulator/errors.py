@@ -1,4 +1,4 @@
-"""Errors as the one line with which a launch ends, and the one among those of all ranks that came first."""
+"""Describes an error as one line, and finds the first cause among the errors of all ranks."""
 
 import difflib
 import os
@@ -18,7 +18,7 @@ class RunError(RuntimeError):
 
 
 def describe_error(error: BaseException) -> str:
-    """One line for an error: as it is where it was written for users, with its type where nobody expected it."""
+    """One line for an error: its message for a user error, its type and message for an unexpected error."""
     module = type(error).__module__.partition(".")[0]
     text = str(error)
     if module in ("hydra", "omegaconf"):
@@ -31,7 +31,7 @@ def describe_error(error: BaseException) -> str:
 
 
 def _choices(wrong: str, options: list[str]) -> str:
-    """Names all options, or where they are many those that are most like the wrong one."""
+    """Lists all options, or only those most similar to the wrong one when there are many."""
     if not options:
         return ""
     if len(options) <= _MAX_LISTED:
@@ -41,7 +41,7 @@ def _choices(wrong: str, options: list[str]) -> str:
 
 
 def _describe_composition(text: str, reason: str) -> str:
-    """Shortens what Hydra and OmegaConf say, over many lines, about a command line."""
+    """Shortens the long messages of Hydra and OmegaConf about a command line to one line."""
     unknown = re.search(
         r"Could not find '([^']+)'\s*(?:Available options in '[^']+':\s*(.*?))?\s*(?:Config search|\Z)", text, re.S
     )
@@ -74,10 +74,10 @@ class Report:
     """Why a job ended on one rank.
 
     Attributes:
-        kind: ``user`` for what the user can mend, ``cause`` for other failures of this rank, ``lost`` and ``hung`` when
-            it only noticed that another rank went away or does not answer.
+        kind: ``user`` for a user error, ``cause`` for other failures of this rank, ``lost`` when another rank ended,
+            ``hung`` when another rank does not answer.
         text: one line.
-        suspect: the rank that is missed; -1 when it is not known.
+        suspect: the rank that ended or does not answer; -1 when it is not known.
     """
 
     kind: str
@@ -100,7 +100,7 @@ class Report:
         return self.kind in ("user", "cause")
 
     def as_error(self) -> Exception:
-        """What the ranks raise."""
+        """The error that every rank raises."""
         return ValueError(self.text) if self.kind == "user" else RunError(self.text)
 
 
@@ -110,7 +110,7 @@ def find_cause(reports: Mapping[int, Report], silent: set[int]) -> Report:
         if report.is_cause:
             return report
     by_rank = [report for _, report in sorted(reports.items())]
-    # A rank that missed its peer's message leaves as well and is missed by others: believe who names a silent one.
+    # A rank that waits in vain for a peer ends too, and others then wait for it: prefer reports naming a silent rank.
     witnesses = [report for report in by_rank if report.suspect in silent] or by_rank
     witness = next((report for report in witnesses if report.kind == "hung"), witnesses[0])
     suspects = {witness.suspect} & silent or silent

@@ -51,7 +51,7 @@ def run(job: Job) -> None:
         stderr=subprocess.STDOUT,
         pass_fds=[writing],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path)},
-        start_new_session=True,  # Control-C reaches it through us alone
+        start_new_session=True,  # only this process passes Control-C on to it
     )
     os.close(writing)
     assert child.stdin is not None
@@ -61,7 +61,7 @@ def run(job: Job) -> None:
             with child.stdin as order:
                 order.write(json.dumps(asdict(job)).encode())
         except BrokenPipeError:
-            pass  # it has died; its last words are in its output
+            pass  # it has died; the reason is in its output
         failure = _show(events, output)
     if failure is not None:
         raise failure.as_error()
@@ -88,7 +88,7 @@ def _require_importable(settings: Any) -> None:
 
 
 def _show(events: IO[bytes], output: IO[bytes]) -> Report | None:
-    """Shows everything that comes until both ends are closed; returns why the run failed, if it says so."""
+    """Shows all reports until both ends are closed; returns why the run failed, if that was reported."""
     console = _Shown()
     with selectors.DefaultSelector() as selector:
         selector.register(events, selectors.EVENT_READ, console.event)
@@ -116,16 +116,16 @@ class _Shown:
         self._is_open = True
 
     def close(self) -> None:
-        """Takes the progress bar away where the run has not come to do so."""
+        """Removes the progress bar when the run ended before it could."""
         if self._is_open:
             self._console.close(failed=True)
 
     def print(self, line: str) -> None:
-        """A line that the fresh interpreter or a rank has printed, such as a warning."""
+        """Shows a line that the fresh interpreter or a rank has printed, such as a warning."""
         print(line, file=sys.stderr)
 
     def event(self, line: str) -> None:
-        """What the fresh interpreter or rank 0 reports."""
+        """Shows one event that the fresh interpreter or rank 0 reports."""
         name, *values = json.loads(line)
         if name == "record":
             logger, level, text = values
@@ -147,7 +147,7 @@ class _Shown:
 
 @contextmanager
 def _passing_signals_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """SIGINT and SIGTERM inside the block go to the child, which ends by itself."""
+    """Passes SIGINT and SIGTERM inside the block on to the child, which then ends by itself."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -162,7 +162,7 @@ def _passing_signals_on(child: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 @contextmanager
 def _ended(child: "subprocess.Popen[bytes]") -> Iterator[None]:
-    """The child has ended after the block: by itself, or because an error left the block."""
+    """Ends the child after the block: waits for it, or terminates it when the block raised an error."""
     try:
         yield
     except BaseException:
@@ -177,7 +177,7 @@ def _ended(child: "subprocess.Popen[bytes]") -> Iterator[None]:
 
 
 class _Pipe:
-    """The other side: writes events, each in one piece."""
+    """The child's side of the pipe: writes each event in one piece."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -189,7 +189,7 @@ class _Pipe:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's and torch's values as Python's."""
+    """Converts values of NumPy and torch to Python's."""
     return value.tolist()
 
 

@@ -1,4 +1,4 @@
-"""One run: how it is ordered (:func:`prepare`) and what each of its processes does (:func:`run_job`)."""
+"""One run: :func:`prepare` checks its configuration, :func:`run_job` runs it as one process."""
 
 import logging
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Job:
-    """One run, as rank 0 tells it to all processes; everything in it can be written as JSON.
+    """The description of a run that rank 0 sends to all processes; all values can be written as JSON.
 
     Attributes:
         config: the resolved configuration.
@@ -56,11 +56,11 @@ def prepare(
 
     Args:
         settings: from :func:`simulator.config.compose`.
-        overrides: that it was composed from.
+        overrides: the ``key=value`` overrides that ``settings`` was composed from.
         folder: the run folder, absolute; it exists.
         arguments: the command line, for ``environment.json``.
-        world_size: of the launch, where torchrun or SLURM started the processes; None where the run starts its own.
-        restarted: whether ``folder`` may hold the checkpoint of an earlier attempt, which is continued then.
+        world_size: the number of processes that torchrun or SLURM started; None when the run starts its own.
+        restarted: whether ``folder`` may hold the checkpoint of an earlier attempt, from which the run then continues.
 
     Raises:
         ValueError: a user error, as one line.
@@ -129,14 +129,14 @@ def run_job(job: Job, world: World, store: "Store | None", console: Logger | Non
 def _find_checkpoint(job: Job) -> Checkpoint | None:
     if not job.resume_from:
         return None
-    found = checkpoint.find(Path(job.resume_from))
-    if found is None:
+    resumed = checkpoint.find(Path(job.resume_from))
+    if resumed is None:
         raise ValueError(f"resume={job.resume_from}: there is no complete checkpoint in that run folder")
-    if found.meta["num_nodes"] != job.config["num_nodes"]:
-        raise ValueError(f"resume={job.resume_from}: it has num_nodes={found.meta['num_nodes']}, which cannot change")
-    if found.step > job.config["num_steps"]:
+    if resumed.meta["num_nodes"] != job.config["num_nodes"]:
+        raise ValueError(f"resume={job.resume_from}: it has num_nodes={resumed.meta['num_nodes']}, which cannot change")
+    if resumed.step > job.config["num_steps"]:
         raise ValueError(f"resume={job.resume_from}: it is past num_steps={job.config['num_steps']} already")
-    return found
+    return resumed
 
 
 def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:

@@ -1,6 +1,6 @@
 """Local ranks: processes of this machine that one parent forks, watches and ends.
 
-The parent has imported what they need, computes nothing, and outlives them all.
+The parent has imported what the ranks need. It computes nothing and ends after all of them.
 """
 
 import logging
@@ -33,7 +33,7 @@ def run_local(num_processes: int, job: Callable[[World, "Store"], None], grace_s
 
     Raises:
         RunError: with the cause of the first process that failed.
-        ValueError: when the first cause is something that the user can mend.
+        ValueError: when the first cause is a user error.
         SystemExit: when the job was stopped by a signal.
     """
     import multiprocessing
@@ -79,16 +79,16 @@ def _signal_all(children: list[Any], number: int) -> None:
 
 
 def _local_rank(world: World, pipe: Connection, job: Callable[[World, "Store"], None]) -> None:
-    """The life of one local process."""
+    """Runs one local process from its start to its exit."""
     import torch.distributed as dist
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
-    # Control-C in a terminal reaches a whole group of processes; these here hear of it once, from their parent.
+    # Control-C in a terminal signals the whole process group; a rank shall get the signal once, from its parent.
     os.setpgid(0, 0)
     threading.Thread(target=_die_with_parent, args=(os.getppid(),), daemon=True).start()
     if world.rank > 0 and not SHOWS_TRACEBACKS:
-        # One log: that of rank 0.
+        # Only rank 0 writes the log.
         logging.disable(logging.WARNING)
     store = dist.TCPStore("127.0.0.1", pipe.recv(), is_master=False, wait_for_workers=False)
     launch = Launch(world, store)
@@ -115,7 +115,7 @@ def _local_rank(world: World, pipe: Connection, job: Callable[[World, "Store"], 
 
 
 def _die_with_parent(parent: int) -> None:
-    """Ends this process when its parent is gone, which could not end it any more."""
+    """Ends this process when its parent has died, because nobody else would end it."""
     while os.getppid() == parent:
         time.sleep(1.0)
     os._exit(1)

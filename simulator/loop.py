@@ -1,4 +1,4 @@
-"""The loop of a run on one process: steps, and the times to evaluate, to save and to agree on stopping."""
+"""The loop of a run on one process: steps, evaluations, checkpoints and the agreement on stopping."""
 
 import logging
 import signal
@@ -27,7 +27,7 @@ class StopRequest:
     def listening(self) -> Iterator[None]:
         """Replaces the handlers inside the block; a second SIGINT ends the process at once.
 
-        Python hands signals to the main thread alone; in another thread nothing is replaced.
+        Python delivers signals to the main thread only, so that other threads replace nothing.
         """
         if threading.current_thread() is not threading.main_thread():
             yield
@@ -72,7 +72,7 @@ class Loop:
         self._recorder.finish(state, step)
 
     def _steps(self, state: State, first_step: int) -> tuple[State, int]:
-        """All steps but those after an agreement to stop. Returns the state and the number of completed steps."""
+        """Runs all steps, or those before an agreed stop; returns the state and the number of completed steps."""
         recorder = self._recorder
         checkpoint_every = self._simulation.settings["checkpoint"]["every"]
         meeting = _Meeting(self._simulation, self._stop, first_step)
@@ -96,16 +96,16 @@ class Loop:
         return state, self._num_steps
 
     def _is_evaluated(self, step: int) -> bool:
-        """Whether ``step`` completed steps are a time to evaluate; the end of the run always is."""
+        """Whether to evaluate after ``step`` completed steps; always true at the end of the run."""
         if step == 0 or step % self._simulation.settings["eval_every"] == 0:
             return True
         return self._simulation.algorithm.evaluates_after(step - 1)
 
 
 class _Meeting:
-    """When all processes meet to agree on whether to stop: about twice a second.
+    """Chooses the steps at which all processes agree on whether to stop: about twice a second.
 
-    The next meeting is at the step that the fastest process expects to have completed by then.
+    The next such step is the one that the fastest process expects to reach in half a second.
     """
 
     def __init__(self, simulation: Simulation, stop: StopRequest, first_step: int) -> None:

@@ -76,12 +76,13 @@ def evaluate(
 
 
 def spread(name: str, values: Tensor, sizes: Tensor | None) -> dict[str, float]:
-    """How the values of nodes differ, those that are not NaN: smallest, largest, population standard deviation.
+    """Smallest value, largest value and population standard deviation over the nodes; NaN values are left out.
 
     Args:
-        name: of the metric.
-        values: of the nodes, [M].
-        sizes: how many samples they come from, [M]; then also the mean over samples, as ``..._weighted``.
+        name: the name of the metric.
+        values: the value at every node, [M].
+        sizes: the number of samples behind every value, [M]; if given, the mean weighted with it is added as
+            ``..._weighted``.
     """
     known = ~values.isnan()
     if not known.any():

@@ -14,7 +14,7 @@ class Placement:
     """``num_nodes`` simulated nodes on ``world_size`` processes; this process is ``rank``.
 
     Args:
-        num_replicas: how many consecutive ones of them are copies of one node, which stay on one process.
+        num_replicas: the number of consecutive nodes that are copies of one node; they stay on one process.
 
     Raises:
         ValueError: when there are more processes than nodes.

@@ -1,8 +1,7 @@
-"""The ranks of a launch: joining them, handing them jobs, ending them together, and saying which one failed.
+"""The ranks of a launch: connecting them, sending them jobs, ending them together, and reporting which one failed.
 
-A launch is one set of processes that lives from start to end; a job is one run inside it (a multirun has many). Every
-job gets a process group of its own on the launch's key-value store, so that a job that fails leaves nothing behind
-for the next one.
+A launch is one set of processes from start to end. A job is one run inside it; a multirun has many. Every job has a
+process group of its own on the launch's key-value store, so that a failed job does not affect the next one.
 """
 
 import contextlib
@@ -35,10 +34,10 @@ _POLL_S = 0.02
 
 @contextlib.contextmanager
 def process_group(world: World, store: "Store | None", compute: Compute, timeout_s: float) -> Iterator[None]:
-    """Joins the other processes of the launch for one job, and leaves them at the end, also after an error.
+    """Creates the process group of one job, and destroys it at the end, also after an error.
 
     Raises:
-        ConnectionError: when the others do not come.
+        ConnectionError: when other ranks do not connect.
     """
     import torch
     import torch.distributed as dist
@@ -80,8 +79,8 @@ class Launch:
         store: the launch's key-value store; None when there is one process.
 
     Attributes:
-        lost: ranks that have died or hang; no job can run any more when there are some.
-        signals: SIGTERM and SIGINT that came outside a job.
+        lost: ranks that have died or hang; if there are any, no further job can run.
+        signals: SIGTERM and SIGINT that arrived outside a job.
     """
 
     def __init__(self, world: World, store: "Store | None") -> None:
@@ -93,10 +92,10 @@ class Launch:
 
     @classmethod
     def join(cls, world: World, timeout_s: float = 300.0) -> "Launch":
-        """Meets the other processes that torchrun or SLURM started.
+        """Connects to the other processes that torchrun or SLURM started.
 
         Raises:
-            RunError: when some do not come.
+            RunError: when some do not connect.
         """
         if world.world_size == 1:
             return cls(world, None)
@@ -111,16 +110,16 @@ class Launch:
                 f"has to be started, by torchrun or srun ({reason})"
             ) from error
         if world.is_one_machine:
-            # A torchrun that restarts its ranks keeps the store, with all that the attempt before has left in it.
+            # When torchrun restarts its ranks, the store keeps the keys of the previous attempt.
             store = dist.PrefixStore(f"attempt/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
         launch = cls(world, store)
         for number in (signal.SIGTERM, signal.SIGINT):
-            # A rank that the launcher ends because another one has failed must still get to say why.
+            # A rank that the launcher ends, because another rank failed, must still have time to report the cause.
             signal.signal(number, lambda received, _: launch.signals.append(received))
         return launch
 
     def announce(self, message: str) -> None:
-        """Rank 0 tells the others what to do next: a job's configuration, or that there is none any more."""
+        """Sends the next job from rank 0 to the others, or that there are no more jobs."""
         self._job += 1
         if self._store is None:
             return
@@ -128,7 +127,7 @@ class Launch:
             self._store.set(f"job/{self._job}", message)
 
     def next_message(self, patience_s: float = 5.0) -> str | None:
-        """Waits, as long as it takes, for rank 0's next message; None when the launch is gone.
+        """Waits without limit for rank 0's next message; None when the launch has ended.
 
         Args:
             patience_s: how long to wait after this process has been asked to end.
@@ -149,7 +148,7 @@ class Launch:
             return None
 
     def leave(self) -> None:
-        """The last act: rank 0, which may host the store, waits until the others need it no more."""
+        """Ends the launch: rank 0, which may host the store, waits until the others no longer need it."""
         if self._store is None:
             return
         others = [f"left/{rank}" for rank in range(1, self.world.world_size) if rank not in self.lost]
@@ -163,11 +162,11 @@ class Launch:
         self._store = None
 
     def run(self, job: Callable[["Store | None"], None]) -> None:
-        """Runs one job; when it fails anywhere, every process raises the first cause.
+        """Runs one job; when it fails on any rank, every process raises the first cause.
 
         Raises:
-            ValueError: what a user can mend.
-            RunError: everything else, as one line that names the rank.
+            ValueError: a user error.
+            RunError: any other failure, as one line that names the rank.
         """
         if self._store is None:
             job(None)
@@ -184,19 +183,19 @@ class Launch:
 
     @property
     def speaks_for_rank_0(self) -> bool:
-        """Whether rank 0 is lost and this is the first of the others."""
+        """Whether rank 0 is lost and this is the lowest rank that is not."""
         return 0 in self.lost and self.world.rank == min(set(range(self.world.world_size)) - self.lost)
 
-    def _first_cause(self, mine: Report) -> Report:
-        """Tells the others why this process failed, and finds out who failed first."""
+    def _first_cause(self, own: Report) -> Report:
+        """Sends the others this process's report, and returns the report of the first cause."""
         import torch.distributed as dist
 
         assert self._store is not None
         box = dist.PrefixStore(f"job/{self._job}/report", self._store)
         ranks = range(self.world.world_size)
-        reports = {self.world.rank: mine}
+        reports = {self.world.rank: own}
         try:
-            box.set(str(self.world.rank), json.dumps(asdict(mine)))
+            box.set(str(self.world.rank), json.dumps(asdict(own)))
             deadline = time.monotonic() + _REPORT_WAIT_S
             while len(reports) < len(ranks) and not any(report.is_cause for report in reports.values()):
                 for rank in ranks:

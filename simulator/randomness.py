@@ -1,6 +1,6 @@
 """Generators keyed by (seed, stream, node, step): the only source of randomness in the simulator.
 
-A stream is a word that says what the numbers are for ("minibatch", "graph", "init", ...). Equal keys give
+A stream is a string that says what the numbers are for ("minibatch", "graph", "init", ...). Equal keys give
 equal numbers on every process, so nothing random is ever communicated and nothing depends on which process
 hosts a node, on the order of calls, or on the global generators of Python, NumPy and torch.
 
@@ -42,7 +42,7 @@ def torch_seed(seed: int, stream: str, node: int = 0, step: int = 0) -> Iterator
     Only for library code that offers no generator argument, such as the initialisation of ``nn.Module``.
     """
     with torch.random.fork_rng(devices=[]):
-        # torch.manual_seed would seed the generators of all devices, and nobody would restore those.
+        # torch.manual_seed would also seed the generators of all devices, which this block does not restore.
         torch.default_generator.manual_seed(derive_key(seed, stream, node, step) % 2**63)
         yield
 

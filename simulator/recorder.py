@@ -1,4 +1,4 @@
-"""What a run leaves behind: evaluations, checkpoints, and at its end the summary and the figures."""
+"""Writes the results of a run: evaluations, checkpoints, and at its end the summary and the figures."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ class Recorder:
     """Evaluates and saves on every process, and writes on rank 0; a context manager around the run.
 
     Args:
-        simulation: what is recorded.
+        simulation: the simulation whose results are recorded.
         folder: the run folder.
         resumed: the checkpoint that the run continues from; None for a new run.
 
@@ -57,12 +57,12 @@ class Recorder:
         self._open.__exit__(kind, error, traceback)
 
     def open_loggers(self, environment: Mapping[str, Any], console: Logger | None) -> None:
-        """Writes ``environment.json`` and starts the loggers; on rank 0."""
+        """Writes ``environment.json`` and starts the loggers, on rank 0 only."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_atomically(self.folder / ENVIRONMENT, json.dumps(environment, indent=1))
         resume_step = None
         if self._resumed is not None:
-            # A checkpoint is written before the evaluation of its step, which therefore comes (again) now.
+            # A checkpoint is written before the evaluation of its step, so that this evaluation is made (again) now.
             resume_step = self._resumed.step - 1
             earlier = self._resumed.run_folder / METRICS
             if earlier.is_file() and earlier.resolve() != (self.folder / METRICS).resolve():
@@ -79,11 +79,11 @@ class Recorder:
             log.info("resumed after step %d of %s", self._resumed.step, self._resumed.run_folder)
 
     def start_clock(self) -> None:
-        """Begins to count the wall time of the run."""
+        """Starts the clock of the run's wall time."""
         self._clock.start()
 
     def progress(self, step: int) -> None:
-        """Tells the loggers how many steps are completed."""
+        """Passes the number of completed steps to the loggers."""
         for logger in self._loggers:
             logger.progress(step, self._simulation.settings["num_steps"])
 
@@ -155,7 +155,7 @@ class Recorder:
 
 
 class _Clock:
-    """The wall time of a run, also over its resumptions, and its speed since the last one."""
+    """The wall time of a run, including the time before it was resumed, and its speed since then."""
 
     def __init__(self, resumed: Checkpoint | None) -> None:
         self._first_step = resumed.step if resumed else 0

@@ -21,7 +21,7 @@ CONFIG = "config.yaml"
 
 @dataclass(frozen=True, repr=False)
 class Run:
-    """What a run folder holds.
+    """The contents of a run folder.
 
     Attributes:
         folder: the run folder, absolute.
@@ -87,7 +87,7 @@ class Runs(Sequence[Run]):
         return str(self.table().to_html())
 
     def table(self) -> "pd.DataFrame":
-        """One row per run: what was chosen and set differently, then the numbers of the summary.
+        """One row per run: the choices and settings that differ between runs, then the numbers of the summary.
 
         The index is the folder; a run that has not finished has no numbers.
         """
@@ -140,42 +140,43 @@ def load_runs(folder: str | Path) -> Runs:
     path = Path(folder).resolve()
     if not path.is_dir():
         raise ValueError(f"{folder}: there is no such folder")
-    folders = sorted((found.parent for found in path.rglob(CONFIG) if _is_run(found.parent)), key=_natural)
+    folders = sorted((file.parent for file in path.rglob(CONFIG) if _is_run(file.parent)), key=_natural)
     if not folders:
         raise ValueError(f"{folder}: there is no run below it, no folder with the {CONFIG} of a run")
     return Runs([load_run(each) for each in folders])
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """What tells configurations apart: first choices by group, then settings by dotted key; one value for each.
+    """The differences between configurations: first choices by group, then settings by dotted key; one value per run.
 
     A setting that only some choices have differs when those that have it differ. One that only repeats a root key,
     such as ``graph.seed``, and the class of a chosen component are left out.
     """
     choices = [dict(config.get("choices", {})) for config in configs]
     settings = [dict(_flat({k: v for k, v in config.items() if k not in ("choices", "resume")})) for config in configs]
-    found: dict[str, list[Any]] = {}
+    differences: dict[str, list[Any]] = {}
     for group in dict.fromkeys(name for each in choices for name in each):
         values = [each.get(group) for each in choices]
         if len(set(values)) > 1:
-            found[group] = values
+            differences[group] = values
     for key in dict.fromkeys(name for each in settings for name in each):
         present = [repr(each[key]) for each in settings if key in each]
         group, _, last = key.rpartition(".")
         repeats = group and all(key not in each or each[key] == each.get(last, ...) for each in settings)
-        if len(set(present)) > 1 and not repeats and not (last == "_target_" and group in found):
-            found[key] = [each.get(key) for each in settings]
-    return found
+        if len(set(present)) > 1 and not repeats and not (last == "_target_" and group in differences):
+            differences[key] = [each.get(key) for each in settings]
+    return differences
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether there is the configuration of a run; Hydra keeps another one of the same name in ``.hydra``."""
+    """Whether the folder holds a run's configuration; Hydra writes a file of the same name into ``.hydra``."""
     return folder.name != ".hydra" and (folder / CONFIG).is_file() and "num_steps:" in (folder / CONFIG).read_text()
 
 
-def _natural(folder: Path) -> list[Any]:
-    """Sorts ``2`` before ``10``."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", str(folder))]
+def _natural(folder: Path) -> list[tuple[float, str]]:
+    """Sorts ``2`` before ``10``, and ``lr_0.05`` before ``lr_0.2``."""
+    parts = re.split(r"(\d+(?:\.\d+)?)", str(folder))
+    return [(float(part), "") if position % 2 else (-1.0, part) for position, part in enumerate(parts)]
 
 
 def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,4 +1,4 @@
-"""The configuration of a resumed run: that of the run it continues, with what may change changed."""
+"""The configuration of a resumed run: that of the run it continues, with the overrides that are allowed."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ MAY_CHANGE = (
     "logger",
     "launcher",
 )
-"""Root keys that do not enter the trajectory."""
+"""Root keys that do not affect the trajectory."""
 
 
 def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
@@ -48,7 +48,7 @@ def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequ
             choices |= {name: choice for name, choice in composed["choices"].items() if name.partition(".")[0] == root}
             continue
         if root == "experiment":
-            # Its settings may be partly overridden in the saved run; its components must be those.
+            # The saved run may override some settings of the experiment, but its components must be the experiment's.
             kept = [name for name in composed if name not in (*MAY_CHANGE, "choices")]
             pairs = [(name, _component(composed[name]), _component(saved.get(name))) for name in kept]
         else:
@@ -77,8 +77,8 @@ def _first_difference(key: str, new: Any, old: Any) -> str | None:
     """``key=value`` of the first setting in which ``new`` differs from ``old``, with its old value."""
     if isinstance(new, dict) and isinstance(old, dict):
         for part in dict.fromkeys([*new, *old]):
-            found = _first_difference(f"{key}.{part}", new.get(part), old.get(part))
-            if found:
-                return found
+            difference = _first_difference(f"{key}.{part}", new.get(part), old.get(part))
+            if difference:
+                return difference
         return None
     return None if new == old else f"{key}={old}"

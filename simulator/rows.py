@@ -40,7 +40,7 @@ class RowLayout:
 
     @property
     def layer_sizes(self) -> tuple[int, ...]:
-        """Numbers in each layer that has parameters, in order; the tensors of one module are one layer."""
+        """The number of parameters of each layer that has some, in order; the tensors of one module are one layer."""
         layers = [name.rpartition(".")[0] for name in self.names]
         starts = [i for i, layer in enumerate(layers) if i == 0 or layer != layers[i - 1]]
         bounds = [self._offsets[i] for i in starts] + [self.num_params]
@@ -64,11 +64,11 @@ _DROPOUT = (nn.Dropout, nn.Dropout2d)
 
 
 def plain_chain(module: nn.Module) -> list[Layer] | None:
-    """The layers of an ``nn.Sequential`` of those that :data:`Layer` names; None for other models.
+    """The layers of an ``nn.Sequential`` of layers listed in :data:`Layer`; None for other models.
 
-    Dropout that drops nothing is left out, and a ReLU before max-pooling comes after it: the numbers and gradients are
-    the same, on fewer entries. Subclasses with a forward pass of their own and layers with parameters that
-    stand in two places are other models.
+    Dropout with rate 0 is left out. A ReLU before max-pooling is moved behind it: numbers and gradients are the same,
+    and fewer entries are computed. None is also returned for subclasses with a forward pass of their own, and when one
+    layer with parameters stands in two places.
     """
     if not isinstance(module, nn.Sequential) or type(module).forward is not nn.Sequential.forward:
         return None
@@ -95,7 +95,7 @@ class ModelFunction:
         mixes_samples: whether a sample's logits depend on the others of its batch (batch normalisation).
 
     Raises:
-        ValueError: for buffers, and for dropout in what is no plain chain: nobody could hand it its masks.
+        ValueError: for buffers, and for dropout outside a plain chain, where masks cannot be passed in.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -144,27 +144,26 @@ class ModelFunction:
 
     @torch.no_grad()
     def dropout(self, input_shape: Sequence[int]) -> list[tuple[float, int]]:
-        """The rate of every dropout layer and how many features it drops or keeps of one sample, in order.
+        """The rate of every dropout layer and the number of its features per sample, in order.
 
         A feature is a number, or a whole channel where dropout is by channel.
         """
-        found: list[tuple[float, int]] = []
+        dropout: list[tuple[float, int]] = []
         if not any(isinstance(layer, _DROPOUT) for layer in self.layers or []):
-            return found
+            return dropout
         x = torch.zeros(1, *input_shape, dtype=next(self._module.parameters()).dtype)
         for layer in self.layers or []:
             if isinstance(layer, _DROPOUT):
-                found.append((layer.p, _num_masked(layer, x)))
+                dropout.append((layer.p, _num_masked(layer, x)))
             else:
                 x = layer(x)
-        return found
+        return dropout
 
     def __call__(self, tensors: Sequence[Tensor], inputs: Tensor, masks: Tensor | None = None) -> Tensor:
         """Logits [B, C] of one model with parameter ``tensors`` on ``inputs`` [B, ...].
 
         Args:
-            masks: what the features that reach the dropout layers are multiplied with, layer after layer, [B, F];
-                None turns dropout off.
+            masks: factors of the features at the dropout layers, layer after layer, [B, F]; None turns dropout off.
         """
         if self.layers is None:
             named = dict(zip(self.layout.names, tensors, strict=True))
@@ -197,5 +196,5 @@ class ModelFunction:
 
 
 def _num_masked(layer: nn.Dropout | nn.Dropout2d, x: Tensor) -> int:
-    """How many entries the mask of a dropout layer has for one sample of ``x`` [B, ...]."""
+    """The number of entries in the mask of a dropout layer for one sample of ``x`` [B, ...]."""
     return x.shape[1] if isinstance(layer, nn.Dropout2d) else x[0].numel()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 
 class Schedule(ABC):
-    """What the learning rate is multiplied with at a step."""
+    """The factor of the learning rate at a step."""
 
     @abstractmethod
     def factor(self, step: int) -> float:

@@ -61,7 +61,7 @@ def draw_figures(
     problem: Problem,
     report: Report,
 ) -> list[Path]:
-    """Draws every figure whose data is there into ``figures/``; returns their paths."""
+    """Draws every figure for which the run has data into ``figures/``; returns their paths."""
     from simulator.figures import RunFacts, write_all
 
     accuracy, clocks = evaluation.per_node.get("test/accuracy"), network.clocks

@@ -1,4 +1,4 @@
-"""Timing candidates for a moment and remembering which was fastest on this machine.
+"""Times candidates and stores which was fastest on this machine.
 
 The choice is kept in a small file, so that a second run of the same work on the same machine computes in the same way
 and gives the same bits.
@@ -27,7 +27,7 @@ def choices_file() -> Path:
 
 
 def time_candidates(candidates: Mapping[str, Callable[[], None]], device: torch.device) -> dict[str, float]:
-    """Returns the best time in seconds of each candidate, measured in turn so that drift is fair.
+    """Returns the best time in seconds of each candidate, measured in turn so that drift affects all alike.
 
     Short candidates run more often, because on a busy machine few of their runs are undisturbed.
     """
@@ -51,7 +51,7 @@ def _time(run: Callable[[], None], device: torch.device) -> float:
 
 
 def remembered_choice(key: str, candidates: Mapping[str, Callable[[], None]], device: torch.device) -> str:
-    """Returns the name of the fastest candidate: what the file says for ``key``, or a new measurement."""
+    """Returns the name of the fastest candidate: the one stored for ``key``, or that of a new measurement."""
     path = choices_file()
     try:
         known = json.loads(path.read_text())

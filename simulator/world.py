@@ -1,4 +1,4 @@
-"""This process among those of a launch: who started us, which device and backend it uses, how many threads."""
+"""This process within a launch: its rank, the launcher that started it, its device, backend and threads."""
 
 import os
 import re
@@ -27,7 +27,7 @@ class World:
 
 
 def detect_world(environ: dict[str, str] | None = None) -> World | None:
-    """Reads torchrun's or SLURM's variables; None when nobody started several processes for us.
+    """Reads torchrun's or SLURM's variables; None when no launcher started this process.
 
     Under SLURM (``srun python launch.py``) the variables that torch.distributed reads are derived and set.
 
@@ -100,7 +100,7 @@ def choose_compute(requested: str, world: World) -> Compute:
         requested: ``auto``, ``cpu`` or ``cuda``.
 
     Raises:
-        ValueError: when CUDA is asked for and there is none, or the word is unknown.
+        ValueError: when CUDA is requested and there is none, or ``requested`` is another string.
     """
     import torch
 

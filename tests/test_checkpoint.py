@@ -30,14 +30,14 @@ def part_of(state, nodes):
     return part
 
 
-def meet(values):
-    return list(values)
+def meet():
+    """Nobody else is there."""
 
 
-def save_as(folder, rank, world_size, step, agree=meet):
-    """What one process of several does; ``agree`` is where it meets the others."""
+def save_as(folder, rank, world_size, step, barrier=meet):
+    """What one process of several does; ``barrier`` is where it meets the others."""
     placement = Placement(NUM_NODES, world_size, rank)
-    network = SimpleNamespace(placement=placement, agree=agree)
+    network = SimpleNamespace(placement=placement, barrier=barrier)
     checkpoint.save(folder, step, part_of(state_of(step), placement.nodes), {"num_nodes": NUM_NODES, "x": [1]}, network)
 
 
@@ -80,7 +80,7 @@ def test_without_a_complete_checkpoint_there_is_none(tmp_path):
     assert checkpoint.find(tmp_path) is None
 
 
-def interrupted(values):
+def interrupted():
     raise InterruptedError
 
 
@@ -88,7 +88,7 @@ def interrupted(values):
 def test_a_half_written_newest_checkpoint_is_ignored(tmp_path, rank):
     save_all(tmp_path, 2, 10)
     with pytest.raises(InterruptedError):
-        save_as(tmp_path, rank, 2, 20, agree=interrupted)
+        save_as(tmp_path, rank, 2, 20, barrier=interrupted)
     assert (tmp_path / "checkpoint" / "step_00000020").is_dir()
     found = checkpoint.find(tmp_path)
     assert found.step == 10
@@ -134,7 +134,7 @@ def test_only_the_newest_checkpoint_is_kept_and_nothing_temporary(tmp_path):
 def test_a_saved_state_does_not_follow_later_changes(tmp_path):
     """Rows of a larger tensor are saved alone, and without their gradients."""
     rows = torch.arange(20.0).view(10, 2).requires_grad_()
-    network = SimpleNamespace(placement=Placement(2), agree=meet)
+    network = SimpleNamespace(placement=Placement(2), barrier=meet)
     checkpoint.save(tmp_path, 1, {"params": rows[:2]}, {}, network)
     with torch.no_grad():
         rows.zero_()

@@ -50,6 +50,10 @@ def test_notebooks_run(notebook, tmp_path):
     assert {"text/plain", "text/html", "image/png"} <= kinds
     assert len(list(folder.rglob("summary.json"))) == 5
     # The progress bar, and no line per evaluation beside it.
-    streams = {output["name"]: "".join(output["text"]) for output in outputs if output["output_type"] == "stream"}
-    assert "60/60" in streams["stderr"]
-    assert "step 30" not in streams.get("stdout", "")
+    texts = {"stdout": "", "stderr": ""}
+    for output in outputs:
+        if output["output_type"] == "stream":
+            texts[output["name"]] += "".join(output["text"])
+    assert "60/60" in texts["stderr"]
+    assert "step 30" not in texts["stdout"]
+    assert texts["stdout"].count("finished") == 5

@@ -35,7 +35,7 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What an algorithm has found out once it has run to its end.
+    """The results of an algorithm after its last step.
 
     Attributes:
         numbers: for ``summary.json``; plain values, lists and dictionaries of them.
@@ -60,10 +60,10 @@ class Algorithm(ABC):
         personalizes: whether the nodes' parameters or predictions differ on purpose.
         selection: the metric at whose best value ``best/...`` of the summary is taken.
         shares_hparams: whether all nodes agree on the hyperparameters in the limit.
-        keeps_agreement: whether nodes that agree stay as they are while no gradient pulls. Where False, what a node
-            sends is inexact even then, and only means over nodes stay.
-        keeps_models_apart: whether models of different nodes never meet, so that they may differ in architecture.
-        studies_graph: whether the graph alone is what a run is about, so that its labels may be made up.
+        keeps_agreement: whether nodes that agree keep their values while all gradients are 0. Where False, messages are
+            inexact even then, and only the mean over nodes is kept.
+        keeps_models_apart: whether models of different nodes are never mixed, so that they may differ in architecture.
+        studies_graph: whether a run studies the graph alone, so that made-up labels may stand in for those of data.
     """
 
     weights: ClassVar[Weights]

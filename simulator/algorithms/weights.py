@@ -55,8 +55,9 @@ def check_weights(algorithm: DeclaresWeights, graph: Graph) -> None:
     if needs is Weights.COLUMN_STOCHASTIC:
         if graph.stochasticity not in ("column", "double"):
             raise ValueError(
-                f"algorithm={algorithm.name} needs column or double-stochastic weights, and graph {graph.description} "
-                f"is {graph.stochasticity}-stochastic; use a graph with out-degree weights, or {_UNDIRECTED}"
+                f"algorithm={algorithm.name} needs column-stochastic or doubly stochastic weights, and graph "
+                f"{graph.description} is {graph.stochasticity}-stochastic; "
+                f"use a graph with out-degree weights, or {_UNDIRECTED}"
             )
         return
     push_sum = f"algorithm={algorithm.push_sum_alternative}" if algorithm.push_sum_alternative else ""
@@ -64,12 +65,12 @@ def check_weights(algorithm: DeclaresWeights, graph: Graph) -> None:
         # Push-sum needs column-stochastic weights: it is no remedy for a row-stochastic graph.
         there = f"{push_sum} there, or " if push_sum and graph.stochasticity == "column" else ""
         raise ValueError(
-            f"algorithm={algorithm.name} needs double-stochastic weights, and graph {graph.description} is "
+            f"algorithm={algorithm.name} needs doubly stochastic weights, and graph {graph.description} is "
             f"{graph.stochasticity}-stochastic; use {there}{_UNDIRECTED}"
         )
     if needs is Weights.SYMMETRIC and not has_symmetric_weights(graph):
         raise ValueError(
             f"algorithm={algorithm.name} needs symmetric weights, and graph {graph.description} "
-            f"{'is directed' if graph.directed else 'has others'}; use {_UNDIRECTED}"
+            f"{'is directed' if graph.directed else 'has weights that differ by direction'}; use {_UNDIRECTED}"
             f"{f', or {push_sum}' if push_sum else ''}"
         )

@@ -18,7 +18,7 @@ from simulator.checks import require_within
 class Coded:
     """Rows as they cross the network, and as everybody who receives them sees them.
 
-    Both may share memory with the rows that were encoded: read them, and write into none of the three.
+    Both may share memory with the rows that were encoded: do not write into any of the three.
 
     Attributes:
         packed: exactly what crosses the network, [N, B] uint8, contiguous.
@@ -33,9 +33,12 @@ class Coded:
 class Compressor(ABC):
     """Maps v to Q(v) with E||v - Q(v)||^2 <= (1 - delta) ||v||^2, and Q(v) to bytes of a length known beforehand.
 
+    Q is a contraction when delta is positive. Unbiased compressors, E Q(v) = v, are often not contractions: their error
+    may be larger than v itself. For the algorithms that need a contraction see algorithms/compressed/requirements.py.
+
     Rows are coded one by one: neither bytes nor values of a row depend on the rows beside it. Rows of zeros decode to
-    zeros. Rows with NaN or infinite entries are coded without complaint, as they are the business of whoever computed
-    them.
+    zeros. Rows with NaN or infinite entries are coded without an error; the run's check for finite values
+    (``metrics.require_finite``) reports them.
 
     Args:
         consensus_lr: consensus step size (gamma) that works with this compressor, in (0, 1].
@@ -52,7 +55,7 @@ class Compressor(ABC):
 
     @abstractmethod
     def contraction(self, num_columns: int) -> float:
-        """A lower bound of delta over all rows of ``num_columns`` columns."""
+        """A lower bound of delta over all rows of ``num_columns`` columns; not positive when Q is no contraction."""
 
     @abstractmethod
     def encode(self, rows: Tensor, keys: npt.NDArray[np.uint64]) -> Coded:
@@ -60,7 +63,7 @@ class Compressor(ABC):
 
         Args:
             rows: [N, D], float32 or float64, on any device.
-            keys: one random word per row, [N], for compressors that draw; from ``simulator.randomness``.
+            keys: one random 64-bit number per row, [N], for compressors that draw; from ``simulator.randomness``.
         """
 
     @abstractmethod

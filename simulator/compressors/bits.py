@@ -26,7 +26,7 @@ def pack(numbers: Tensor, width: int) -> Tensor:
     count = numbers.shape[1]
     if width == 8:
         return numbers
-    if not len(numbers):  # whose strides may be anything
+    if not len(numbers):  # an empty tensor may have any strides, so it cannot be viewed as below
         return numbers.new_zeros(0, packed_bytes(count, width))
     padded = F.pad(numbers, (0, -count % 8)) if count % 8 else numbers.contiguous()
     words = padded.view(torch.int64)  # eight numbers, one in the low bits of each byte

@@ -48,7 +48,7 @@ class Cast(Compressor):
     def encode(self, rows: Tensor, keys: npt.NDArray[np.uint64]) -> Coded:
         wire = _TYPES[self.dtype]
         largest = torch.finfo(wire).max
-        short = rows.detach().to(wire).contiguous().clamp_(-largest, largest)  # too large ones were infinite
+        short = rows.detach().to(wire).contiguous().clamp_(-largest, largest)  # larger entries would become infinite
         return Coded(packed=short.view(torch.uint8), values=short.to(rows.dtype))
 
     def decode(self, packed: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:

@@ -121,7 +121,7 @@ class Auto(IndexCoding):
 
 
 def _shortest(q: int, k: int) -> IndexCoding:
-    """The first of the shortest codes, those that are faster to read in front."""
+    """The shortest code; among equally short ones the one that is fastest to read."""
     return min((Smallest(), Bitmap(), Golomb()), key=lambda coding: coding.num_bytes(q, k))
 
 

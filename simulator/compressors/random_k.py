@@ -1,10 +1,13 @@
-"""Random-k: k entries drawn uniformly at random, without rescaling.
+"""Random-k: k entries drawn uniformly at random, as they are or scaled so that their expectation is the row.
 
 Q(v)_j = v_j for the j of a uniformly drawn set of k columns, else 0; k = max(1, round(fraction q)). The set is fresh in
-every message. delta = k / q in expectation over the set.
-Sends: the 8-byte seed that the set is drawn from, then k float32 entries in the order of their columns.
-Source: Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599).
-Departures: none. The set is that of the k largest of q words of 32 random bits.
+every message. Over the set delta = k / q.
+unbiased=true: Q(v) is (q / k) times that, and E Q(v) = v. Then E||v - Q(v)||^2 = (q / k - 1) ||v||^2, so delta is
+2 - q / k: a contraction only when more than half of the columns are kept.
+Sends: the 8-byte seed that the set is drawn from, then k entries of the wire type in the order of their columns.
+Source: Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599); the unbiased form as in Koloskova, Stich and
+Jaggi, ICML 2019 (arXiv 1902.00340).
+Departures: the set is the columns of the k largest of q random 32-bit numbers; ties go to the lower column.
 """
 
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from torch import Tensor
 from simulator.compressors.base import Coded, Compressor
 from simulator.compressors.bits import section
 from simulator.compressors.selection import check_fraction, num_kept, positions_of_largest, spread
+from simulator.compressors.wire import check_wire_dtype, wire_type
 from simulator.randomness import expand
 
 _SEED_BYTES = 8
@@ -28,36 +32,49 @@ class RandomK(Compressor):
 
     Args:
         fraction: of the columns that are kept, in (0, 1].
+        unbiased: whether the entries are scaled by q / k.
+        wire_dtype: of the entries sent: ``float32``, ``float64``, or None for the type of the rows.
     """
 
     fraction: float
+    unbiased: bool
+    wire_dtype: str | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_fraction(self.fraction)
+        check_wire_dtype(self.wire_dtype)
 
     def payload_bytes(self, num_columns: int, dtype: torch.dtype) -> int:
-        return _SEED_BYTES + 4 * num_kept(self.fraction, num_columns)
+        return _SEED_BYTES + wire_type(self.wire_dtype, dtype).itemsize * num_kept(self.fraction, num_columns)
 
     def contraction(self, num_columns: int) -> float:
-        return num_kept(self.fraction, num_columns) / num_columns
+        kept_share = num_kept(self.fraction, num_columns) / num_columns
+        return 2.0 - 1.0 / kept_share if self.unbiased else kept_share
 
     def encode(self, rows: Tensor, keys: npt.NDArray[np.uint64]) -> Coded:
         rows = rows.detach().contiguous()
         num_rows, q = rows.shape
         k = num_kept(self.fraction, q)
         positions = _draw(keys, q, k).to(rows.device)
-        kept = rows.flatten().index_select(0, positions).float()
+        kept = rows.flatten().index_select(0, positions).to(wire_type(self.wire_dtype, rows.dtype))
         seeds = torch.from_numpy(keys.copy().view(np.uint8).reshape(num_rows, _SEED_BYTES)).to(rows.device)
-        packed = torch.cat([seeds, kept.view(torch.uint8).view(num_rows, 4 * k)], dim=1)
-        return Coded(packed=packed, values=spread(kept.to(rows.dtype), positions, num_rows, q))
+        packed = torch.cat([seeds, kept.view(torch.uint8).view(num_rows, k * kept.itemsize)], dim=1)
+        return Coded(packed=packed, values=self._values(kept, positions, num_rows, q, rows.dtype))
 
     def decode(self, packed: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:
-        k = num_kept(self.fraction, num_columns)
+        k, wire = num_kept(self.fraction, num_columns), wire_type(self.wire_dtype, dtype)
         seeds = section(packed, 0, _SEED_BYTES, torch.int64).flatten()
         positions = _draw(seeds.cpu().numpy().view(np.uint64), num_columns, k).to(packed.device)
-        kept = section(packed, _SEED_BYTES, 4 * k, torch.float32).flatten().to(dtype)
-        return spread(kept, positions, len(packed), num_columns)
+        kept = section(packed, _SEED_BYTES, wire.itemsize * k, wire).flatten()
+        return self._values(kept, positions, len(packed), num_columns, dtype)
+
+    def _values(self, kept: Tensor, positions: Tensor, num_rows: int, num_columns: int, dtype: torch.dtype) -> Tensor:
+        """Rows [R, D] from the entries [R k] of a packet and their positions [R k]."""
+        entries = kept.to(dtype)
+        if self.unbiased:
+            entries = entries * (num_columns / num_kept(self.fraction, num_columns))
+        return spread(entries, positions, num_rows, num_columns)
 
 
 def _draw(seeds: npt.NDArray[np.uint64], q: int, k: int) -> Tensor:

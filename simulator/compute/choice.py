@@ -1,4 +1,4 @@
-"""Which executor computes the models: as the configuration says, or the fastest of those that can.
+"""Chooses the executor that computes the models: the configured one, or the fastest that supports the model.
 
 Shapes: N nodes, D parameters of a row, H hyperparameters.
 """
@@ -30,7 +30,7 @@ class ExecutorChoice:
 
     Args:
         requested: ``auto`` or a name of :data:`EXECUTORS`.
-        function, head: what is computed.
+        function, head: the model and the loss that are computed.
 
     Attributes:
         names: the executor of each operation that has been chosen.
@@ -54,7 +54,7 @@ class ExecutorChoice:
         return dict(self.names)
 
     def adopt(self, names: Mapping[str, str]) -> None:
-        """Takes over the choices of another process."""
+        """Adopts the choices of another process."""
         self.names.update(names)
 
     def build(self, operation: str, function: ModelFunction, head: Head) -> Executor:
@@ -62,7 +62,7 @@ class ExecutorChoice:
         return EXECUTORS[self.names[operation]](function, head)
 
     def executor(self, operation: str, head: Head | None = None) -> Executor:
-        """The executor of an operation that has been chosen, with another head where one is given."""
+        """The chosen executor of an operation, with another head if one is given."""
         key = operation if head is None else f"{operation}/{type(head).__name__}"
         if key not in self._executors:
             self._executors[key] = self.build(operation, self.function, head or self.head)
@@ -74,7 +74,7 @@ class ExecutorChoice:
         if not BatchedExecutor.applies_to(self.function):
             del kinds["batched"]
         if self.function.mixes_samples:
-            # The others compute the padding of smaller batches as well, and it would enter the statistics.
+            # The others also compute the padding of smaller batches, which would enter the batch statistics.
             kinds = {"loop": LoopExecutor}
         return {name: kind(self.function, self.head) for name, kind in kinds.items()}
 
@@ -88,7 +88,7 @@ class ExecutorChoice:
             return next(iter(candidates))
         params, hparams, batch = sample()
         if batch is None:
-            # A process with a hub without data alone has nothing to time, and the others have two nodes at most.
+            # A process that hosts only a hub without data has nothing to time; the others then have two nodes at most.
             return "batched" if "batched" in candidates else "loop"
         out = torch.zeros_like(params)
 
@@ -114,7 +114,7 @@ class ExecutorChoice:
             raise ValueError(f"compute={self.requested}: {reason}")
 
     def _key(self, operation: str, params: Tensor, batch: Batch) -> str:
-        """What a timing depends on, for the cache of timings."""
+        """The key of a stored timing: everything that the timing depends on."""
         shapes = [list(shape) for shape in self.function.layout.shapes]
         device = (
             str(torch.cuda.get_device_name(params.device)) if params.is_cuda else f"{torch.get_num_threads()} threads"

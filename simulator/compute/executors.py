@@ -25,9 +25,9 @@ class Batch:
 
     Attributes:
         inputs: [N, B, ...]; labels: [N, B].
-        weights: what each sample's loss counts in the node's loss, [N, B]; 1/size for a mean.
+        weights: weight of each sample's loss in the node's loss, [N, B]; 1/size for a mean.
         index: position of each sample in its node's split, [N, B].
-        sizes: samples of every node that are not padding, for executors that go node by node.
+        sizes: number of samples of every node, without padding, for executors that go node by node.
         masks: of the model's dropout layers, [N, B, F]; None without dropout.
     """
 
@@ -63,7 +63,7 @@ class Batch:
 
 
 class Head(ABC):
-    """From logits to a node's loss; written so that leading axes (nodes) are carried along.
+    """Computes a node's loss from logits, for any leading axes (nodes).
 
     ``logits`` are [..., B, C], or [..., K, B, C] with K > 1 learners; ``hparams`` are [..., H].
     """
@@ -99,9 +99,9 @@ class Executor(ABC):
 
     @abstractmethod
     def outputs(self, params: Tensor, batch: Batch) -> Tensor:
-        """What every node's model with row ``params`` [N, D] makes of its samples, [N, B, ...], without gradients.
+        """The output of every node's model with row ``params`` [N, D] on its samples, [N, B, ...], without gradients.
 
-        What stands where a batch is padded means nothing.
+        Entries at padded samples are undefined.
         """
 
     def losses(self, params: Tensor, hparams: Tensor, batch: Batch) -> Tensor:
@@ -162,7 +162,7 @@ class Executor(ABC):
 
     @abstractmethod
     def _pieces(self, params: Tensor, hparams: Tensor, batch: Batch) -> list[tuple[list[Tensor], Tensor, Batch]]:
-        """Splits the nodes into what is computed at once, in order."""
+        """Splits the nodes into pieces that are each computed at once, in order."""
 
     @abstractmethod
     def _losses(self, views: list[Tensor], hparams: Tensor, batch: Batch) -> Tensor:
@@ -190,11 +190,11 @@ class LoopExecutor(Executor):
 
     @torch.no_grad()
     def outputs(self, params: Tensor, batch: Batch) -> Tensor:
-        found = []
+        outputs = []
         for i in range(len(params)):
             own, views = batch.node(i), [view[0] for view in self._views(params, i, i + 1)]
-            found.append(self.function(views, self.function.arrange(own.inputs), own.masks))
-        return pad_sequence(found, batch_first=True)
+            outputs.append(self.function(views, self.function.arrange(own.inputs), own.masks))
+        return pad_sequence(outputs, batch_first=True)
 
 
 class VmapExecutor(Executor):
@@ -230,11 +230,11 @@ class VmapExecutor(Executor):
 
     @torch.no_grad()
     def outputs(self, params: Tensor, batch: Batch) -> Tensor:
-        found = []
+        outputs = []
         for views, _, part in self._pieces(params, params, batch):
             inputs = [part.inputs] if part.masks is None else [part.inputs, part.masks]
-            found.append(self._batched(views, *inputs))
-        return torch.cat(found)
+            outputs.append(self._batched(views, *inputs))
+        return torch.cat(outputs)
 
 
 class BatchedExecutor(VmapExecutor):
@@ -266,7 +266,7 @@ class BatchedExecutor(VmapExecutor):
         if learners > 1:
             inputs = inputs.repeat_interleave(learners, dim=0)
             masks = None if masks is None else masks.repeat_interleave(learners, dim=0)
-        # Features before samples, [N*K, F, B]: products whose result is narrow and long are faster this way round.
+        # Features before samples, [N*K, F, B]: products with a narrow and long result are faster in this layout.
         x = inputs.flatten(2).transpose(1, 2)
         views = self._views(params, 0, params.shape[0])
         tensors = iter(views)
@@ -303,7 +303,7 @@ class BatchedExecutor(VmapExecutor):
             list(enumerate(tape))
         ):
             if position > 0:
-                # Before the weight is updated, for its row may be the one that gradients are added to.
+                # Before the weight is updated, because gradients may be added to its own row.
                 before = torch.bmm(
                     weight.transpose(1, 2), delta, out=self._buffer("delta", position, layer_inputs.shape, x)
                 )

@@ -1,6 +1,6 @@
 """The configuration: its schema, its composition from YAML, the components built from it, and the checks across them.
 
-Everything that can be known to be wrong is found here, before the first step, as one line.
+User errors are reported here as one line, before the first step.
 """
 
 from simulator.config.checks import check, check_choices, check_graph, check_hyperparameters, finish_graph

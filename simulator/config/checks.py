@@ -1,4 +1,4 @@
-"""The checks across components: before anything is read, and once the problem is set up."""
+"""The checks across components: before any data are read, and after the problem is set up."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -62,7 +62,7 @@ def _check_timing(config: Mapping[str, Any], components: Components) -> None:
 
 
 def _is_alone(graph: "Graph") -> bool:
-    """Whether no node ever hears another one."""
+    """Whether no node ever receives a message from another one."""
     from simulator.faults.base import beneath_faults
     from simulator.graphs.self_loop import SelfLoop
 
@@ -73,7 +73,7 @@ def check_graph(components: Components) -> None:
     """Checks the graph's edges, and that the algorithm can run on it.
 
     Raises:
-        ValueError: when one of them cannot do its work.
+        ValueError: when the graph has wrong edges, or the algorithm cannot run on it.
     """
     from simulator.algorithms.weights import check_weights
     from simulator.graphs.connectivity import check_mixes, check_stochastic
@@ -85,12 +85,12 @@ def check_graph(components: Components) -> None:
 
 
 def finish_graph(components: Components) -> None:
-    """Tells a graph that depends on the nodes' labels what they are, once the problem is set up, and checks it then.
+    """Passes the label counts to a graph that depends on them, after the problem is set up, and checks the graph.
 
-    A study of the graph alone needs no data: where there is none, every node stands for one that holds a single label.
+    A study of the graph alone has no data. Every node then counts as one that holds a single label.
 
     Raises:
-        ValueError: when the nodes have no labels, and as :func:`check_graph`.
+        ValueError: when the nodes have no labels, and for the reasons of :func:`check_graph`.
     """
     from simulator.graphs.base import one_label_each
 
@@ -110,10 +110,10 @@ def finish_graph(components: Components) -> None:
 
 
 def check_hyperparameters(components: Components) -> None:
-    """Checks, once the problem is set up, that an algorithm that tunes hyperparameters has some.
+    """Checks, after the problem is set up, that it has hyperparameters if the algorithm tunes them.
 
     Raises:
-        ValueError: when there is nothing to tune.
+        ValueError: when the algorithm tunes hyperparameters and the problem has none.
     """
     if components.algorithm.needs_bilevel and components.problem.num_hparams == 0:
         raise ValueError(
@@ -123,7 +123,7 @@ def check_hyperparameters(components: Components) -> None:
 
 
 def check_choices(choices: Mapping[str, Any], overridden: set[str], components: Components) -> None:
-    """Checks that no group was chosen by hand that nothing uses.
+    """Checks that every group chosen on the command line is used.
 
     Args:
         choices: the chosen name of every group.

@@ -1,4 +1,4 @@
-"""Components built from a resolved configuration; unknown keys and wrong types are found before a class is called."""
+"""Builds components from a resolved configuration; checks keys and types before a class is called."""
 
 import inspect
 from collections.abc import Mapping, Set
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Components:
-    """What a configuration builds; nothing has been read, drawn or allocated yet."""
+    """The components of a configuration; no data have been read, drawn or allocated yet."""
 
     algorithm: "Algorithm"
     graph: "Graph"
@@ -57,8 +57,10 @@ def build(config: Mapping[str, Any]) -> Components:
 
 
 def _algorithm(config: Mapping[str, Any]) -> "Algorithm":
-    """The algorithm, with the compressor where it uses one; without one its messages go as they are."""
-    compressor = _instantiate(config, "compressor") if config["compressor"] else None  # an idle one is checked too
+    """The algorithm, with the compressor if it uses one; otherwise its messages are sent uncompressed."""
+    compressor = (
+        _instantiate(config, "compressor") if config["compressor"] else None
+    )  # the settings of an unused compressor are checked too
     further = {}
     if _class_of(config, "algorithm").uses_compressor:
         if compressor is None:
@@ -93,7 +95,7 @@ def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any
         _check_settings(section, target, settings, {*further, "input_shape", "num_classes"})
         if not further:
             return instantiate(settings)
-        # Handed over as they are: instantiate would make a configuration of a dataclass.
+        # Passed unchanged: instantiate would convert a dataclass to a configuration.
         return instantiate({**settings, "_partial_": True})(**further)
     except (InstantiationException, ImportError) as error:
         cause: BaseException = error
@@ -104,12 +106,12 @@ def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any
 
 
 def _check_settings(section: str, target: type, settings: Mapping[str, Any], given: Set[str]) -> None:
-    """Checks that a class has these settings and that they are of its types; so for components within it.
+    """Checks that a class has these settings, with the right types; components nested in it are checked too.
 
     Args:
-        section: where the settings are, such as ``graph`` or ``graph.base``.
+        section: the dotted key of the settings, such as ``graph`` or ``graph.base``.
         target: the class.
-        settings: of its constructor.
+        settings: the arguments of its constructor that the configuration sets.
         given: arguments that the simulator adds itself.
     """
     from hydra.utils import get_class
@@ -136,7 +138,7 @@ def _check_settings(section: str, target: type, settings: Mapping[str, Any], giv
 
 
 def _check_types(section: str, target: type, settings: Mapping[str, Any]) -> None:
-    """Checks numbers, words and switches against the annotations of the constructor."""
+    """Checks numbers, strings and Booleans against the annotations of the constructor."""
     hints = get_type_hints(target if is_dataclass(target) else inspect.getattr_static(target, "__init__"))
     for key, value in settings.items():
         hint = hints.get(key)
@@ -153,6 +155,6 @@ _SCALARS: dict[Any, str] = {
     int: "an integer",
     float: "a number",
     bool: "true or false",
-    str: "a word",
+    str: "a string",
     type(None): "null",
 }

@@ -33,7 +33,7 @@ class Composed:
 
 
 def compose(overrides: Sequence[str]) -> dict[str, Any]:
-    """The resolved configuration that a command line with these overrides has.
+    """The resolved configuration of a command line with these overrides.
 
     Raises:
         ValueError: one line that says which override is wrong.
@@ -44,12 +44,12 @@ def compose(overrides: Sequence[str]) -> dict[str, Any]:
 
 @contextmanager
 def composer() -> Iterator[Callable[[Sequence[str]], Composed]]:
-    """Composes many configurations inside the block, and reads every YAML once.
+    """Yields a function that composes configurations; every YAML file is read only once inside the block.
 
-    Hydra's global state is afterwards as it was before. Other threads wait until the block is left.
+    Hydra's global state is restored afterwards. Other threads wait until the block is left.
 
     Raises:
-        ValueError: from the function that it yields, one line that says which override is wrong.
+        ValueError: from the yielded function, as one line that says which override is wrong.
     """
     import hydra
     from hydra.errors import HydraException
@@ -72,15 +72,23 @@ def composer() -> Iterator[Callable[[Sequence[str]], Composed]]:
 
 @contextmanager
 def _unchanged_hydra() -> Iterator[None]:
-    """Restores what ``initialize_config_dir`` does not: Hydra's version base, and the entry of the schema."""
+    """Saves Hydra's global objects before the block and restores them after it.
+
+    These are the running application, if there is one, the version base, and the entry ``schema`` of the store.
+    """
     from hydra.core.config_store import ConfigStore
+    from hydra.core.global_hydra import GlobalHydra
     from hydra.version import VersionBase
 
-    version, entries = VersionBase.instance(), ConfigStore.instance().repo
-    base, schema = version.version_base, entries.get("schema.yaml")
+    instance, version, entries = GlobalHydra.instance(), VersionBase.instance(), ConfigStore.instance().repo
+    running, base, schema = instance.hydra, version.version_base, entries.get("schema.yaml")
+    instance.hydra = None
     try:
         yield
     finally:
+        # Hydra replaces the instance by a copy when its context ends.
+        GlobalHydra.set_instance(instance)
+        instance.hydra = running
         version.version_base = base
         entries.pop("schema.yaml", None)
         if schema is not None:
@@ -88,16 +96,16 @@ def _unchanged_hydra() -> Iterator[None]:
 
 
 def resolve(composed: "DictConfig", choices: Mapping[str, str | None]) -> dict[str, Any]:
-    """Resolves and checks what Hydra composed, and enters the chosen name of every group as ``choices``.
+    """Resolves and checks a composed configuration, and records the chosen name of every group as ``choices``.
 
-    A group that a component nests has the key of the place where it is: ``graph.base`` for ``graph@graph.base``.
+    A group nested in a component has the key of its place: ``graph.base`` for ``graph@graph.base``.
 
     Args:
         composed: a composed configuration, with or without its section ``hydra``.
         choices: Hydra's own, by group.
 
     Raises:
-        ValueError: naming a key that nobody reads, or ``choices`` when somebody has set it.
+        ValueError: naming an unknown key, or ``choices`` when the user has set it.
     """
     from omegaconf import OmegaConf
 

@@ -14,7 +14,7 @@ def as_override(key: str, value: Any) -> str:
 
     Args:
         key: a key of the root (``num_steps``), a dotted key (``algorithm.lr``) or a group (``graph``).
-        value: a string is taken as it is, so that ``"10"`` stays a string; NumPy's numbers and arrays are allowed.
+        value: a string stays a string, also ``"10"``; numbers and arrays of NumPy are allowed.
 
     Raises:
         ValueError: for a value of another type.
@@ -37,7 +37,7 @@ def _quoted(value: Any) -> str:
         return repr(value)
     if isinstance(value, str | Path):
         # A backslash is special only before a quote, and at the end of the string, where one follows.
-        text = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(value))
+        text = re.sub(r"(\\*)('|$)", lambda match: match[1] * 2 + ("\\'" if match[2] else ""), str(value))
         return f"'{text}'"
     if isinstance(value, list | tuple):
         return f"[{','.join(map(_quoted, value))}]"

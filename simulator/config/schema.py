@@ -28,8 +28,8 @@ class LinkConfig:
 class Root:
     """All keys of a configuration; a key that is not here is an error. Values are in ``conf/config.yaml``.
 
-    ``choices`` is filled when a configuration is composed (:func:`simulator.config.composition.resolve`): the name
-    that was chosen in every group. Nobody sets it.
+    ``choices`` holds the chosen name of every group. It is filled when a configuration is composed
+    (:func:`simulator.config.composition.resolve`); users cannot set it.
     """
 
     choices: dict[str, str | None] = field(default_factory=dict)
@@ -61,14 +61,14 @@ class Root:
 
 
 def register_schema() -> None:
-    """Makes the schema known to Hydra as ``schema``."""
+    """Registers the schema with Hydra as ``schema``."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="schema", node=Root)
 
 
 def check_keys(config: Mapping[str, Any]) -> None:
-    """Checks that nothing was appended (``+key=value``) that nobody reads; components check their own settings.
+    """Checks that no unknown key was appended (``+key=value``); components check their own settings.
 
     Raises:
         ValueError: naming the key.

@@ -1,4 +1,4 @@
-"""What a dataset is and what the nodes of one process hold of it. Shapes: N local nodes, M all nodes, S samples."""
+"""Datasets, partitions, and the data of the nodes of one process. Shapes: N local nodes, M all nodes, S samples."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ class NodeIndices:
 
 @dataclass(frozen=True)
 class Samples:
-    """A whole dataset in memory, before it is dealt out.
+    """A whole dataset in memory, before it is partitioned.
 
     Attributes:
         inputs: images [S, channels, height, width], either uint8 in 0..255 or floating point in [0, 1], or
@@ -34,7 +34,7 @@ class Samples:
         num_train: rows 0..num_train-1 are the official training set, the rest is the official test set.
         mean, std: per-channel normalisation of images scaled to [0, 1]; empty for features and for images that
             are used as they are.
-        node_indices: what every node holds, for datasets that are made per node; None otherwise.
+        node_indices: the rows of every node, for datasets that are made per node; None otherwise.
         levels: of floating-point images whose pixels are multiples of 1/levels, at most 255; None for others. Images
             of uint8 have 255.
         crop_padding: pixels by which training images are padded, cropped back at random and mirrored in every step;
@@ -107,7 +107,7 @@ class Split:
 
 @dataclass(frozen=True)
 class NodeData:
-    """All that the N nodes of a process hold, and what everybody may know about the partition.
+    """The data of the N nodes of a process, and the facts about the partition that all processes know.
 
     Attributes:
         train, valid, test: the splits of the local nodes.
@@ -115,11 +115,11 @@ class NodeData:
         input_shape: shape of one sample.
         label_counts: training samples of every node (all M of them) by class, int64 [M, C].
         train_sizes, valid_sizes, test_sizes: samples of every node, int64 [M].
-        augmentation: how training images change in every step; None for not at all.
+        augmentation: random changes of training images in every step; None for no changes.
         replacement: whether minibatches are drawn with replacement instead of in epochs.
-        pixels: how an image becomes bytes; None where samples are no images, or nodes normalise them differently.
-        generation: how many times the training samples have been changed since they were dealt.
-        held_sizes: training samples that every node holds since then, int64 [M]; None for those that it was dealt.
+        pixels: converts images to bytes and back; None when samples are no images, or nodes normalise them differently.
+        generation: the number of changes of the training samples since they were partitioned.
+        held_sizes: training samples of every node after these changes, int64 [M]; None before the first change.
     """
 
     train: Split
@@ -158,11 +158,11 @@ class NodeData:
 
 
 class Partition(ABC):
-    """Deals a dataset out to nodes: a pure function of the labels, the number of nodes and the seed.
+    """Partitions a dataset among nodes: a pure function of the labels, the number of nodes and the seed.
 
     Attributes:
         replacement: whether nodes draw their minibatches with replacement instead of in epochs.
-        skip_hub: whether node 0, a hub, gets no sample on purpose.
+        skip_hub: whether node 0 is a hub without samples.
     """
 
     replacement: bool = False
@@ -170,7 +170,7 @@ class Partition(ABC):
 
     @abstractmethod
     def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
-        """Returns what each of the ``num_nodes`` nodes holds. Raises ValueError when it cannot be done."""
+        """Returns the rows of each of the ``num_nodes`` nodes. Raises ValueError when the data do not allow it."""
 
     def feature_shift(self, num_nodes: int) -> FloatArray | None:
         """Per-node (mean, std) that replaces the dataset's normalisation, float64 [M, 2]; None for no shift."""

@@ -20,8 +20,8 @@ CROP_PADDING = 4
 class Cifar(FileDataset):
     """Colour images in pickled batches, the last file being the test set.
 
-    Subclasses give ``name``, ``folder``, ``files`` and ``fetch``, ``title`` (what messages call it), ``label_key``
-    (where the labels stand), ``num_classes``, ``mean`` and ``std``.
+    Subclasses give ``name``, ``folder``, ``files`` and ``fetch``, ``title`` (its name in messages), ``label_key``
+    (the key of the labels), ``num_classes``, ``mean`` and ``std``.
 
     Args:
         augment: whether training images are padded by 4 pixels, cropped back at random, and mirrored, in every step.
@@ -70,10 +70,10 @@ class Cifar(FileDataset):
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Builds NumPy arrays and plain values, and nothing else that a pickle may ask for."""
+    """An unpickler that builds only NumPy arrays and plain values, because pickles can run arbitrary code."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """The few names that arrays are made of."""
+        """Returns the class or function of a name that pickled arrays need; other names are errors."""
         if module.split(".")[0] == "numpy" and name in ("ndarray", "dtype"):
             return getattr(np, name)
         if module.endswith("core.multiarray") and name == "_reconstruct":

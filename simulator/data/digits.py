@@ -55,7 +55,7 @@ class Digits(Dataset):
 def _read_table() -> FloatArray:
     """Pixels and label of every image, shape [1797, 65].
 
-    Importing scikit-learn takes two seconds and reading its file none, so the file is read where it is found.
+    Importing scikit-learn takes two seconds, so its file is read without the import.
     """
     package = importlib.util.find_spec("sklearn")
     for folder in (package.submodule_search_locations or []) if package else []:

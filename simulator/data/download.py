@@ -1,4 +1,4 @@
-"""Downloading through other libraries: quietly, and with an end to every wait."""
+"""Downloading through other libraries: without their output, and with a timeout for every wait."""
 
 import contextlib
 import io

@@ -1,7 +1,7 @@
 """Datasets that stand in known files below a folder, in torchvision's layout, and can be downloaded by it.
 
-The files are read here, which takes no import of torchvision (four seconds of start-up per process); torchvision is
-imported only where something has to be downloaded.
+The files are read without torchvision, whose import takes four seconds per process. It is imported only to download
+files.
 """
 
 from abc import abstractmethod
@@ -46,7 +46,7 @@ class FileDataset(Dataset):
         return Path(self.root).expanduser().absolute() / self.folder
 
     def prepare(self) -> None:
-        """Downloads missing files; raises ValueError when they cannot be had."""
+        """Downloads missing files; raises ValueError when the download fails."""
         if not self._missing():
             return
         if not self.download:

@@ -1,4 +1,4 @@
-"""From a dataset and a partition to what the nodes of one process hold: only their rows, normalised, on the device.
+"""Makes the data of the nodes of one process from a dataset and a partition: their rows, normalised, on the device.
 
 Shapes: N local nodes, M all nodes, C classes.
 """
@@ -29,7 +29,7 @@ def load_node_data(
     *,
     keep_sparse: bool = False,
 ) -> NodeData:
-    """Reads a dataset, deals it out and keeps what the local nodes hold.
+    """Reads a dataset, partitions it and keeps the samples of the local nodes.
 
     Images are scaled to [0, 1] and then normalised, by the partition's feature shift of the node where there is one
     and by the dataset's mean and standard deviation otherwise; features are taken as they are. A split is stored once
@@ -37,18 +37,18 @@ def load_node_data(
 
     Args:
         dataset: the dataset, already prepared.
-        partition: who gets what; every process computes all of it.
+        partition: assigns samples to nodes; every process computes it for all nodes.
         num_nodes: number M of all nodes.
         nodes: the nodes that this process hosts.
         dtype: floating-point type of the inputs.
         device: where inputs and labels go.
-        keep_sparse: whether CSR features stay so; otherwise the local nodes' rows are written out.
+        keep_sparse: whether CSR features stay sparse; otherwise the local nodes' rows become dense.
 
     Returns:
         The data of the local nodes. Their numbers do not depend on which other nodes are local.
 
     Raises:
-        ValueError: when the dataset is not there or cannot be dealt out, or its features cannot be shifted.
+        ValueError: when the dataset is missing or cannot be partitioned, or its features cannot be shifted.
     """
     samples = dataset.load()
     indices = partition.split(samples, num_nodes)
@@ -85,7 +85,7 @@ def _is_shared(rows: Sequence[_Rows]) -> bool:
 
 
 def _label_counts(samples: Samples, rows: Sequence[_Rows]) -> IntArray:
-    """How often every class stands in the rows of every node, [M, C]."""
+    """The number of samples of every class in the rows of every node, [M, C]."""
     labels = samples.labels.numpy()
     if _is_shared(rows):
         return np.tile(np.bincount(labels[rows[0]], minlength=samples.num_classes), (len(rows), 1))
@@ -95,7 +95,7 @@ def _label_counts(samples: Samples, rows: Sequence[_Rows]) -> IntArray:
 
 
 def _pixel_code(samples: Samples) -> PixelCode | None:
-    """How the images of a dataset become bytes; None where they are none, or there are too many labels for a byte."""
+    """Converts images to bytes; None when samples are no images, or a label does not fit into a byte."""
     levels = 255 if samples.inputs.dtype == torch.uint8 else samples.levels
     if samples.inputs.ndim != 4 or levels is None or samples.num_classes > MAX_LABELS:
         return None
@@ -156,7 +156,7 @@ class _Loader:
             rows_only = take_rows(self.samples.inputs, rows).to(self.device, self.dtype)
             return rows_only if self.keep_sparse else rows_only.to_dense()
         stored = self.samples.inputs[torch.from_numpy(rows)].contiguous()
-        # Pixels are moved as bytes and converted where they are used.
+        # Pixels are copied as bytes and converted on the device.
         inputs = stored.to(self.device).to(self.dtype)
         if stored.dtype == torch.uint8:
             inputs /= 255

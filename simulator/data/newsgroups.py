@@ -4,8 +4,8 @@
 ``fetch_20newsgroups`` downloads it, and counted as its ``CountVectorizer`` counts: words of the training posts, of at
 least two letters or digits, in lower case.
 
-**Features.** All words, or the ``num_features`` of them that stand in most training posts once English stop words are
-gone (ties in alphabetical order). ``counts`` are word counts; ``tfidf`` multiplies them with
+**Features.** All words, or the ``num_features`` words that occur in most training posts, without English stop words
+(ties in alphabetical order). ``counts`` are word counts; ``tfidf`` multiplies them with
 1 + log((1 + posts) / (1 + posts with the word)), over the training posts. Every post is then scaled to length 1.
 
 **Departures.** None. The counts are kept beside the download, because counting takes several seconds.
@@ -80,7 +80,7 @@ class Newsgroups(Dataset):
         remove: parts of the posts that are left out, any of headers, footers and quotes.
 
     Raises:
-        ValueError: for words or numbers that are not allowed.
+        ValueError: for strings or numbers that are not allowed.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class Newsgroups(Dataset):
 
     @property
     def folder(self) -> Path:
-        """What scikit-learn calls ``data_home``."""
+        """The folder that scikit-learn calls ``data_home``."""
         return Path(self.root).expanduser().absolute() / "sklearn"
 
     @property
@@ -121,7 +121,7 @@ class Newsgroups(Dataset):
         if self._counts_file.is_file():
             return
         counts = self._count(self.download)
-        # Moved to its name when it is whole; where nothing can be written, every process counts for itself.
+        # Renamed when it is complete. If the folder is not writable, every process counts by itself.
         temporary = self._counts_file.with_name(f"{self._counts_file.stem}.{os.getpid()}.npz")
         try:
             counts.write(temporary)
@@ -159,7 +159,7 @@ class Newsgroups(Dataset):
         from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, CountVectorizer
 
         try:
-            # Of several attempts, what the last one says is reported.
+            # Of several attempts, the error of the last one is reported.
             with quiet_and_timed(self.timeout_s), warnings.catch_warnings(action="ignore"):
                 train, test = (
                     fetch_20newsgroups(

@@ -1,7 +1,7 @@
-"""Minibatches with what else is random in a training step: dropout masks, and shifted and flipped images.
+"""Minibatches with the other randomness of a training step: dropout masks, and shifted and flipped images.
 
-Both are pure functions of (seed, node, step), so that they depend neither on the executor nor on the placement. What
-asks for all samples without a step (``step=None``) gets the samples as they are, and no dropout.
+Both are pure functions of (seed, node, step), so that they depend neither on the executor nor on the placement. With
+``step=None`` all samples are returned unchanged, without dropout.
 
 Shapes: N nodes, B batch, F features that reach dropout layers.
 """
@@ -22,12 +22,12 @@ from simulator.data.sampling import MinibatchSampler
 
 
 class NoisySampler(MinibatchSampler):
-    """A sampler whose batches carry the randomness of their step.
+    """A sampler whose batches include the randomness of their step.
 
     Args:
         split, nodes, seed, further: as :class:`simulator.data.sampling.MinibatchSampler`.
         dropout: rate and number of features of each dropout layer of the model, in order.
-        augmentation: how images are changed; None for not at all.
+        augmentation: random changes of images; None for no changes.
     """
 
     def __init__(
@@ -45,12 +45,12 @@ class NoisySampler(MinibatchSampler):
         self._rates = np.concatenate([np.full(features, rate) for rate, features in dropout] or [np.zeros(0)])
 
     def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
-        """As the sampler beneath, changed by the noise of ``step``."""
+        """The batches of the base class, with the dropout masks and changed images of ``step``."""
         for block, batch in enumerate(super().batches(step, dtype)):
             yield batch if step is None else self._with_noise(batch, step, block)
 
     def _with_noise(self, batch: Batch, step: int | IntArray, block: int) -> Batch:
-        # A node that rests has step -1, whose numbers nobody uses.
+        # A node without a step has step -1; its numbers are not used.
         step = np.maximum(step, 0)
         if self._augmentation is not None:
             batch = replace(batch, inputs=self._augmentation(batch.inputs, self._seed, self._nodes, step, block))

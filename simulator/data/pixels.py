@@ -15,13 +15,13 @@ MAX_LABELS = 256
 
 @dataclass(frozen=True)
 class PixelCode:
-    """How the images of a dataset become bytes and come back, to the last bit.
+    """Converts the images of a dataset to bytes and back without any loss.
 
     The input of pixel p, one of 0..levels, is (p / levels - mean) / std with the mean and std of its channel.
 
     Attributes:
         shape: (channels, height, width) of an image.
-        levels: the pixel that stands for 1.
+        levels: the pixel value that represents 1.
         mean, std: normalisation by channel; empty for none.
     """
 
@@ -41,7 +41,7 @@ class PixelCode:
         return torch.cat([self.pixels(inputs), labels[:, None].to(torch.uint8)], dim=1)
 
     def unpack(self, rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """What :meth:`pack` was given, the images as they are loaded in ``dtype``."""
+        """The inverse of :meth:`pack`; images have the values with which they are loaded in ``dtype``."""
         inputs = rows[:, :-1].reshape(-1, *self.shape).to(dtype)
         inputs /= self.levels
         normalise_(inputs, self.mean, self.std)

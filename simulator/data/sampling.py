@@ -1,4 +1,4 @@
-"""Minibatches of the local nodes as a pure function of the step: the step alone says which samples a node uses.
+"""Minibatches of the local nodes as a pure function of the step.
 
 Every node passes through its samples in epochs, each in a fresh order keyed by (seed, node, epoch), or draws every
 minibatch anew, with or without replacement. Shapes: N nodes, B batch.
@@ -24,12 +24,12 @@ class MinibatchSampler:
         batch_size: samples per node and step; None for all of them. Nodes with fewer use what they have.
         drop_last: leave out the smaller last batch of an epoch, for nodes that have more than one batch.
         seed: of the run.
-        stream: of the orders; two samplers of different streams draw independently.
+        stream: the random stream of the orders; samplers of different streams draw independently.
         replacement: draw the samples of every minibatch with replacement, and not in epochs; batches are then never
             smaller than ``batch_size``.
-        uniform: draw every minibatch from all samples of its node, each at most once, whatever earlier ones were;
-            no epochs.
-        block_size: samples per node that a pass over everything handles at once.
+        uniform: draw every minibatch from all samples of its node, each at most once, independently of earlier
+            minibatches; no epochs.
+        block_size: samples per node in one block of a pass over all samples.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class MinibatchSampler:
         self._block_size = block_size
         self._sizes = split.sizes
         self._largest = int(self._sizes.max(initial=0))
-        # A node without samples stands at the end, perhaps past the last row; its padding reads some row.
+        # The offset of a node without samples may lie past the last row; its padding reads the last row instead.
         self._first_rows = np.minimum(split.offsets, max(len(split.labels) - 1, 0))
         self.is_full_batch = batch_size is None or batch_size >= self._largest
         if batch_size is not None and not self.is_full_batch:
@@ -78,7 +78,7 @@ class MinibatchSampler:
         return lengths
 
     def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
-        """The samples of ``step``: one minibatch, or blocks that together are everything (``step=None``).
+        """The samples of ``step``: one minibatch, or blocks that together hold all samples (``step=None``).
 
         An array [N] gives every node a step of its own; a node whose step is -1 gets no samples.
         The weights of a node's samples over all yielded batches sum to 1 (to 0 for a node without samples).
@@ -134,7 +134,7 @@ class MinibatchSampler:
         keys = randomness.uniforms(self._seed, self._stream, self._nodes[local], epochs, self._largest)
         padding = np.arange(self._largest) >= self._sizes[local, None]
         keys[padding] = 2.0
-        # Not the stable sort, which is five times slower: keys of 53 random bits are distinct, but for the padding.
+        # A stable sort would be five times slower, and keys of 53 random bits are distinct except for the padding.
         order = np.argsort(keys, axis=1)
         order[padding] = 0
         self._epochs[local] = epochs

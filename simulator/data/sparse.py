@@ -1,4 +1,4 @@
-"""Sparse features as torch CSR tensors [S, F], and their rows; scipy does what torch has no operation for."""
+"""Sparse features as torch CSR tensors [S, F], and their rows; scipy does the operations that torch lacks."""
 
 import warnings
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ def to_torch(matrix: "csr_matrix", dtype: torch.dtype, device: torch.device | st
     """A scipy CSR matrix as a CSR tensor."""
     matrix.sort_indices()
     with warnings.catch_warnings():
-        # torch says once per process that CSR tensors are in beta; products with them are all that is used here.
+        # torch warns once per process that CSR tensors are in beta; only products with them are used here.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
             torch.from_numpy(matrix.indptr.astype(np.int64)),

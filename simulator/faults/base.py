@@ -6,9 +6,9 @@ A share that cannot be delivered stays where the sums of W_t need it:
     symmetric doubly stoch.   both directions of a pair are down together, so W stays symmetric and doubly stochastic
     other doubly stoch.       with the sender: what is left is column-stochastic, and is declared so
 
-What is down is down before anything is sent, and both ends know: the sender keeps its share instead of sending it. So
-``comm/bytes`` counts no message that does not arrive. Senders that transmit all the same and learn of the loss from a
-missing acknowledgement would have sent the bytes of every edge of the graph beneath.
+Both ends of an edge know that it is down before anything is sent: the sender keeps its share instead of sending it. So
+``comm/bytes`` counts only messages that arrive. In a system where senders transmit first and learn of the loss from a
+missing acknowledgement, the bytes of every edge of the graph beneath would be sent.
 """
 
 from abc import abstractmethod
@@ -70,7 +70,7 @@ class FaultyGraph(Graph):
 
     @abstractmethod
     def is_down(self, edges: Edges, step: int) -> BoolArray:
-        """Which entries of W_step fail, shape [E]; of self-loops nothing is asked."""
+        """Which entries of W_step fail, shape [E]; the values at self-loops are ignored."""
 
     def edges(self, step: int) -> Edges:
         """The entries of the schedule beneath that are not down, with the shares of the others returned."""

@@ -1,14 +1,14 @@
 """Random loss of single messages.
 
 Definition: in round t the message j -> i is lost if u < probability with a fresh u ~ U[0, 1) for (j, i, t). On a
-symmetric doubly stochastic schedule a pair draws one u, and both of its messages are lost or none. Where the weights
-go, and what the schedule then declares, is told in :mod:`simulator.faults.base`.
+symmetric doubly stochastic schedule a pair draws one u, and its two messages are lost together. For the weights of
+lost messages, and the stochasticity of the schedule, see :mod:`simulator.faults.base`.
 Sends: the messages that are not lost; lost ones are not counted.
 Source: symmetric link failures of Kar and Moura, "Distributed consensus algorithms in sensor networks with imperfect
 communication", IEEE TSP 2009, and packet drops of Hadjicostis, Vaidya and Dominguez-Garcia, "Robust distributed average
 consensus via exchange of running sums", IEEE TAC 2016.
-Departures: the sender knows of the loss and keeps its share; in the latter, running sums make up for losses that nobody
-knows of.
+Departures: the sender knows of the loss and keeps its share; in the latter, running sums make up for losses that
+neither end notices.
 """
 
 import numpy as np

@@ -1,8 +1,8 @@
 """Random outages of nodes.
 
 Definition: in round t node i is down if u < probability with a fresh u ~ U[0, 1) for (i, t). A node that is down
-neither sends nor receives, and keeps what it has; it goes on computing. Where the weights of the messages that it
-would have sent or received go, and what the schedule then declares, is told in :mod:`simulator.faults.base`.
+neither sends nor receives, keeps its values, and continues to compute. For the weights of its messages, and the
+stochasticity of the schedule, see :mod:`simulator.faults.base`.
 Sends: the messages between nodes that are up; others are not counted.
 Source: standard.
 Departures: none.

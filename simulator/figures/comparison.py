@@ -1,4 +1,4 @@
-"""Several methods in one picture: a metric against what it cost, one panel per kind of cost."""
+"""Several methods in one picture: a metric against its cost, one panel per kind of cost."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ _STYLES = ("-", "--", ":")
 
 @dataclass(frozen=True)
 class Curve:
-    """A named curve: what was spent, and the metric there."""
+    """A named curve: the cost so far, and the metric at that cost."""
 
     label: str
     spent: Sequence[float]

@@ -78,7 +78,7 @@ def _with_clocks(records: Records) -> Records:
 def consensus_distance(records: Records, path: Path) -> Path | None:
     """How far the nodes' parameters are from their mean, logarithmic, against the step.
 
-    Without the start, where they agree, and are apart by rounding if at all.
+    The start is left out, because the parameters are then equal up to rounding.
     """
     later = [record for record in records if record["step"] != 0]
     lines = _collect(later, "step", {"consensus_distance": "consensus distance"}, positive=True)
@@ -92,7 +92,7 @@ def hypergradient_error(records: Records, path: Path) -> Path | None:
 
 
 def _accuracy_label(lines: Iterable[str]) -> str:
-    """The axis says what a single line is; two lines have a legend."""
+    """Labels the axis with the name of a single line; two lines have a legend."""
     labels = list(lines)
     return f"test accuracy, {labels[0]} (%)" if len(labels) == 1 else "test accuracy (%)"
 

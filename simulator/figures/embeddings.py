@@ -1,4 +1,4 @@
-"""Where nodes lie in a space that an algorithm has learned, and what data they hold.
+"""The embeddings of nodes that an algorithm has learned, and the classes of their data.
 
 Shapes: N nodes, d dimensions, C classes.
 """
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # Colours beyond these cannot be told apart one by one and become a scale.
 _MOST_COLOURS = 20
-# Of a node's disc, as a share of the longer side of what is shown.
+# Radius of a node's disc, as a share of the longer side of the axes.
 _RADIUS = 0.022
 
 
@@ -31,7 +31,7 @@ def principal_plane(points: FloatArray) -> tuple[FloatArray, FloatArray]:
 
     Returns:
         Coordinates [N, 2] about the mean, each with its largest entry positive, and the share of the variance along
-        each, [2]; a direction that is not there has zeros.
+        each, [2]; zeros for a direction that does not exist.
     """
     centred = points - points.mean(axis=0)
     left, lengths, _ = np.linalg.svd(centred, full_matrices=False)

@@ -12,10 +12,10 @@ _ROWS = ("dealt", "sent", "held")
 
 
 def mean_images(sums: FloatArray, path: Path) -> Path | None:
-    """The mean image of what every node was dealt, has sent and holds in the end; the first ten nodes.
+    """The mean image of the samples that every node got, has sent and holds in the end; the first ten nodes.
 
     Args:
-        sums: of the images of each of the three sets, [M, 3, channels, height, width]; zeros where a set is empty.
+        sums: sums of the images of each of the three sets, [M, 3, channels, height, width]; zeros where a set is empty.
         path: file to write.
     """
     shown = sums[:_MAX_NODES]

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MOST_ROUNDS = 4
 _MOST_NODES_DRAWN = 60
 _MOST_EDGES_DRAWN = 400
-# Beyond this a matrix has more rows than a picture has pixels for, and would cost memory without end.
+# A larger matrix has more rows than the picture has pixels, and needs too much memory.
 _MOST_ROWS_SHOWN = 400
 _MOST_ROWS_WITH_NUMBERS = 6
 

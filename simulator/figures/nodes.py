@@ -1,4 +1,4 @@
-"""Pictures with one mark per node: who holds what, and how well each node does. Shapes: M nodes, C classes."""
+"""Pictures with one mark per node: its samples by class, and its accuracy. Shapes: M nodes, C classes."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Up to here a bubble for every node and class can be read; beyond, a coloured field.
+# Up to this number of nodes every node and class has a bubble; beyond it, a coloured cell.
 _MOST_BUBBLE_ROWS = 20
-# Beyond this many nodes no single node can be made out, and the nodes are counted instead.
+# Beyond this number of nodes single nodes cannot be seen, and histograms over nodes are drawn instead.
 _MOST_NODES_SHOWN = 100
 _LARGEST_BUBBLE = 0.92  # diameter, in cells
 
@@ -59,7 +59,7 @@ def per_node_accuracy(values: npt.ArrayLike, path: Path) -> Path | None:
 
 
 def partition(label_counts: npt.ArrayLike, path: Path) -> Path | None:
-    """Who holds what: training samples by node and class.
+    """Training samples by node and class.
 
     A bubble per node and class for few of them, a coloured field up to 100 nodes, and counts of nodes beyond.
 
@@ -80,7 +80,7 @@ def partition(label_counts: npt.ArrayLike, path: Path) -> Path | None:
     totals, cells = figure.subplots(2, 1, sharex=True, height_ratios=(1, 3))
     totals.bar(np.arange(num_nodes), counts.sum(axis=1), width=0.75, color=BAR_BLUE)
     totals.margins(y=0.12)
-    dress(totals, "Who holds what: training samples by node and class", "", "samples")
+    dress(totals, "Training samples by node and class", "", "samples")
     dress(cells, "", "node", "class", grid=False)
     if max(counts.shape) <= _MOST_BUBBLE_ROWS:
         _draw_bubbles(figure, cells, counts)

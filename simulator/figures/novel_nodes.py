@@ -1,4 +1,4 @@
-"""Picture of nodes that come late: how much they lose against how unlike the others they are."""
+"""Picture of nodes that join late: their loss of accuracy against their distance from the other nodes."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from simulator.figures.style import BLUE, INK, dress, new_figure, save
 
 
 def gap_against_distance(distances: FloatArray, gaps: FloatArray, path: Path) -> Path | None:
-    """Accuracy that late nodes miss, in percentage points, against the distance to the nearest node trained with.
+    """Loss of accuracy of late nodes, in percentage points, against the distance to the nearest node of the training.
 
     Args:
         distances: total-variation distances, [n]; gaps: of accuracies in 0..1, [n].

@@ -16,7 +16,7 @@ from simulator.graphs.base import Graph
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """What a run knows beside its records; None for what it does not have.
+    """The data for pictures besides a run's records; None for data that it does not have.
 
     Attributes:
         graph: the schedule that the nodes communicate over.
@@ -34,7 +34,7 @@ class RunFacts:
 
 
 def write_all(run_folder: Path, records: Records, facts: RunFacts) -> list[Path]:
-    """Draws every picture whose data is there as ``figures/<name>.png``; returns the paths that were written."""
+    """Draws every picture for which there are data as ``figures/<name>.png``; returns the paths."""
     drawings: dict[str, Callable[[Path], Path | None]] = {
         curve.__name__: partial(curve, records)
         for curve in (

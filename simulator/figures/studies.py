@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from simulator.arrays import FloatArray
-from simulator.figures.style import BLUE, GREEN, INK, ORANGE, add_legend, dress, new_figure, save
+from simulator.figures.style import BLUE, GREEN, INK, ORANGE, TICK_SIZE, add_legend, dress, new_figure, save
 
 _COLOURS = (ORANGE, "#E69F00", GREEN, "#56B4E9", BLUE, "#CC79A7", INK)
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)))
@@ -39,12 +39,25 @@ def error_by_term(errors: Mapping[str, Mapping[int, FloatArray]], path: Path) ->
     return save(figure, path)
 
 
-def predicted_against_actual(predicted: FloatArray, actual: FloatArray, path: Path) -> Path | None:
-    """Change of the validation loss without a sample: what was predicted against what retraining gave.
+def predicted_against_actual(
+    predicted: FloatArray,
+    actual: FloatArray,
+    path: Path,
+    *,
+    removed_share: float = 1.0,
+    noise_floor: float | None = None,
+    gradient_norm: float | None = None,
+    r2: float | None = None,
+) -> Path | None:
+    """Change of the validation loss without a sample: the prediction against the result of retraining.
 
     Args:
-        predicted, actual: one entry per sample that was left out.
+        predicted, actual: one entry per sample.
         path: file to write.
+        removed_share: the share of a sample that is removed.
+        noise_floor: the error of the actual changes, drawn as a band around the line.
+        gradient_norm: norm of the mean gradient where the predictions were made.
+        r2: of the predictions.
     """
     kept = np.isfinite(predicted) & np.isfinite(actual)
     if kept.sum() < 2:
@@ -55,10 +68,18 @@ def predicted_against_actual(predicted: FloatArray, actual: FloatArray, path: Pa
     margin = 0.06 * (float(np.ptp(values)) or 1.0)
     ends = (float(values.min()) - margin, float(values.max()) + margin)
     axes.plot(ends, ends, color=INK, linewidth=1.0, label="predicted = actual")
-    axes.scatter(actual[kept], predicted[kept], s=26, color=BLUE, alpha=0.75, linewidths=0, label="one sample left out")
+    known = {"R²": r2, "gradient norm": gradient_norm, "noise floor": noise_floor}
+    texts = [f"{name} {value:.2g}" for name, value in known.items() if value is not None]
+    if noise_floor is not None:
+        low, high = (tuple(end + sign * noise_floor for end in ends) for sign in (-1, 1))
+        axes.fill_between(ends, low, high, color=ORANGE, alpha=0.25, linewidth=0, label="noise floor")
+    label = "one sample left out" if removed_share == 1 else f"a share of {removed_share:g} of one sample removed"
+    axes.scatter(actual[kept], predicted[kept], s=26, color=BLUE, alpha=0.75, linewidths=0, label=label)
     axes.set_xlim(*ends)
     axes.set_ylim(*ends)
     axes.ticklabel_format(style="sci", scilimits=(-2, 3), useMathText=True)
     dress(axes, "Change of the validation loss", "actual, after training again", "predicted by hypergradient push")
     add_legend(axes)
+    if texts:
+        axes.text(0.98, 0.02, "\n".join(texts), transform=axes.transAxes, ha="right", va="bottom", fontsize=TICK_SIZE)
     return save(figure, path)

@@ -13,13 +13,13 @@ DPI = 130
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 BAR_BLUE = "#5AA2CE"
 INK, FAINT = "#222222", "#D8D8D8"
-# Of lines that are many; without yellow, which is too light for lines.
+# Colours of many lines; without yellow, which is too light for lines.
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10
 
 
 def new_figure(width_inches: float = 6.4, height_inches: float = 4.0) -> "Figure":
-    """An empty figure that keeps its labels inside by itself."""
+    """An empty figure whose layout keeps all labels inside."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width_inches, height_inches), dpi=DPI, layout="constrained", facecolor="white")
@@ -47,7 +47,7 @@ def dress(axes: "Axes", title: str = "", x_label: str = "", y_label: str = "", g
 
 
 def add_legend(axes: "Axes") -> None:
-    """A legend without a frame, where it hides least."""
+    """A legend without a frame, at the place where it hides the least data."""
     axes.legend(fontsize=TICK_SIZE, frameon=True, framealpha=0.85, edgecolor="none")
 
 

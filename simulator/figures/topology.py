@@ -20,15 +20,15 @@ _DECAYS = (0.0, 0.9, 0.99, 0.999, 0.9999)
 _FORMS = {"theorem": "theorem", "lazy": "theorem, (I + W) / 2", "older": "older form"}
 
 
-def effective_neighbors_against_decay(found: Curves, references: Curves, path: Path) -> Path | None:
+def effective_neighbors_against_decay(schedules: Curves, references: Curves, path: Path) -> Path | None:
     """n_W(gamma) against gamma, evenly spaced in -log10(1 - gamma).
 
     Args:
-        found: name to (gamma, n_W) of the schedules that the picture is about.
+        schedules: name to (gamma, n_W) of the schedules that the picture is about.
         references: the same of well-known schedules, dashed.
         path: file to write.
     """
-    if not found:
+    if not schedules:
         return None
     figure = new_figure(7.4, 4.4)
     axes = figure.subplots()
@@ -36,7 +36,7 @@ def effective_neighbors_against_decay(found: Curves, references: Curves, path: P
     def place(gammas: FloatArray) -> FloatArray:
         return np.asarray(-np.log10(1.0 - gammas))
 
-    _draw(axes, {name: (place(x), y) for name, (x, y) in found.items()},
+    _draw(axes, {name: (place(x), y) for name, (x, y) in schedules.items()},
           {name: (place(x), y) for name, (x, y) in references.items()})  # fmt: skip
     axes.set_xticks([float(-np.log10(1.0 - gamma)) for gamma in _DECAYS], [f"{gamma:g}" for gamma in _DECAYS])
     axes.set_yscale("log", base=2)
@@ -46,11 +46,11 @@ def effective_neighbors_against_decay(found: Curves, references: Curves, path: P
     return save(figure, path)
 
 
-def rate_against_learning_rate(found: Curves, references: Curves, path: Path) -> Path | None:
+def rate_against_learning_rate(schedules: Curves, references: Curves, path: Path) -> Path | None:
     """Convergence rates on random quadratics; learning rates that diverge are left out."""
     figure = new_figure(7.4, 4.4)
     axes = figure.subplots()
-    if not _draw(axes, _positive(found), _positive(references)):
+    if not _draw(axes, _positive(schedules), _positive(references)):
         return None
     axes.set_xscale("log")
     dress(axes, "Random quadratics: rate", "learning rate", "share of E||x||² lost per step")
@@ -58,7 +58,7 @@ def rate_against_learning_rate(found: Curves, references: Curves, path: Path) ->
     return save(figure, path)
 
 
-def time_to_target(found: Curves, references: Curves, target: float, path: Path) -> Path | None:
+def time_to_target(schedules: Curves, references: Curves, target: float, path: Path) -> Path | None:
     """Steps until E||x||^2 is ``target`` times what it was, from the same rates."""
 
     def times(curves: Curves) -> dict[str, tuple[FloatArray, FloatArray]]:
@@ -67,9 +67,9 @@ def time_to_target(found: Curves, references: Curves, target: float, path: Path)
 
     figure = new_figure(7.4, 4.4)
     axes = figure.subplots()
-    if not _draw(axes, times(found), times(references)):
+    if not _draw(axes, times(schedules), times(references)):
         return None
-    best = [float(y.min()) for curves in (found, references) for _, y in times(curves).values()]
+    best = [float(y.min()) for curves in (schedules, references) for _, y in times(curves).values()]
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(max(min(best) / 1.5, 0.8), max(best) * 10.0)
@@ -79,7 +79,7 @@ def time_to_target(found: Curves, references: Curves, target: float, path: Path)
 
 
 def learning_rate_bounds(forms: Mapping[str, tuple[FloatArray, FloatArray, FloatArray]], path: Path) -> Path | None:
-    """The learning rate that is allowed against n_W(gamma): the smaller of what noise and what consensus allow.
+    """The largest learning rate of the theorem against n_W(gamma): the smaller of its noise and consensus terms.
 
     Args:
         forms: form of the bound to (n_W, consensus term, noise term), each [G].
@@ -109,10 +109,10 @@ def _positive(curves: Curves) -> dict[str, tuple[FloatArray, FloatArray]]:
     return {name: (x, y) for name, (x, y) in kept.items() if len(x)}
 
 
-def _draw(axes: "Axes", found: Curves, references: Curves) -> bool:
-    """Draws references thin and dashed below the rest; returns whether there was anything but references."""
+def _draw(axes: "Axes", schedules: Curves, references: Curves) -> bool:
+    """Draws references thin and dashed below the other curves; returns whether there were other curves."""
     for dash, (name, (x, y)) in zip(_REFERENCE_DASHES, references.items(), strict=False):
         axes.plot(x, y, color=_REFERENCE_GREY, linestyle=dash, linewidth=1.3, label=name)
-    for colour, (name, (x, y)) in zip(PALETTE, found.items(), strict=False):
+    for colour, (name, (x, y)) in zip(PALETTE, schedules.items(), strict=False):
         axes.plot(x, y, color=colour, linewidth=2.2, label=name)
-    return bool(found)
+    return bool(schedules)

@@ -27,7 +27,7 @@ Curves = Mapping[str, tuple[FloatArray, FloatArray]]
 
 _DASHES = ("-", "--", ":")
 _REFERENCE_GREY = "#777777"
-# Losses beyond this multiple of the range of the best ones belong to learning rates that nobody would use.
+# Losses beyond this multiple of the range of the best ones are cut off: their learning rates are of no interest.
 _SHOWN_RANGES = 2.0
 # Points in this share of the picture have their name to the right.
 _LEFT_SHARE = 0.6
@@ -63,7 +63,7 @@ def metric_against_gap(points: Scatter, metric: str, path: Path) -> Path | None:
 
 
 def metric_against_learning_rate(curves: Curves, metric: str, path: Path) -> Path | None:
-    """A metric against the learning rate, a line per schedule; what is far worse than all best values is cut off."""
+    """A metric against the learning rate, a line per schedule; values far worse than all best values are cut off."""
     if not curves:
         return None
     figure = new_figure(8.0, 4.6)
@@ -82,7 +82,7 @@ def metric_against_learning_rate(curves: Curves, metric: str, path: Path) -> Pat
 
 
 def metric_against_bytes(curves: Curves, metric: str, path: Path) -> Path | None:
-    """A metric against megabytes, a line per schedule; what needs none is a level line."""
+    """A metric against megabytes, a line per schedule; a schedule without communication is a horizontal line."""
     if not curves:
         return None
     figure = new_figure(8.0, 4.6)

@@ -24,7 +24,7 @@ _QUANTITIES = {
     "squared_mean": ("||mean of x_i||²", ORANGE),
     "squared_distance": ("mean of ||x_i - mean||²", GREEN),
 }
-# Two standard errors to both sides.
+# Half the width of a band, in standard errors.
 _BAND = 2.0
 _NEGLIGIBLE = 1e-12
 
@@ -71,7 +71,7 @@ def covariances_between_nodes(measured: FloatArray, walk: FloatArray, gamma: flo
     """
     figure = new_figure(9.2, 4.4)
     panels = figure.subplots(1, 2)
-    # 1 is as much as a node's own variance; sampling makes some covariances negative where 0 is meant.
+    # 1 is a node's own variance; sampling errors make some covariances of 0 negative.
     largest = max(1.0, float(walk.max()))
     titles = ("Between nodes, in training", "Of the walk" if gamma is None else f"Of the walk, gamma = {gamma:.4g}")
     for panel, values, title in zip(panels, (measured, walk), titles, strict=True):

@@ -67,7 +67,7 @@ class Graph(ABC):
     attribute where it is a constant, and a property where it depends on the arguments.
 
     Attributes:
-        mixes: False only for schedules that never connect all nodes on purpose (isolated nodes).
+        mixes: False only for schedules that are meant never to connect all nodes (isolated nodes).
         parts: the schedules that this one is made of.
     """
 
@@ -82,13 +82,17 @@ class Graph(ABC):
 
     @property
     def description(self) -> str:
-        """What messages and figures call the schedule."""
+        """The name of the schedule in messages and figures."""
         return type(self).__name__
 
     @property
     @abstractmethod
     def directed(self) -> bool:
-        """Whether some W_t has a support that is not symmetric."""
+        """Whether some W_t has a support that is not symmetric, or is doubly stochastic and differs from its transpose.
+
+        So a schedule that is undirected and doubly stochastic has symmetric matrices W_t. Push-sum weights on a
+        symmetric support may differ by direction.
+        """
 
     @property
     @abstractmethod
@@ -102,11 +106,11 @@ class Graph(ABC):
 
     @property
     def needs_label_counts(self) -> bool:
-        """Whether the edges depend on the nodes' data: :meth:`use_label_counts` comes before anything else then."""
+        """Whether the edges depend on the nodes' data; then :meth:`use_label_counts` must be called first."""
         return any(part.needs_label_counts for part in self.parts)
 
     def use_label_counts(self, label_counts: IntArray) -> None:
-        """Tells what data the nodes have, the same on every process.
+        """Takes the label counts of the nodes, the same on every process.
 
         Args:
             label_counts: training samples of every node by class, shape [M, C].
@@ -159,5 +163,5 @@ class PeriodicGraph(Graph):
 
 
 def one_label_each(num_nodes: int, num_classes: int = 10) -> IntArray:
-    """Label counts [M, C] of nodes that hold one label each, in turn: what stands for data where there is none."""
+    """Label counts [M, C] of nodes that hold one label each, in turn; they stand in for data where there are none."""
     return np.eye(num_classes, dtype=np.int64)[np.arange(num_nodes) % num_classes]

@@ -115,7 +115,7 @@ class BaseK(PeriodicGraph):
 
     Args:
         max_degree: k, the most nodes that a node meets in a round, at least 1.
-        simple: the simple version, whatever is shorter.
+        simple: whether to use the simple version even where the full one is shorter.
 
     Raises:
         ValueError: when ``max_degree`` is out of range.

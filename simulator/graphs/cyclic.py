@@ -19,7 +19,7 @@ class Cyclic(Graph):
     """Schedules that take turns.
 
     Args:
-        graphs: the schedules in the order of their turns, by names that mean nothing.
+        graphs: the schedules in the order of their turns; their names are arbitrary.
 
     Raises:
         ValueError: when there are none, or they are of different sizes; from ``stochasticity``, when some are
@@ -49,7 +49,7 @@ class Cyclic(Graph):
 
     @property
     def stochasticity(self) -> Stochasticity:
-        """What all of them have."""
+        """Double if all parts are doubly stochastic, else that of the other parts."""
         found = sorted({part.stochasticity for part in self.parts} - {"double"})
         if len(found) > 1:
             raise ValueError(f"graph.graphs: {self.description} mixes column- and row-stochastic graphs; use one kind")

@@ -3,8 +3,9 @@
 Definition: with p_i the label distribution of node i and p the mean of all, the skew of a clique C is sum_l |mean_{i
 in C} p_i(l) - p(l)|. The nodes are dealt at random into as few cliques of at most `max_clique_size` as possible,
 whose sizes differ by at most one; then, `num_swaps` times, two random cliques exchange one node each, a random one of
-all exchanges that lower the sum of their skews, if there is any. Every clique is a complete graph. With K cliques in
-the order of the deal, edges between them run between the nodes that have the fewest such edges so far, for
+all exchanges that lower the sum of their skews, if there is any. By default a number of swaps that grows with the
+number of cliques K, so that every clique takes part in about as many. Every clique is a complete graph. With the
+cliques in the order of the deal, edges between them run between the nodes that have the fewest such edges so far, for
 
     ring         every clique and the next
     small_world  every clique and those 2^s and 2^s + 1 places before and after it, s = 0, ..., ceil(log2 K) - 1
@@ -16,8 +17,9 @@ Needs: a problem whose nodes have labels.
 Sends: about max_clique_size - 1 messages per node and round.
 Source: Bellet, Kermarrec and Lavoie, "D-Cliques: compensating for data heterogeneity with topology in decentralized
 federated learning", SRDS 2022 (greedy swap), and its published code for the edges between cliques.
-Departures: cliques of even sizes, there the last one is what is left; among equals the first node is taken, there a
-random one. Averaging gradients within cliques is the algorithm's business, see :attr:`DCliques.cliques`.
+Departures: clique sizes differ by at most one, there the last clique has the remaining nodes; ties go to the first
+node, there to a random one; the default number of swaps, which is 1000 there. Gradients
+are averaged within cliques by the algorithm, see :attr:`DCliques.cliques`.
 """
 
 from collections.abc import Sequence
@@ -34,6 +36,7 @@ from simulator.randomness import generator
 CONNECTIONS = ("ring", "small_world", "fractal", "complete")
 
 _SMALLEST_GAIN = 1e-12
+_SWAPS_PER_CLIQUE, _FEWEST_SWAPS = 100, 1000
 
 
 class DCliques(PeriodicGraph):
@@ -42,7 +45,8 @@ class DCliques(PeriodicGraph):
     Args:
         max_clique_size: nodes of a clique at most, at least 2.
         connection: how cliques are joined: ring, small_world, fractal or complete.
-        num_swaps: how often two cliques try to exchange nodes, at least 0.
+        num_swaps: how often two cliques try to exchange nodes, at least 0; None: 100 times the number of cliques, and
+            at least 1000.
 
     Raises:
         ValueError: when an argument is out of range; from ``edges``, when :meth:`use_label_counts` has not been called.
@@ -53,15 +57,15 @@ class DCliques(PeriodicGraph):
     needs_label_counts = True
 
     def __init__(
-        self, *, num_nodes: int, max_clique_size: int, connection: str, num_swaps: int = 1000, seed: int = 0
+        self, *, num_nodes: int, max_clique_size: int, connection: str, num_swaps: int | None = None, seed: int = 0
     ) -> None:
         super().__init__(num_nodes=num_nodes, seed=seed)
         if max_clique_size < 2:
             raise ValueError(f"graph.max_clique_size={max_clique_size}: expected an integer of at least 2")
         if connection not in CONNECTIONS:
             raise ValueError(f"graph.connection={connection!r}: cliques are joined by {', '.join(CONNECTIONS)}")
-        if num_swaps < 0:
-            raise ValueError(f"graph.num_swaps={num_swaps}: expected an integer of at least 0")
+        if num_swaps is not None and num_swaps < 0:
+            raise ValueError(f"graph.num_swaps={num_swaps}: expected an integer of at least 0, or null")
         self.max_clique_size = max_clique_size
         self.connection = connection
         self.num_swaps = num_swaps
@@ -76,11 +80,12 @@ class DCliques(PeriodicGraph):
     def cliques(self) -> list[IntArray]:
         """The nodes of every clique, ascending; the cliques in the order in which they are joined."""
         if self._distributions is None:
-            raise ValueError("graph DCliques depends on the nodes' labels: there is no such graph without a problem")
+            raise ValueError("graph DCliques depends on the nodes' labels, which it gets from a problem only")
         rng = generator(self.seed, "graph/d_cliques")
         num_cliques = -(-self.num_nodes // self.max_clique_size)
         cliques = np.array_split(rng.permutation(self.num_nodes), num_cliques)
-        for _ in range(self.num_swaps if num_cliques > 1 else 0):
+        num_swaps = max(_FEWEST_SWAPS, _SWAPS_PER_CLIQUE * num_cliques) if self.num_swaps is None else self.num_swaps
+        for _ in range(num_swaps if num_cliques > 1 else 0):
             one, other = rng.choice(num_cliques, size=2, replace=False)
             swap_once(cliques[one], cliques[other], self._distributions, rng)
         return [np.sort(clique) for clique in cliques]

@@ -1,8 +1,8 @@
 """The de Bruijn graph.
 
 Definition: node i sends to k i + r (mod M) for r = 0, ..., k - 1, weights 1/k; messages from i to the same node are
-one, with the sum of their weights, and so is a message to oneself: most nodes give nothing to themselves. Doubly
-stochastic, directed (but for the smallest M), static. W^m = J as soon as M divides k^m; otherwise W^m goes to J
+merged and their weights added up. A message to the node itself is its self-loop; most nodes have none. Doubly
+stochastic, directed (except for the smallest M), static. W^m = J as soon as M divides k^m; otherwise W^m goes to J
 geometrically.
 Sends: at most k messages per node and round.
 Source: Imase and Itoh, 1981, for any M; Delvenne, Carli and Zampieri, "Optimal strategies in the average consensus
@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from simulator.graphs.base import Edges, PeriodicGraph
+from simulator.graphs.symmetry import is_symmetric
 
 
 class DeBruijn(PeriodicGraph):
@@ -37,15 +38,11 @@ class DeBruijn(PeriodicGraph):
 
     @cached_property
     def _is_directed(self) -> bool:
-        edges = self.edges(0)
-        pairs, reversed_pairs = (
-            a * self.num_nodes + b for a, b in ((edges.target, edges.source), (edges.source, edges.target))
-        )
-        return not np.array_equal(pairs, np.sort(reversed_pairs))
+        return not is_symmetric(self.edges(0))
 
     @property
     def directed(self) -> bool:
-        """Very few nodes hear whom they send to."""
+        """False only for very small M, where all nodes hear the nodes that they send to."""
         return self._is_directed
 
     def build(self, phase: int) -> Edges:

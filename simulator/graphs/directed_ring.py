@@ -19,7 +19,7 @@ class DirectedRing(PeriodicGraph):
 
     @property
     def directed(self) -> bool:
-        """Two nodes hear each other."""
+        """False for up to two nodes, which hear each other."""
         return self.num_nodes > 2
 
     def build(self, phase: int) -> Edges:

@@ -6,7 +6,7 @@ constructive proof of Vizing's theorem", Information Processing Letters 1992, co
 A colour is free at a node when none of its edges has it. To colour the edge (u, v), a fan of u is grown: neighbours v
 = f_0, f_1, ..., f_k of u such that the colour of (u, f_{i+1}) is free at f_i. With c free at u and d free at f_k, the
 path of edges coloured d, c, d, ... that starts at u has its two colours exchanged: now d is free at u. Some f_i in
-the part of the fan that still is one has d free as well; every edge (u, f_j), j < i, takes the colour of the next,
+the part of the fan that is still a fan has d free as well; every edge (u, f_j), j < i, takes the colour of the next,
 and (u, f_i) takes d.
 """
 

@@ -7,8 +7,8 @@ the column sums are 1 only in expectation, so the mean of all nodes wanders.
 Sends: s messages per node and round.
 Source: de Vos, Farhadkhani, Guerraoui, Kermarrec, Pires and Sharma, "Epidemic learning: boosting decentralized learning
 with randomized communication", NeurIPS 2023.
-Departures: the random regular digraph is a sum of s random permutations, repaired where they coincide, so that all
-nodes are alike but not all such digraphs exactly equally likely.
+Departures: the random regular digraph is a sum of s random permutations, repaired where they coincide: all
+nodes are treated alike, but not all such digraphs are exactly equally likely.
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ class Epidemic(Graph):
 
     @property
     def directed(self) -> bool:
-        """All hear all when ``num_out`` is M - 1."""
+        """False when ``num_out`` is M - 1: then all nodes hear all others."""
         return self.num_out < self.num_nodes - 1
 
     @property
@@ -102,7 +102,7 @@ def draw_regular(num_nodes: int, degree: int, rng: np.random.Generator) -> IntAr
         drawn = rng.permutation(num_nodes)
         for node in rng.permutation(np.flatnonzero((taken == drawn[:, None]).any(axis=1))):
             if drawn[node] not in taken[node]:
-                continue  # an earlier swap has mended it
+                continue  # an earlier swap has resolved it
             fits = ~np.isin(drawn, taken[node]) & ~(taken == drawn[node]).any(axis=1)
             other = rng.choice(np.flatnonzero(fits))
             drawn[[node, other]] = drawn[[other, node]]

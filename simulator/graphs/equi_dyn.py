@@ -41,7 +41,7 @@ class EquiDyn(Graph):
 
     @property
     def directed(self) -> bool:
-        """Two nodes hear each other."""
+        """False for up to two nodes, which hear each other."""
         return self._directed and self.num_nodes > 2
 
     @property

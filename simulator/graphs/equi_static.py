@@ -4,7 +4,7 @@ Definition: offsets u_1, ..., u_L, uniform in 1, ..., M - 1, and P the shift by 
 W = (1/L) sum_l ((1/M) I + (1 - 1/M) P^(u_l)), so node i hears i - u_l; weights of equal offsets add up. directed=false
 takes (W + W') / 2. Offsets are drawn anew, at most 1000 times, until together with M they have no common divisor, that
 is, until the graph is connected. The default L is ceil(log2 M). Doubly stochastic, static; directed unless asked
-otherwise (or unless with every offset there is its opposite).
+otherwise (or unless every offset is drawn as often as its opposite).
 Sends: at most L messages per node and round, 2L if undirected.
 Source: Song, Li, Jin, Shi, Yan, Yin and Yuan, "Communication-efficient topologies for decentralized learning with O(1)
 consensus rate", NeurIPS 2022: D-EquiStatic and U-EquiStatic.
@@ -44,8 +44,8 @@ class EquiStatic(PeriodicGraph):
 
     @property
     def directed(self) -> bool:
-        """Whether some offset is there without its opposite."""
-        return self._one_way and not np.array_equal(np.unique(self.offsets), np.unique(-self.offsets % self.num_nodes))
+        """Whether some offset was drawn more often than its opposite."""
+        return self._one_way and not np.array_equal(np.sort(self.offsets), np.sort(-self.offsets % self.num_nodes))
 
     @cached_property
     def offsets(self) -> IntArray:

@@ -45,7 +45,7 @@ class ErdosRenyi(RandomGraph):
 
     @property
     def advice(self) -> str:
-        """The probability that is needed."""
+        """The edge probability that is needed."""
         return advice_on_gnp(self.num_nodes, self.probability)
 
     def draw(self, rng: np.random.Generator) -> Support:

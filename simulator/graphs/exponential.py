@@ -19,7 +19,7 @@ class Exponential(PeriodicGraph):
 
     @property
     def directed(self) -> bool:
-        """On up to three nodes the offsets reach everybody."""
+        """False for up to three nodes, where every node sends to all others."""
         return self.num_nodes > 3
 
     def build(self, phase: int) -> Edges:

@@ -4,11 +4,12 @@ Definition: format=edges is text with a line "source target" or "source target w
 between), nodes numbered from 0, W[target, source] = weight; format=matrix is a square array with W[row, column] in row,
 column, as .npy or as text. ``#`` starts a comment. format=auto takes .npy and .csv for matrices, and other text for
 edges if its lines have 2 or 3 columns, otherwise for a matrix. directed=false reads an edge line in both directions and
-wants a symmetric support of a matrix.
-Weights of the file are used as they are (a self-loop is a line "i i weight") and must be non-negative and sum to 1 by
-row, by column or both, which the graph then declares. Without weights (or with a matrix of zeros and ones) self-loops
-are added and the rule is Metropolis (undirected: doubly stochastic) or 1/out-degree (directed: column-stochastic). A
-rule that is named (weights) is taken instead of these, and of the weights of the file. Static.
+requires a matrix with a symmetric support.
+Weights of the file are used as they are (a self-loop is a line "i i weight"). They must not be negative, and the rows,
+the columns or both must sum to 1; the graph declares which. Doubly stochastic weights that are not symmetric make it
+directed. Without weights (or with a matrix of zeros and ones) self-loops are added and the rule is Metropolis
+(undirected: doubly stochastic) or 1/out-degree (directed: column-stochastic). A rule that is named (weights) is taken
+instead of these, and of the weights of the file. Static.
 Sends: 1 message per edge and round.
 Source: none.
 Departures: none.
@@ -22,6 +23,7 @@ import numpy as np
 from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, PeriodicGraph, Stochasticity
 from simulator.graphs.support import directed_support, undirected_support
+from simulator.graphs.symmetry import is_symmetric
 from simulator.graphs.weight_rules import AUTO, rule_of
 from simulator.graphs.weights import SUM_TOLERANCE, stochasticity_of
 
@@ -36,7 +38,7 @@ class File(PeriodicGraph):
         format: auto, edges or matrix.
         directed: whether an edge runs only in the direction in which it is written.
         weights: "auto", or the name of a weight rule, see :func:`simulator.graphs.weight_rules.rule_of`.
-        gamma: of the rule nw_optimal, in (0, 1); the others have no use for it.
+        gamma: of the rule nw_optimal, in (0, 1); other rules do not use it.
 
     Raises:
         ValueError: when ``format`` or ``weights`` is unknown; from the first use, when the file is missing, cannot be
@@ -65,12 +67,13 @@ class File(PeriodicGraph):
 
     @property
     def directed(self) -> bool:
-        """As given."""
-        return self._directed
+        """As given; true of a doubly stochastic matrix that differs from its transpose by more than rounding."""
+        edges, stochasticity = self._content
+        return self._directed or (stochasticity == "double" and not is_symmetric(edges))
 
     @property
     def stochasticity(self) -> Stochasticity:
-        """What the weights of the file turn out to be."""
+        """As found from the weights of the file."""
         return self._content[1]
 
     def build(self, phase: int) -> Edges:
@@ -86,7 +89,7 @@ class File(PeriodicGraph):
         source, target, weight = self._from_edges(table) if by_edge else self._from_matrix(table)
         if weight is None or self.weights != AUTO:
             joined = slice(None) if weight is None else weight != 0
-            support = directed_support if self.directed else undirected_support
+            support = directed_support if self._directed else undirected_support
             source, target = support(source[joined], target[joined], self.num_nodes)
             weight = self._rule(source, target, self.num_nodes)
             return Edges.from_sorted(source, target, weight), self._rule_stochasticity
@@ -147,7 +150,7 @@ class File(PeriodicGraph):
         if table.shape[1] == 2:
             return source, target, None
         weight = table[:, 2]
-        if not self.directed:
+        if not self._directed:
             mirrored = source != target
             source, target, weight = (
                 np.concatenate([source, target[mirrored]]),
@@ -166,7 +169,7 @@ class File(PeriodicGraph):
         if table.shape != (self.num_nodes, self.num_nodes):
             raise self._error(f"a matrix of shape {table.shape}, but num_nodes={self.num_nodes}")
         support = table != 0
-        if not self.directed and (support != support.T).any():
+        if not self._directed and (support != support.T).any():
             row, column = np.argwhere(support != support.T)[0]
             raise self._error(
                 f"of entries ({row}, {column}) and ({column}, {row}) only one is not 0; set graph.directed=true"

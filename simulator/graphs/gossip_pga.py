@@ -6,7 +6,7 @@ these are local steps.
 Sends: as the base, and M - 1 messages per node in every H-th round.
 Source: Chen, Yuan, Zhang, Pan, Xu and Yin, "Accelerating gossip SGD with periodic global averaging", ICML 2021,
 Algorithm 1.
-Departures: the base may vary with time; the rounds of exact averages count in its time.
+Departures: the base may vary with time; rounds of exact averages count as rounds of the base.
 """
 
 import math

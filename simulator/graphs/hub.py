@@ -2,7 +2,7 @@
 
 Definition: in even rounds every node sends to node 0, in odd rounds node 0 sends to every node; row-stochastic weights:
 1/M of each in the hub's row of even rounds, 1/2 of the hub and 1/2 of the node itself in odd rounds, and 1 on the
-diagonal of rows that hear nobody. Directed, of period 2.
+diagonal of the rows of nodes that receive nothing. Directed, of period 2.
 Sends: M - 1 messages per round.
 Source: McMahan et al., AISTATS 2017 (arXiv 1602.05629), whose server is here a node with data of its own.
 Departures: algorithms for this schedule read who hears whom and average with weights of their own (the nodes' numbers
@@ -21,7 +21,7 @@ class Hub(PeriodicGraph):
 
     @property
     def directed(self) -> bool:
-        """A single node has no edge."""
+        """False for a single node, which has no edge."""
         return self.num_nodes > 1
 
     @property

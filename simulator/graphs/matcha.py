@@ -40,7 +40,8 @@ class Matcha(Graph):
         budget: of the matchings that are on at once, the expected share, in (0, 1].
 
     Raises:
-        ValueError: when ``budget`` is out of range; from ``edges``, when the base is not as it should be.
+        ValueError: when ``budget`` is out of range; from ``edges``, when the base is not static, undirected
+            and connected.
     """
 
     directed = False
@@ -129,7 +130,7 @@ def best_probabilities(pairs: list[tuple[IntArray, IntArray]], laplacians: Float
             lower, best = float(values[0]), current
         if lower >= (1.0 - _RELATIVE_GAP) * upper:
             break
-        unit = unit or lower  # the program's tolerances are absolute
+        unit = unit or lower  # the tolerances of the linear program are absolute
         lowest = vectors[:, : min(num_nodes - 1, max(3, count // 2))]
         added = np.array([((lowest[first] - lowest[second]) ** 2).sum(axis=0) for first, second in pairs]).T
         bounds = np.concatenate([bounds, added / unit])

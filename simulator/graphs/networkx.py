@@ -28,7 +28,7 @@ class NetworkX(PeriodicGraph):
         generator: name of a function of networkx that returns a graph, such as "watts_strogatz_graph".
         arguments: its arguments by name; n and seed are passed unless given here.
         weights: name of a weight rule, see :func:`simulator.graphs.weight_rules.rule_of`.
-        gamma: of the rule nw_optimal, in (0, 1); the others have no use for it.
+        gamma: of the rule nw_optimal, in (0, 1); other rules do not use it.
 
     Raises:
         ValueError: from the first use, when there is no such generator, when it refuses its arguments, when it makes

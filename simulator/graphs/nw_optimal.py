@@ -6,11 +6,16 @@ the edges of a graph, signs free, the largest n_W has the smallest
 
     f(w) = tr (I - gamma W^2)^-1 = sum_i phi(lambda_i),    phi(x) = 1 / (1 - gamma x^2),    W = I - sum_e w_e L_e,
 
-with L_e the Laplacian of edge e. f is convex, and df/dw_e = -<Q diag(phi'(lambda)) Q', L_e>.
+with L_e the Laplacian of edge e. f is convex, and df/dw_e = -<Q diag(phi'(lambda)) Q', L_e>. The non-negative form asks
+besides for w_e >= 0 and for self-weights 1 - sum_{e at i} w_e >= 0, which keeps the problem convex.
 Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022, for n_W; spectral functions as in Boyd,
-Diaconis and Xiao, "Fastest mixing Markov chain on a graph", 2004.
-Departures: none.
+Diaconis and Xiao, "Fastest mixing Markov chain on a graph", 2004; the augmented Lagrangian of the non-negative form as
+in Nocedal and Wright, "Numerical Optimization", 2006, chapter 17.
+Departures: none known.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -19,6 +24,11 @@ from simulator.graphs.weights import metropolis, with_remainders
 
 _MAX_ITERATIONS = 20_000
 _GRADIENT_TOLERANCE = 1e-9
+_MAX_OUTER_ITERATIONS = 60
+_INNER_ITERATIONS = 500
+_SMALLEST_TOLERANCE = 1e-8
+_LARGEST_EXCESS = 1e-7
+_SMALLEST_WEIGHT = 1e-6
 
 
 def nw_optimal(source: IntArray, target: IntArray, num_nodes: int, *, gamma: float) -> FloatArray:
@@ -31,24 +41,85 @@ def nw_optimal(source: IntArray, target: IntArray, num_nodes: int, *, gamma: flo
         num_nodes: M.
         gamma: in (0, 1); nearer 1 the whole graph counts, nearer 0 the direct neighbours.
     """
-    # Imported here because most runs never need it.
-    from scipy.optimize import minimize
-
     start = metropolis(source, target, num_nodes)
     upper = source < target
     low, high = source[upper], target[upper]
     if len(low) == 0:
         return start
-    found = minimize(
-        mean_variance,
-        start[upper],
-        args=(low, high, num_nodes, gamma),
-        jac=True,
-        method="L-BFGS-B",
-        options={"maxiter": _MAX_ITERATIONS, "maxfun": 2 * _MAX_ITERATIONS, "ftol": 0.0, "gtol": _GRADIENT_TOLERANCE},
+    found = _minimise(
+        lambda weight: mean_variance(weight, low, high, num_nodes, gamma),
+        *(start[upper], None, _GRADIENT_TOLERANCE, _MAX_ITERATIONS),
     )
+    return _on_support(source, target, low, high, found, num_nodes)
+
+
+def nw_optimal_nonnegative(source: IntArray, target: IntArray, num_nodes: int, *, gamma: float) -> FloatArray:
+    """The weights that maximise n_W(gamma) among those without a negative entry, self-weights included.
+
+    Bounds on the edges are L-BFGS-B's; those on the self-weights come by an augmented Lagrangian, from Metropolis
+    weights on. Edges and self-weights get at least 1e-6 / M, so that the support is that of the graph on every process.
+
+    Args:
+        source, target, num_nodes, gamma: as in :func:`nw_optimal`.
+    """
+    start = metropolis(source, target, num_nodes)
+    upper = source < target
+    low, high = source[upper], target[upper]
+    if len(low) == 0:
+        return start
+    smallest = _SMALLEST_WEIGHT / num_nodes
+    weight, prices, stiffness = start[upper], np.zeros(num_nodes), 10.0
+
+    def excess(weight: FloatArray) -> FloatArray:
+        """By how much the edges of every node take more than 1 - ``smallest``, [M]; negative where they take less."""
+        sums = np.bincount(low, weight, num_nodes) + np.bincount(high, weight, num_nodes)
+        return np.asarray(sums - (1.0 - smallest))
+
+    def penalised(weight: FloatArray) -> tuple[float, FloatArray]:
+        value, gradient = mean_variance(weight, low, high, num_nodes, gamma)
+        pushed = np.maximum(0.0, prices + stiffness * excess(weight))
+        return value + float(np.square(pushed).sum()) / (2 * stiffness), gradient + pushed[low] + pushed[high]
+
+    largest = np.inf
+    for number in range(_MAX_OUTER_ITERATIONS):
+        tolerance = max(1e-5 * 0.1**number, _SMALLEST_TOLERANCE)
+        weight = _minimise(penalised, weight, [(smallest, None)] * len(weight), tolerance, _INNER_ITERATIONS)
+        beyond = excess(weight)
+        if beyond.max() > 0.25 * largest:
+            stiffness *= 4.0
+        largest = float(max(beyond.max(), 0.0))
+        new_prices = np.maximum(0.0, prices + stiffness * beyond)
+        if largest < _LARGEST_EXCESS and tolerance == _SMALLEST_TOLERANCE:
+            break
+        prices = new_prices
+    # What is left of the excess is rounding: scaled away by the node that has more of it.
+    sums = excess(weight) + (1.0 - smallest)
+    weight = weight / np.maximum(1.0, np.maximum(sums[low], sums[high]) / (1.0 - smallest))
+    return _on_support(source, target, low, high, weight, num_nodes)
+
+
+def _minimise(
+    objective: Callable[[FloatArray], tuple[float, FloatArray]],
+    start: FloatArray,
+    bounds: list[Any] | None,
+    tolerance: float,
+    max_iterations: int,
+) -> FloatArray:
+    """L-BFGS-B until no entry of the gradient exceeds ``tolerance``; ``objective`` returns its value and gradient."""
+    # Imported here because most runs never need it.
+    from scipy.optimize import minimize
+
+    options = {"maxiter": max_iterations, "maxfun": 2 * max_iterations, "ftol": 0.0, "gtol": tolerance}
+    found = minimize(objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+    return np.asarray(found.x, dtype=np.float64)
+
+
+def _on_support(
+    source: IntArray, target: IntArray, low: IntArray, high: IntArray, edge_weight: FloatArray, num_nodes: int
+) -> FloatArray:
+    """Weights [E] in the order of the support from those of the edges low - high; nodes keep the remainder."""
     matrix = np.zeros((num_nodes, num_nodes))
-    matrix[low, high] = matrix[high, low] = found.x
+    matrix[low, high] = matrix[high, low] = edge_weight
     return with_remainders(source, target, matrix[target, source], num_nodes)
 
 

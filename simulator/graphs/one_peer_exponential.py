@@ -20,7 +20,7 @@ class OnePeerExponential(PeriodicGraph):
 
     @property
     def directed(self) -> bool:
-        """Two nodes hear each other."""
+        """False for up to two nodes, which hear each other."""
         return self.num_nodes > 2
 
     @property

@@ -22,7 +22,7 @@ class RandomDirected(RandomRates):
 
     @property
     def directed(self) -> bool:
-        """A single node has no edge."""
+        """False for a single node, which has no edge."""
         return self.num_nodes > 1
 
     @property

@@ -47,7 +47,7 @@ class RandomGeometric(RandomGraph):
 
     @property
     def advice(self) -> str:
-        """The radius at which half of the draws are connected, roughly."""
+        """A larger radius, above the one at which roughly half of the draws are connected."""
         threshold = math.sqrt(math.log(self.num_nodes) / (math.pi * self.num_nodes))
         return f"a radius above sqrt(ln(n)/(pi n)) = {threshold:.3g} is needed, not {self.radius:.3g}"
 

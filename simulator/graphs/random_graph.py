@@ -46,7 +46,7 @@ class RandomGraph(UndirectedGraph):
     @property
     @abstractmethod
     def advice(self) -> str:
-        """What to say when no draw is connected."""
+        """The end of the error message when no draw is connected."""
 
     @abstractmethod
     def draw(self, rng: np.random.Generator) -> Support:

@@ -3,7 +3,7 @@
 Definition: a uniformly random perfect matching; both nodes of a pair average, weights 1/2. With an odd number of
 nodes one, uniformly random, is left alone. Undirected, doubly stochastic; E W_t = I/2 + (11' - I) / (2 (M - 1)) for
 even M, and (M + 1)/(2M) on and 1/(2M) off the diagonal for odd M.
-Sends: 1 message per node and round (but the one that is left alone).
+Sends: 1 message per node and round (none for a node that is left alone).
 Source: random gossip of Boyd, Ghosh, Prabhakar and Shah, "Randomized gossip algorithms", IEEE TIT 2006.
 Departures: there one pair meets at a time; here all nodes do at once.
 """

@@ -49,7 +49,7 @@ class RandomRegular(RandomGraph):
 
     @property
     def advice(self) -> str:
-        """Cycles fall apart; more edges do not."""
+        """A larger degree: 2-regular graphs are mostly several cycles, larger degrees are mostly connected."""
         return f"a degree of 3 or more is needed, not {self.degree}"
 
     def draw(self, rng: np.random.Generator) -> Support:

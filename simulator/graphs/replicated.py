@@ -33,7 +33,7 @@ class Replicated(Graph):
 
     @property
     def description(self) -> str:
-        """What messages and figures call the schedule."""
+        """The name of the schedule in messages and figures."""
         return f"{len(self._first_rounds)} copies of {self._graph.description}"
 
     @property

@@ -7,8 +7,8 @@ whatever p is.
 Sends: about p (M - 1) messages per node and round at first, later (M - 1)/2.
 Source: the slowly changing random graph in published code that studies time-varying graphs after Vogels, Hendrikx and
 Jaggi, "Beyond spectral gap", NeurIPS 2022, with p = 1/2.
-Departures: none. Round t is found by walking there from the nearest round before it that is kept, every 100th or the
-last.
+Departures: none. Round t is computed from the nearest earlier round that is kept: every 100th, and the last one
+computed.
 """
 
 import numpy as np

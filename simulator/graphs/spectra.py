@@ -5,7 +5,7 @@
     singular_gap     sigma_1(W) - sigma_2(W) of one round; equals the above for symmetric W
     mean_square_gap  1 - sqrt(lambda_2(1/T sum_t W_t' W_t)): the rate per round when rounds come in random order
 
-Dense, so for graphs of up to a few thousand nodes, but for the spectral gap of a static symmetric graph, which is
+Dense, so for graphs of up to a few thousand nodes, except for the spectral gap of a static symmetric graph, which is
 sparse above 1000 nodes. Where W_t is not doubly stochastic, "second" means all but the largest in modulus.
 
 Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022, and its published code, which uses all three.
@@ -19,7 +19,7 @@ from simulator.randomness import generator
 
 _LARGEST_DENSE = 1000
 _SMALLEST_LANCZOS_GAP = 1e-2
-# Below this the modulus is rounding error, which the T-th root would blow up.
+# Below this the modulus is rounding error, which the T-th root would amplify.
 _ROUNDING = 1e-13
 
 
@@ -73,7 +73,7 @@ def mean_square_gap(graph: Graph, *, num_rounds: int | None = None) -> float:
 def _num_rounds(graph: Graph, num_rounds: int | None) -> int:
     rounds = graph.period if num_rounds is None else num_rounds
     if rounds is None:
-        raise ValueError(f"{type(graph).__name__} is random and has no period: say over how many rounds (num_rounds)")
+        raise ValueError(f"{type(graph).__name__} is random and has no period: give the number of rounds (num_rounds)")
     if rounds < 1:
         raise ValueError(f"num_rounds={rounds}: at least one round is needed")
     return rounds
@@ -107,7 +107,7 @@ def _sparse_slem(edges: Edges, num_nodes: int) -> float:
         if 1.0 - abs(values[0]) > _SMALLEST_LANCZOS_GAP:
             return float(abs(values[0]))
     except ArpackNoConvergence:
-        pass  # the gap is small: the other way is the one that works
+        pass  # the gap is small, so W - sigma I is factorised below
     upper = eigsh(matrix, k=2, sigma=1.0 + 1e-8, which="LM", v0=start, return_eigenvectors=False)
     lower = eigsh(matrix, k=1, which="SA", v0=start, tol=1e-3, return_eigenvectors=False)
     return float(max(np.min(upper), -lower[0]))

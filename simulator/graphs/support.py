@@ -86,7 +86,7 @@ def draw_until_connected(
         draw: makes an undirected support from a generator; number k gets one keyed by (seed, stream, step, k).
         num_nodes: number of nodes M.
         seed, stream, step: the keys of the draws of one round.
-        advice: how the error goes on.
+        advice: the end of the error message.
 
     Raises:
         ValueError: when none of 1000 draws is connected.
@@ -124,7 +124,7 @@ def draw_gnp(rng: np.random.Generator, num_nodes: int, probability: float) -> Su
 
 
 def advice_on_gnp(num_nodes: int, probability: float) -> str:
-    """How likely an edge of G(n, p) should be for a connected draw."""
+    """The advice when no draw of G(n, p) is connected: the edge probability that is needed."""
     return (
         f"about ln(n)/n = {np.log(num_nodes) / num_nodes:.3g} or more is needed as edge probability, not {probability}"
     )

@@ -11,11 +11,11 @@ _NUM_ROUNDS_LOOKED_AT = 3
 def has_symmetric_weights(graph: Graph) -> bool:
     """Whether W_t equals its transpose in every round of a period, or in the first 3 rounds of an endless schedule."""
     rounds = range(graph.period or _NUM_ROUNDS_LOOKED_AT)
-    return not graph.directed and all(_is_symmetric(graph.edges(step)) for step in rounds)
+    return not graph.directed and all(is_symmetric(graph.edges(step)) for step in rounds)
 
 
-def _is_symmetric(edges: Edges) -> bool:
-    """Whether the entries are those of a symmetric matrix."""
+def is_symmetric(edges: Edges) -> bool:
+    """Whether the entries are those of a symmetric matrix, up to the rounding of weights that users give."""
     # Entries are sorted by (target, source); in the order of (source, target) they must read the same.
     order = np.lexsort((edges.target, edges.source))
     return (

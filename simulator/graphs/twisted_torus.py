@@ -2,8 +2,8 @@
 
 Definition: of r rows and c columns; node i is joined to i - 1, i + 1, i - c and i + c (mod M). Metropolis weights that
 count four neighbours always: 1/5 on every edge, and what is left of 1 for the node itself. That is 1/5 if r > 2; with
-r = 2 the nodes i - c and i + c are one, the node keeps 2/5. The other weight rules count neighbours that are one as
-one. Doubly stochastic, undirected, static.
+r = 2 the nodes i - c and i + c coincide, and the node keeps 2/5. The other weight rules count coinciding neighbours
+once. Doubly stochastic, undirected, static.
 Sends: 4 messages per node and round, 3 if r = 2.
 Source: Vogels, Hendrikx and Jaggi, "Beyond spectral gap", NeurIPS 2022, as its published code does it.
 Departures: none.
@@ -53,7 +53,7 @@ class TwistedTorus(UndirectedGraph):
         return circulant_support(self.num_nodes, [-1, 1, -columns, columns])
 
     def weigh(self, support: Support) -> Edges:
-        """By the rule, where it is another than Metropolis's."""
+        """Metropolis weights as in the definition above; other rules as in the base class."""
         if self.weights != "metropolis":
             return super().weigh(support)
         source, target = support

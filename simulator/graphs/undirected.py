@@ -13,7 +13,7 @@ class UndirectedGraph(Graph):
 
     Args:
         weights: name of a weight rule, see :func:`simulator.graphs.weight_rules.symmetric_rule`.
-        gamma: of the rule nw_optimal, in (0, 1); the others have no use for it.
+        gamma: of the rule nw_optimal, in (0, 1); other rules do not use it.
 
     Raises:
         ValueError: when an argument is out of range.

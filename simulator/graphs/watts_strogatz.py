@@ -50,7 +50,7 @@ class WattsStrogatz(RandomGraph):
 
     @property
     def advice(self) -> str:
-        """More edges, or fewer of them elsewhere."""
+        """More edges, or fewer rewired ones."""
         return f"a degree above {self.degree} or a probability below {self.probability} is needed"
 
     def draw(self, rng: np.random.Generator) -> Support:

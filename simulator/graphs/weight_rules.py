@@ -1,6 +1,6 @@
 """The names that the setting ``graph.weights`` gives to weight rules."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Stochasticity
-from simulator.graphs.nw_optimal import nw_optimal
+from simulator.graphs.nw_optimal import nw_optimal, nw_optimal_nonnegative
 from simulator.graphs.weights import (
     WeightRule,
     best_constant,
@@ -17,12 +17,13 @@ from simulator.graphs.weights import (
     lazy_metropolis,
     max_degree,
     metropolis,
+    metropolis_without_self,
     out_degree,
     sinkhorn,
 )
 
 AUTO = "auto"
-"""The rule of graphs that may turn out directed: metropolis if undirected, out_degree if directed."""
+"""The rule of graphs that may be directed or not: metropolis if undirected, out_degree if directed."""
 
 
 def metropolis_or_equal(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
@@ -34,6 +35,7 @@ def metropolis_or_equal(source: IntArray, target: IntArray, num_nodes: int) -> F
 _SYMMETRIC: Mapping[str, WeightRule] = MappingProxyType(
     {
         "metropolis": metropolis_or_equal,
+        "metropolis_without_self": metropolis_without_self,
         "lazy_metropolis": lazy_metropolis,
         "lazy": lazy_metropolis,
         "max_degree": max_degree,
@@ -45,8 +47,10 @@ _SYMMETRIC: Mapping[str, WeightRule] = MappingProxyType(
 _DIRECTED: Mapping[str, tuple[WeightRule, Stochasticity]] = MappingProxyType(
     {"out_degree": (out_degree, "column"), "in_degree": (in_degree, "row"), "sinkhorn": (sinkhorn, "double")}
 )
-_NW_OPTIMAL = "nw_optimal"
-_DENSE = ("best_constant", "fastest_mixing", "fmmc", _NW_OPTIMAL)
+_NW_OPTIMAL: Mapping[str, Callable[..., FloatArray]] = MappingProxyType(
+    {"nw_optimal": nw_optimal, "nw_optimal_nonnegative": nw_optimal_nonnegative}
+)
+_DENSE = ("best_constant", "fastest_mixing", "fmmc", *_NW_OPTIMAL)
 _LARGEST_DENSE = 2000
 
 
@@ -54,9 +58,10 @@ def symmetric_rule(name: str, num_nodes: int, gamma: float) -> WeightRule:
     """The rule of an undirected graph; W is symmetric and doubly stochastic.
 
     Args:
-        name: metropolis, lazy_metropolis (or lazy), max_degree, best_constant, fastest_mixing (or fmmc), nw_optimal.
-        num_nodes: number of nodes M; the last three rules compute with M x M matrices.
-        gamma: of nw_optimal, in (0, 1).
+        name: metropolis, metropolis_without_self, lazy_metropolis (or lazy), max_degree, best_constant, fastest_mixing
+            (or fmmc), nw_optimal, nw_optimal_nonnegative.
+        num_nodes: number of nodes M; the last four rules compute with M x M matrices.
+        gamma: of the last two, in (0, 1).
 
     Raises:
         ValueError: when there is no such rule, when the graph is too large for it, or ``gamma`` is out of range.
@@ -68,10 +73,10 @@ def symmetric_rule(name: str, num_nodes: int, gamma: float) -> WeightRule:
             f"graph.weights={name}: computes with dense matrices and takes at most {_LARGEST_DENSE} nodes, "
             f"not {num_nodes}; use graph.weights=metropolis"
         )
-    if name == _NW_OPTIMAL:
-        return partial(nw_optimal, gamma=gamma)
+    if name in _NW_OPTIMAL:
+        return partial(_NW_OPTIMAL[name], gamma=gamma)
     if name not in _SYMMETRIC:
-        raise ValueError(f"graph.weights={name!r}: the rules are {', '.join([*_SYMMETRIC, _NW_OPTIMAL])}")
+        raise ValueError(f"graph.weights={name!r}: the rules are {', '.join([*_SYMMETRIC, *_NW_OPTIMAL])}")
     return _SYMMETRIC[name]
 
 

@@ -4,6 +4,7 @@ Every rule has one signature: the support (see :mod:`simulator.graphs.support`) 
 weights [E] in the order of the support. Degrees d_i leave out the self-loop.
 
     metropolis       W_ij = 1 / (1 + max(d_i, d_j)),  W_ii = 1 - sum_j W_ij       symmetric support, doubly stochastic
+    metropolis_without_self  W_ij = 1 / max(d_i, d_j): the self-weight may be 0   symmetric support, doubly stochastic
     lazy_metropolis  (I + W) / 2 of the above: no negative eigenvalue             symmetric support, doubly stochastic
     max_degree       W_ij = 1 / (1 + max_k d_k)                                   symmetric support, doubly stochastic
     best_constant    W = I - 2 / (lambda_2 + lambda_M) L, L the Laplacian         symmetric support, doubly, signs free
@@ -32,12 +33,26 @@ SUM_TOLERANCE = 1e-6
 """How far a row or column sum may be from 1 and still count as 1: weights that users give may be in float32."""
 
 _SMALLEST_FASTEST_MIXING_WEIGHT = 1e-2
+_ROUNDING = 1e-12
 
 
 def metropolis(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
     """1 / (1 + max(d_i, d_j)) on edges; the node keeps the remainder, which is at least 1 / (1 + d_i)."""
     degree = np.bincount(target, minlength=num_nodes) - 1
     return with_remainders(source, target, 1.0 / (1 + np.maximum(degree[source], degree[target])), num_nodes)
+
+
+def metropolis_without_self(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:
+    """1 / max(d_i, d_j) on edges, where Metropolis has 1 / (1 + max(d_i, d_j)); the node keeps the remainder.
+
+    A node none of whose neighbours has more neighbours than itself keeps nothing. So W of a regular bipartite graph,
+    such as a ring of even length, has the eigenvalue -1 and never mixes.
+    """
+    degree = np.bincount(target, minlength=num_nodes) - 1
+    larger = np.maximum(degree[source], degree[target])
+    weight = with_remainders(source, target, 1.0 / np.maximum(larger, 1), num_nodes)
+    weight[(source == target) & (np.abs(weight) < _ROUNDING)] = 0.0
+    return weight
 
 
 def lazy_metropolis(source: IntArray, target: IntArray, num_nodes: int) -> FloatArray:

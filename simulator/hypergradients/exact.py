@@ -38,7 +38,7 @@ class Reference:
         hypergradient: [N, H], float64.
         residual: ||H w - b|| / ||b|| of the linear system.
         positive_definite: False when negative curvature was met, so that the parameters are no strict local minimum;
-            the system is then solved all the same, by a method for indefinite matrices.
+            then MINRES solves the system, which allows indefinite matrices.
     """
 
     hypergradient: Tensor
@@ -60,7 +60,7 @@ def exact_hypergradient(
     """Solves for the exact hypergradient; every process must call it.
 
     Args:
-        params, hparams: where, [N, D] and [N, H].
+        params, hparams: the point of evaluation, [N, D] and [N, H].
         method: ``dense`` forms the D x D mean Hessian; ``iterative`` uses Hessian-vector products only.
         tolerance: relative residual at which the iteration stops.
         max_iterations: Hessian-vector products at most.

@@ -18,8 +18,10 @@ Departures: push-sum weights here are never those of training, so two calls give
 Shapes: N local nodes, D parameters, H hyperparameters.
 """
 
+import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 
 from simulator.network.network import Network
@@ -46,19 +48,24 @@ def push_hypergradient(
     """Estimates the hypergradient at every node.
 
     Args:
-        params, hparams: where, [N, D] and [N, H].
+        params, hparams: the point of evaluation, [N, D] and [N, H].
         depth: terms of the series, M in the paper.
         num_pushes: rounds per term, S in the paper.
         step_size: alpha in the paper; the series converges for step_size < 2 / largest curvature.
-        average_preserving: use that form.
-        minibatch: second-order products on minibatches ``first_batch``, ``first_batch + 1``, ... instead of everything.
+        average_preserving: use the average-preserving form.
+        minibatch: second-order products on minibatches ``first_batch``, ``first_batch + 1``, ... instead of
+            the full batch.
         independent_batches: the Hessian product of a term uses another minibatch than the mixed product.
-        reset_weights: push-sum weights restart at 1 for every term (the paper's rule); irrelevant when preserving.
+        reset_weights: push-sum weights restart at 1 for every term (the paper's rule); not used with
+            ``average_preserving``.
         first_round: index of the first push in the graph schedule.
         observe: called with (m, v) after term m = 1..depth.
 
     Returns:
         v, [N, H].
+
+    Raises:
+        ValueError: when the terms of the series grow, so that the result is meaningless; names ``algorithm.step_size``.
     """
     num_nodes = network.num_nodes // network.placement.num_replicas
     outer_params, outer_hparams = problem.outer_grads(params, hparams)
@@ -82,6 +89,13 @@ def push_hypergradient(
         else:
             along_params, along_hparams = problem.second_order(params, hparams, debiased, batch)
             batch += 1
+        if term == 1:
+            first = debiased.double().square().sum(dim=1)
+        if term == depth > 1:
+            last = debiased.double()
+            bent = (last * along_params.double()).sum(dim=1)
+            parts = torch.stack([first, last.square().sum(dim=1), bent], dim=1)
+            _require_bounded_terms(*network.sum(parts).tolist(), step_size=step_size, depth=depth)
         estimate = estimate - step_size * along_hparams
         if average_preserving:
             pushed = pushed - step_size * along_params
@@ -90,3 +104,30 @@ def push_hypergradient(
         if observe is not None:
             observe(term, estimate)
     return estimate
+
+
+_LARGEST_GROWTH = 1e6
+"""The largest allowed ratio of the norms of the last and the first term. Negative curvature over few terms stays far
+below it."""
+
+
+def _require_bounded_terms(
+    first_square: float, last_square: float, bent: float, *, step_size: float, depth: int
+) -> None:
+    """Raises ValueError when the terms s of the series have grown.
+
+    Args:
+        first_square, last_square: ||s||^2 of the first and the last term.
+        bent: s^T H s of the last term.
+    """
+    growth = math.sqrt(last_square / first_square) if first_square else 1.0
+    if growth <= 1:
+        return
+    # Terms that have grown along a curvature c > 0 have |1 - step_size c| > 1.
+    curvature = bent / last_square if math.isfinite(last_square) else math.nan
+    if step_size * curvature >= 2 or not growth <= _LARGEST_GROWTH:
+        raise ValueError(
+            f"algorithm.step_size={step_size:g}: the terms of the hypergradient's series grow ({growth:.2g} times in "
+            f"{depth} terms; curvature {curvature:.4g} along the last one); it must be below 2 / largest curvature, "
+            "and where the curvature is negative there must be fewer terms (algorithm.depth)"
+        )

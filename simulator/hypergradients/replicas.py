@@ -1,4 +1,4 @@
-"""Several runs at once: every node stands K times in a row, in the problem and on the network.
+"""Several runs at once: every node appears K times in a row, in the problem and on the network.
 
 The rows of all copies are computed and mixed together, which costs little more than one run does while rows are small.
 """
@@ -27,7 +27,7 @@ def replicated(
     Args:
         streams: of the copies' minibatches; see :meth:`simulator.problems.base.Problem.replicate`.
         first_rounds: of the copies in the graph schedule; see :meth:`simulator.network.network.Network.replicate`.
-        operations: ``first_order`` and ``second_order``, whichever are used; rank 0 settles how they are computed.
+        operations: ``first_order`` and ``second_order``, whichever are used; rank 0 chooses how they are computed.
     """
     assert len(streams) == len(first_rounds)
     replicas = problem.replicate(streams)

@@ -1,4 +1,4 @@
-"""What a logger is: it hears of a run's start, its evaluations, its progress and its end; on rank 0 only."""
+"""The interface of loggers: they receive a run's start, evaluations, progress and end, on rank 0 only."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ Metric = float | Sequence[float]
 
 
 class Logger(ABC):
-    """One place where a run's numbers go; a context manager around the run.
+    """One destination of a run's metrics; a context manager around the run.
 
     The order of calls is ``start``, then any number of ``log`` and ``progress``, then ``finish``, and at last, on
     leaving the context, ``close``. A run that raises never reaches ``finish``; it is closed as failed.
@@ -35,17 +35,17 @@ class Logger(ABC):
 
     @abstractmethod
     def log(self, metrics: Mapping[str, Metric], step: int) -> None:
-        """Takes the metrics of one evaluation; a sequence holds one value for every node, shape [M]."""
+        """Logs the metrics of one evaluation; a sequence holds one value for every node, shape [M]."""
 
     def progress(self, step: int, num_steps: int) -> None:
-        """Hears that ``step`` of ``num_steps`` steps are done; called often, so it has to be cheap."""
+        """Reports that ``step`` of ``num_steps`` steps are completed; called often, so it has to be cheap."""
 
     def finish(self, summary: Mapping[str, Any], figures: Sequence[Path]) -> None:
-        """Takes the summary and the figures of a run that came to its end."""
+        """Logs the summary and the figures of a finished run."""
 
     @abstractmethod
     def close(self, failed: bool) -> None:
-        """Releases what ``start`` opened; called exactly once, also when ``start`` was never reached."""
+        """Releases what ``start`` opened; called exactly once, also when ``start`` was not called."""
 
     def __enter__(self) -> Self:
         return self

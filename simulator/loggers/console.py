@@ -1,8 +1,8 @@
 """The console: a progress bar on a terminal or in a notebook, one line per evaluation everywhere else.
 
-Lines go through Python's logging, so that launch.log has them all. Where there is a bar it shows the same numbers,
-and the lines of evaluations are kept from handlers that write to the same terminal or notebook: nothing is shown
-twice. Where standard error is neither there is no bar, and every handler gets the lines.
+Lines go through Python's logging, so that launch.log has them all. A bar shows the same numbers, so that handlers
+that write to its terminal or notebook do not get the lines of evaluations. If standard error is neither a terminal nor
+a notebook, there is no bar, and every handler gets the lines.
 """
 
 import importlib.util
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Metrics that are worth a person's attention while a run goes on, and what the bar calls them.
+# The metrics that the bar and the lines show, and their short names on the bar.
 KEY_METRICS = {
     "train/loss": "loss",
     "test/accuracy": "accuracy",
@@ -56,12 +56,12 @@ class ConsoleLogger(Logger):
         environment: Mapping[str, Any],
         resume_step: int | None = None,
     ) -> None:
-        """Remembers where the results go, to say so at the end, and whether simulated time is worth showing."""
+        """Stores the run folder, which the last line names, and whether to show simulated time."""
         self._run_folder = run_folder
         self._shown = KEY_METRICS | (TIME_METRICS if config.get("timing") else {})
 
     def log(self, metrics: Mapping[str, Metric], step: int) -> None:
-        """Writes one line with the key numbers, and puts them on the bar where there is one."""
+        """Writes one line with the key numbers, and shows them on the bar if there is one."""
         self._last_step = step
         self._numbers = describe_metrics(metrics, self._shown)
         names = {name: name for name in self._shown}
@@ -70,7 +70,7 @@ class ConsoleLogger(Logger):
             self._bar.set_postfix_str(self._numbers, refresh=True)
 
     def progress(self, step: int, num_steps: int) -> None:
-        """Moves the bar, at most ten times a second; nothing where no bar would be seen."""
+        """Updates the bar at most ten times a second; does nothing without a bar."""
         now = time.monotonic()
         if now - self._last_update_s < SECONDS_BETWEEN_UPDATES and step < num_steps:
             return
@@ -89,7 +89,7 @@ class ConsoleLogger(Logger):
         _say(logging.INFO, "  ".join(part for part in parts if part))
 
     def close(self, failed: bool) -> None:
-        """Takes the bar away; says how far a failed run came."""
+        """Removes the bar; writes at which step a failed run ended."""
         self._drop_bar()
         if failed and self._run_folder is not None:
             where = "before the first evaluation" if self._last_step is None else f"after step {self._last_step}"
@@ -103,7 +103,7 @@ class ConsoleLogger(Logger):
             unit="step",
             unit_scale=False,
             dynamic_ncols=True,
-            mininterval=0.0,  # progress() sees to that
+            mininterval=0.0,  # progress() limits the rate
             miniters=1,
             file=sys.stderr,
             bar_format="{percentage:3.0f}%|"
@@ -130,7 +130,7 @@ class ConsoleLogger(Logger):
 class _BesideBar(logging.Filter):
     """Lets a handler share a terminal with the bar.
 
-    Lines whose numbers the bar shows are held back; before any other line the bar is wiped, and the next update
+    Lines whose numbers the bar shows are not written. Before any other line the bar is cleared, and the next update
     draws it again below.
     """
 
@@ -146,7 +146,7 @@ class _BesideBar(logging.Filter):
 
 
 def _say(level: int, line: str, on_bar: bool = False) -> None:
-    """One line to the log, or to standard error where nobody has set up logging."""
+    """Writes one line to the log, or to standard error when logging is not set up."""
     if _log.hasHandlers():
         _log.log(level, line, extra={"on_bar": on_bar})
     else:
@@ -155,12 +155,12 @@ def _say(level: int, line: str, on_bar: bool = False) -> None:
 
 def _handlers() -> list[logging.Handler]:
     """All handlers that get the lines."""
-    found: list[logging.Handler] = []
+    handlers: list[logging.Handler] = []
     logger: logging.Logger | None = _log
     while logger is not None:
-        found += logger.handlers
+        handlers += logger.handlers
         logger = logger.parent if logger.propagate else None
-    return found
+    return handlers
 
 
 def _in_notebook() -> bool:
@@ -201,7 +201,7 @@ def _can_draw(stream: Any) -> bool:
 
 
 def describe_metrics(metrics: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """The key numbers that are there, as "name value" with two spaces between."""
+    """The key numbers among the metrics, as "name value" with two spaces between."""
     parts = []
     for metric, name in names.items():
         value = metrics.get(metric)

@@ -1,8 +1,8 @@
 """metrics.jsonl: one JSON object per evaluation, ``{"step": 100, "train/loss": 0.25, ...}``.
 
-The file is strict JSON, which has no words for NaN and infinity: a value that is not finite is written as null
-(and read back as NaN). Other numbers are written with as many digits as it takes to read them back bit by bit.
-Every line is handed to the operating system as one piece before the run goes on.
+The file is strict JSON, which cannot represent NaN and infinity: a value that is not finite is written as null
+(and read back as NaN). Other numbers are written with enough digits to be read back bit by bit.
+Every line is written to the operating system as one piece before the run continues.
 """
 
 import json
@@ -21,8 +21,8 @@ Record = dict[str, Any]
 class JsonlLogger(Logger):
     """Writes ``metrics.jsonl`` into the run folder.
 
-    A resumed run keeps the lines up to its checkpoint and writes the later ones anew, so that the file is the
-    one of an uninterrupted run.
+    A resumed run keeps the lines up to its checkpoint and writes the later ones again, so that the file equals
+    that of an uninterrupted run.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class JsonlLogger(Logger):
         environment: Mapping[str, Any],
         resume_step: int | None = None,
     ) -> None:
-        """Opens the file; drops what lies behind ``resume_step``, or everything when it is None."""
+        """Opens the file; removes lines after ``resume_step``, or all lines when it is None."""
         path = run_folder / FILE_NAME
         if resume_step is not None and path.exists():
             kept = [line for line, record in _lines(path) if record["step"] <= resume_step]
@@ -55,7 +55,7 @@ class JsonlLogger(Logger):
         self._file.flush()
 
     def close(self, failed: bool) -> None:
-        """Closes the file; what a failed run has written stays."""
+        """Closes the file; the lines of a failed run stay."""
         if self._file is not None:
             self._file.close()
             self._file = None
@@ -94,7 +94,7 @@ def _lines(path: Path) -> list[tuple[str, Record]]:
 
 
 def _plain(value: Any) -> Any:
-    """Python numbers and lists of them, from what NumPy and torch hand out as well; None for what is not finite."""
+    """Converts values of Python, NumPy and torch to numbers and lists of them; None for values that are not finite."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if isinstance(value, list | tuple):

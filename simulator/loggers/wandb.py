@@ -52,7 +52,7 @@ class WandbLogger(Logger):
         if not project:
             raise ValueError("logger.project is empty: give the name of a W&B project")
         if isinstance(tags, str):
-            raise ValueError(f"logger.tags={tags!r}: give a list of words, such as [{tags}]")
+            raise ValueError(f"logger.tags={tags!r}: give a list of strings, such as [{tags}]")
         self.project = project
         self.entity = entity
         self.mode = mode
@@ -94,7 +94,7 @@ class WandbLogger(Logger):
                 resume="allow" if continued_id and self.mode == "online" else None,
                 config={**config, "environment": dict(environment)},
                 allow_val_change=True,
-                # Standard output is left alone: launch.log has it, and the progress bar stays whole.
+                # Standard output is not captured: launch.log has it, and capturing would break the progress bar.
                 settings=wandb.Settings(console="off", silent=self.mode == "offline"),
             )
         except wandb.errors.Error as error:
@@ -109,7 +109,7 @@ class WandbLogger(Logger):
         _log.info("W&B run %s (%s)", self._run.id, where)
 
     def log(self, metrics: Mapping[str, Metric], step: int) -> None:
-        """Logs the scalars as one row; keeps the values of the nodes for the end."""
+        """Logs the scalars as one row; stores the values of the nodes for :meth:`finish`."""
         assert self._run is not None, "log before start"
         row: dict[str, Any] = {"step": step}
         for name, value in metrics.items():
@@ -117,7 +117,7 @@ class WandbLogger(Logger):
                 self._node_values[name] = [float(item) for item in value]
             else:
                 row[name] = value
-        # W&B's own step is set too, and only rises: steps that a resumed run repeats are there already.
+        # W&B's own step is set too. It only increases, and W&B already has the steps that a resumed run repeats.
         if step >= self._run.step:
             self._run.log(row, step=step, commit=True)
         self._last_step = step
@@ -144,7 +144,7 @@ class WandbLogger(Logger):
             exit_code = 1 if failed else 0
             self._run.finish(exit_code=exit_code)
             self._run = None
-            # W&B writes from a process of its own; wait for its last bytes, as ours may end without exit handlers.
+            # W&B writes from a process of its own. Wait for it, because this process may end without exit handlers.
             wandb.teardown(exit_code)
 
     def _folder(self) -> Path:

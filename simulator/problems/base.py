@@ -1,4 +1,4 @@
-"""What is minimised. Shapes: N local nodes, M all nodes, D parameters, H hyperparameters of a node.
+"""The interface of problems. Shapes: N local nodes, M all nodes, D parameters, H hyperparameters of a node.
 
 Every node i has an inner objective f_i(params, hparams_i), and for bilevel problems an outer objective
 F_i(params, hparams_i) + r_i(hparams_i). Problems compute; they do not communicate.
@@ -19,12 +19,12 @@ from simulator.data.base import Dataset, Partition
 
 @dataclass(frozen=True)
 class Setting:
-    """What a run hands to its problem.
+    """The arguments of :meth:`Problem.setup` that the run chooses.
 
     Attributes:
-        nodes: the nodes of this process; num_nodes: all of them.
-        seed: of the run.
-        dtype, device: of parameters and data.
+        nodes: the nodes of this process; num_nodes: the number of all nodes.
+        seed: the run's seed.
+        dtype, device: the dtype and device of parameters and data.
         dataset, partition: set when the problem uses data.
         build_model: called with ``input_shape`` and ``num_classes``; set when the problem uses a model.
         compute: ``auto``, ``loop``, ``vmap``, ``chunked`` or ``batched``.
@@ -43,7 +43,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Facts:
-    """What a problem can tell about itself for reports."""
+    """Facts about a problem for reports and figures."""
 
     label_counts: IntArray | None = None
     numbers: Mapping[str, float] = field(default_factory=dict)
@@ -57,8 +57,8 @@ class Problem(ABC):
     Attributes:
         uses_data: whether dataset and partition of the configuration are used.
         uses_model: whether a problem that uses data uses the model of the configuration, too.
-        mixes_architectures: whether nodes have models of different architectures, which nobody can average.
-        reports_iterates: whether the parameters and hyperparameters are few and worth reporting by node.
+        mixes_architectures: whether nodes have models of different architectures, which cannot be averaged.
+        reports_iterates: whether the parameters and hyperparameters are few enough to be reported by node.
         num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
     """
 
@@ -71,7 +71,7 @@ class Problem(ABC):
 
     @abstractmethod
     def setup(self, setting: Setting) -> None:
-        """Reads data and builds the model; nothing is read or allocated before."""
+        """Reads data and builds the model; no data are read or allocated earlier."""
 
     @abstractmethod
     def init_params(self) -> Tensor:
@@ -118,11 +118,11 @@ class Problem(ABC):
         return np.ones(len(self.init_params()), dtype=np.int64)
 
     def sample_counts(self) -> IntArray | None:
-        """Training samples of every node, which all nodes know, [M]; None where all nodes count alike."""
+        """Training samples of every node, known on all processes, [M]; None when all nodes have equal weight."""
         return None
 
     def split_sizes(self) -> Mapping[str, IntArray]:
-        """Samples of every node, which all nodes know, [M], of the splits ``train``, ``valid`` and ``test``, if any."""
+        """Samples of every node, known on all processes, [M], in ``train``, ``valid`` and ``test``; may be empty."""
         return {}
 
     @abstractmethod
@@ -141,7 +141,7 @@ class Problem(ABC):
         raise ValueError(f"problem: {type(self).__name__} cannot be computed for several runs at once")
 
     def part(self, positions: IntArray) -> Self:
-        """This problem for the local nodes at ``positions`` alone, [n]; shares the data and costs next to nothing.
+        """This problem for only the local nodes at ``positions`` [n]; it shares the data.
 
         Raises:
             ValueError: when the problem cannot.
@@ -149,14 +149,14 @@ class Problem(ABC):
         raise ValueError(f"problem: {type(self).__name__} cannot be computed for some of its nodes")
 
     def choose_compute(self, operations: Sequence[str]) -> dict[str, str]:
-        """Settles how ``first_order`` and ``second_order`` operations are computed; empty where there is no choice."""
+        """Chooses the executors of ``first_order`` and ``second_order`` operations; empty if there is no choice."""
         return {}
 
     def adopt_compute(self, choices: Mapping[str, str]) -> None:
-        """Computes as another process has chosen."""
+        """Adopts the executors that another process has chosen."""
 
     def facts(self) -> Facts:
-        """What reports and figures may want to know."""
+        """The facts for reports and figures."""
         return Facts()
 
 
@@ -175,7 +175,7 @@ class BilevelProblem(Problem):
         """
 
     def outer_grad(self, params: Tensor, hparams: Tensor, step: int | None = None) -> Tensor:
-        """The first of :meth:`outer_grads`, [N, D], for problems in which it alone is cheaper."""
+        """The first gradient of :meth:`outer_grads`, [N, D]; overridden where it is cheaper alone."""
         return self.outer_grads(params, hparams, step)[0]
 
     @abstractmethod

@@ -16,7 +16,7 @@ Sends: nothing; problems compute.
 Source: an instance of our own, with sines for random numbers so that anybody can build it in any language.
 Departures: none.
 
-Shapes: N local nodes, M all nodes, D = q parameters, H = p hyperparameters, R rows at which something is asked.
+Shapes: N local nodes, M all nodes, D = q parameters, H = p hyperparameters, R rows at which functions are evaluated.
 """
 
 from typing import Any
@@ -67,9 +67,9 @@ class BilevelQuadratic(ReferenceBilevel):
 
     def setup(self, setting: Setting) -> None:
         every = self._coefficients(setting.num_nodes)
-        mine = slice(setting.nodes.start, setting.nodes.stop)
+        local = slice(setting.nodes.start, setting.nodes.stop)
         self.curvature, self.coupling, self.linear, self.outer_curvature, self.target, self.center = (
-            part[mine].to(setting.device, setting.dtype) for part in every
+            part[local].to(setting.device, setting.dtype) for part in every
         )
         _, _, _, D, t, r = every
         self._A, self._B, self._c, self._D, _, self._r = (part.mean(dim=0) for part in every)
@@ -151,7 +151,7 @@ class BilevelQuadratic(ReferenceBilevel):
         return self.outer_regularization * (x - self._r) - self.penalty * pulled
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        # Both gradients are affine in x: what they are at 0 and at the unit vectors says everything.
+        # Both gradients are affine in x: their values at 0 and at the unit vectors determine them.
         points = torch.cat([torch.zeros(1, self.num_hparams), torch.eye(self.num_hparams)]).double()
         roots = []
         for gradient in (self.outer_gradient(points), self.penalty_gradient(points)):

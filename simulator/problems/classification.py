@@ -42,12 +42,12 @@ class Classification(BilevelProblem):
         outer_split: ``train`` or ``valid``, the samples of F_i.
         outer_regularization: coefficient of ||hparams||^2 / 2 in the outer objective.
         sampling: ``epochs`` to pass through a node's samples in random orders, ``uniform`` to draw every minibatch from
-            all of them, each at most once. Partitions that draw with replacement do so whatever this says.
+            all of them, each at most once. Partitions that draw with replacement ignore this setting.
     """
 
     uses_data: ClassVar[bool] = True
     hparams_enter_outer: ClassVar[bool] = True
-    """Whether the outer loss sees the hyperparameters; if not, it is the plain loss."""
+    """Whether the outer loss depends on the hyperparameters; if not, it is the plain loss."""
 
     def __init__(
         self,
@@ -79,11 +79,11 @@ class Classification(BilevelProblem):
         return CrossEntropy()
 
     def count_hparams(self, data: NodeData) -> int:
-        """H."""
+        """The number H of hyperparameters of a node."""
         return 0
 
     def initial_hparam(self) -> float:
-        """Where every hyperparameter starts."""
+        """The initial value of every hyperparameter."""
         return 0.0
 
     def l2_coefficients(self, hparams: Tensor) -> Tensor | float:
@@ -94,7 +94,7 @@ class Classification(BilevelProblem):
         """Adds d(coefficient)/dhparams <x_i, v_i> to ``out`` [N, H] where the coefficient depends on hparams."""
 
     def load_data(self, setting: Setting) -> NodeData:
-        """What the local nodes hold."""
+        """Loads the data of the local nodes."""
         assert setting.dataset is not None
         assert setting.partition is not None
         return load_node_data(
@@ -108,7 +108,7 @@ class Classification(BilevelProblem):
         self._use_model()
 
     def _use_model(self) -> None:
-        """What depends on the model."""
+        """Sets the attributes that depend on the model."""
         setting = self._setting
         assert setting.build_model is not None
         with randomness.torch_seed(setting.seed, "init"):
@@ -120,7 +120,7 @@ class Classification(BilevelProblem):
         self._prepare()
 
     def _prepare(self) -> None:
-        """What depends on which nodes are local."""
+        """Sets the attributes that depend on which nodes are local."""
         self._train = NoisySampler(
             self.data.train,
             self._keys,
@@ -155,7 +155,7 @@ class Classification(BilevelProblem):
     def replicate(self, streams: Sequence[int]) -> Self:
         replicas = copy.copy(self)
         copies = len(streams)
-        # Streams of their own are those of nodes that do not exist.
+        # The streams of copies are keyed by node indices that do not exist.
         replicas._keys = np.add.outer(self._keys, self._setting.num_nodes * np.asarray(streams)).ravel()
         replicas.data = self.data.repeat(copies)
         replicas._prepare()
@@ -170,11 +170,11 @@ class Classification(BilevelProblem):
         return some
 
     def use_train(self, train: Split, generation: int, held_sizes: IntArray | None) -> None:
-        """Trains on other samples from now on; how that is computed stays as chosen.
+        """Replaces the training samples; the chosen executors stay.
 
         Args:
             train: the samples of the local nodes.
-            generation, held_sizes: of them, see :class:`simulator.data.base.NodeData`.
+            generation, held_sizes: see :class:`simulator.data.base.NodeData`.
         """
         executors = self.executors
         self.data = replace(self.data, train=train, generation=generation, held_sizes=held_sizes)
@@ -196,7 +196,7 @@ class Classification(BilevelProblem):
         return torch.cat(losses)
 
     def _executor(self, operation: str, head: Head | None = None) -> Executor:
-        """The executor of ``first_order`` or ``second_order`` operations; chosen at the first use at the latest."""
+        """The executor of ``first_order`` or ``second_order`` operations; chosen at its first use if not earlier."""
         if operation not in self.executors.names:
             self.choose_compute([operation])
         return self.executors.executor(operation, head)
@@ -208,16 +208,16 @@ class Classification(BilevelProblem):
         self.executors.adopt(choices)
 
     def _timing_sample(self) -> tuple[Tensor, Tensor, Batch | None]:
-        """What executors are timed with, see :data:`simulator.compute.choice.Sample`."""
+        """The inputs with which executors are timed, see :data:`simulator.compute.choice.Sample`."""
         return self.initial_rows(), self.init_hparams(), next(self.batches(0, self._setting.dtype), None)
 
     def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
         return (self._outer if outer else self._train).positions(step)
 
     def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
-        """What gradients of f_i at ``step`` are computed from, dropout masks and augmented images included.
+        """The batches for gradients of f_i at ``step``, with dropout masks and augmented images.
 
-        Yields one minibatch; with ``step=None``, or where the batch is all that nodes have, blocks of everything.
+        Yields one minibatch; with ``step=None``, or with full batches, blocks that together are all samples.
         """
         return self._train.batches(step, dtype)
 
@@ -225,7 +225,7 @@ class Classification(BilevelProblem):
         return self.initial_rows()
 
     def initial_rows(self) -> Tensor:
-        """All parameters of the model as it starts, the same row at every node."""
+        """All initial parameters of the model, the same row at every node."""
         setting = self._setting
         rows = []
         for learner in range(self.head.num_learners):
@@ -330,7 +330,7 @@ class Classification(BilevelProblem):
     def _score(self, split: Split, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy of every node on its own samples, [N]; NaN for a node without any.
 
-        Nodes that share their samples and agree in everything are scored once.
+        Nodes with the same samples, parameters and hyperparameters are evaluated once.
         """
         executor = LoopExecutor(self.function, self.head)
         scores = params.new_full((2, len(params)), float("nan"))

@@ -11,7 +11,7 @@ Sends: nothing; problems compute.
 Source: an instance of our own; NumPy's legacy generator, whose numbers never change, so that anybody can build it.
 Departures: none.
 
-Shapes: N local nodes, S samples of all nodes, F features, C classes, R rows x [R, F] at which something is asked.
+Shapes: N local nodes, S samples of all nodes, F features, C classes, R rows x [R, F] at which functions are evaluated.
 """
 
 from collections.abc import Callable
@@ -113,7 +113,7 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
             for _ in range(30):
                 trial = y - length[:, None] * direction
                 later = self._objective(x, trial, outer_weight)
-                # Where rounding hides the decrease, a full step is right.
+                # A full step is taken where the decrease is smaller than rounding errors.
                 short = (later[0] > value - 0.25 * length * decrease) & (decrease > 1e-12 * value)
                 if not short.any():
                     break
@@ -166,7 +166,7 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
     def solve(self) -> tuple[Tensor, Tensor]:
         """The minimum of Phi that quasi-Newton steps from x = 0 find, and the root of grad Psi beside it.
 
-        What is not found is NaN.
+        A point that is not found is NaN.
         """
         from scipy.optimize import minimize, root
 
@@ -181,18 +181,18 @@ class CoefficientToy(ReferenceBilevel, CoefficientTuning):
         ).x
         roots = []
         for gradient in (self.outer_gradient, self.penalty_gradient):
-            found = root(lambda point, gradient=gradient: at(gradient, point), start, tol=1e-13)
-            is_root = np.abs(found.fun).max() < 1e-9
-            roots.append(torch.from_numpy(found.x if is_root else np.full(NUM_FEATURES, np.nan)))
+            solution = root(lambda point, gradient=gradient: at(gradient, point), start, tol=1e-13)
+            is_root = np.abs(solution.fun).max() < 1e-9
+            roots.append(torch.from_numpy(solution.x if is_root else np.full(NUM_FEATURES, np.nan)))
         return roots[0], roots[1]
 
 
 def _local(inputs: Tensor, labels: Tensor, setting: Setting) -> Split:
     """The samples of the nodes of this process."""
-    mine = slice(setting.nodes.start, setting.nodes.stop)
+    local = slice(setting.nodes.start, setting.nodes.stop)
     return Split(
-        inputs[mine].flatten(0, 1).to(setting.device, setting.dtype),
-        labels[mine].flatten().to(setting.device),
+        inputs[local].flatten(0, 1).to(setting.device, setting.dtype),
+        labels[local].flatten().to(setting.device),
         np.arange(len(setting.nodes)) * NUM_SAMPLES,
         np.full(len(setting.nodes), NUM_SAMPLES),
     )

@@ -4,7 +4,7 @@ Update equations, with y [F, C] a linear model and x [F] log-coefficients, share
     g_i(x, y) = mean over training samples CE(y' a, b) + coefficient / 2 sum_jk exp(x_j) y_jk^2
     f_i(x, y) = mean over validation samples CE(y' a, b) + outer_regularization / 2 ||x||^2
 with coefficient = regularization, divided by F C where ``scale_regularization`` asks for the mean over the entries.
-Needs: dataset and partition; no model, for it is linear.
+Needs: dataset and partition; no model, because it is always linear.
 Sends: nothing; problems compute.
 Source: the loss of stocBiO (K. Ji, J. Yang, Y. Liang, "Bilevel Optimization: Convergence Analysis and Enhanced Design",
 ICML 2021, and its code); tuned by decentralized nodes in C2DFB, arXiv 2410.14115, of which this is a
@@ -82,7 +82,7 @@ class CoefficientTuning(BilevelProblem):
         )
 
     def prepare(self, setting: Setting, data: NodeData) -> None:
-        """Settles everything that follows from the data of the local nodes."""
+        """Sets the attributes that depend on the data of the local nodes."""
         require_validation_samples(data.valid.sizes, setting.nodes)
         self._setting = setting
         self.data = data

@@ -1,6 +1,6 @@
-"""From logits to losses: plain cross-entropy, and the forms through which hyperparameters enter.
+"""Losses of logits: plain cross-entropy, and the forms that depend on hyperparameters.
 
-Shapes: leading axes (nodes) are carried along; K learners, B batch, C classes, H hyperparameters.
+Shapes: any leading axes (nodes); K learners, B batch, C classes, H hyperparameters.
 """
 
 import torch
@@ -80,7 +80,7 @@ class WeightedLearners(Head):
         return -weighted.sum((-1, -2))
 
     def predict(self, logits: Tensor, hparams: Tensor) -> Tensor:
-        raise AssertionError("weights of training samples predict nothing")
+        raise AssertionError("weights of training samples define no predictions")
 
 
 class MaskedSamples(Head):

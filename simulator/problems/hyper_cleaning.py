@@ -73,7 +73,7 @@ class HyperCleaning(Classification):
         ends = np.cumsum(self.data.train_sizes)
         first = (ends - self.data.train_sizes)[self._keys]
         slots = np.arange(int(self.data.train.sizes.max(initial=0)))
-        # Slots past a node's own samples name some position that no batch of the node uses.
+        # Slots past a node's own samples hold a position that no batch of the node uses.
         positions = np.minimum(first[:, None] + slots, self.num_hparams - 1)
         self._positions = torch.from_numpy(positions).to(self.data.train.labels.device)
 

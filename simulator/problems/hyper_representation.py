@@ -122,9 +122,9 @@ class HyperRepresentation(Classification):
             head.add_gradient_(out, params, hparams, batch, alpha)
 
     def _featured(self, hparams: Tensor, sampler: MinibatchSampler, step: int | IntArray | None) -> Iterator[Batch]:
-        """Batches whose inputs are the features that ``hparams`` [N, H] makes of them.
+        """Batches whose inputs are the features computed by the layers with parameters ``hparams`` [N, H].
 
-        An inner loop asks for everything at the same hyperparameters again and again; those features are kept.
+        An inner loop evaluates many steps at the same hyperparameters, so that their features are cached.
         """
         whole = step is None or (sampler.is_full_batch and not self._is_noisy)
         kept = self._kept.get(id(sampler))

@@ -62,15 +62,15 @@ class MixtureWeights(Classification):
         S is the largest number of samples of a local node; rows past a node's own samples are 0.
         """
         split, executor = self.data.train, LoopExecutor(self.function, self.head)
-        found = params.new_zeros(len(params), int(split.sizes.max(initial=0)), self.num_learners)
+        responsibilities = params.new_zeros(len(params), int(split.sizes.max(initial=0)), self.num_learners)
         for i, (offset, size) in enumerate(zip(split.offsets.tolist(), split.sizes.tolist(), strict=True)):
             for start in range(0, size, EVALUATION_BLOCK):
                 rows = slice(offset + start, offset + min(start + EVALUATION_BLOCK, size))
                 logits = executor.logits(params[i], split.inputs[rows].to(params.dtype))
                 labels = split.labels[rows].expand(self.num_learners, -1).unsqueeze(-1)
                 likelihood = logits.log_softmax(-1).gather(-1, labels).squeeze(-1).T + hparams[i].log_softmax(-1)
-                found[i, start : start + len(likelihood)] = likelihood.softmax(-1)
-        return found
+                responsibilities[i, start : start + len(likelihood)] = likelihood.softmax(-1)
+        return responsibilities
 
     def weighted_grad_at(self, params: Tensor, shares: Tensor, steps: IntArray) -> Tensor:
         """Gradient of the learners' losses, sample j of learner k weighted with ``shares`` [N, S, K]; [N, K D].

@@ -3,13 +3,13 @@
 Update equations: f_i(x) = mean_j loss(model_k(x_k; a_ij), b_ij) + weight_decay / 2 ||x_k||^2, with k = s(i) the size of
 node i and x_k those of the columns of a row x that hold its parameters. The rows of all nodes are as long as the models
 of all sizes together, one after the other; a node's other columns are 0, have gradient 0 and never change.
-Sizes go round: s(i) is the number of nodes before i that have training samples, modulo the number of sizes, so that
-each is that of an equal share of these nodes, up to one node.
+Sizes are assigned in turn: s(i) is the number of nodes before i that have training samples, modulo the number of sizes.
+The numbers of these nodes of any two sizes differ by at most one.
 Needs: dataset, partition; models of its own instead of model=...
 Sends: nothing; problems compute.
 Source: the study of clients of different sizes in A. Shamsian et al., "Personalized Federated Learning using
 Hypernetworks", ICML 2021 (arXiv 2103.04628), with a third of the nodes of each of three sizes.
-Departures: no code of that study is published; which node has which size is not told there.
+Departures: no code of that study is published, and it does not say which node has which size.
 
 Shapes: N local nodes, M all nodes, D parameters of the models of all sizes together.
 """
@@ -32,9 +32,9 @@ class Group(NamedTuple):
     """The local nodes of one size.
 
     Attributes:
-        positions: of the nodes among the local ones, ascending.
-        columns: where their model stands in a row.
-        problem: theirs, in rows of these columns.
+        positions: positions of the nodes among the local ones, ascending.
+        columns: the columns of a row that hold their model.
+        problem: the problem of these nodes, on rows of these columns.
     """
 
     positions: IntArray
@@ -50,8 +50,8 @@ class ModelSizes(Problem):
         batch_size, drop_last, weight_decay, sampling: as :class:`simulator.problems.classification.Classification`.
 
     Attributes:
-        sizes: their names.
-        columns: where the model of each size stands in a row.
+        sizes: the names of the sizes.
+        columns: the columns of a row that hold the model of each size.
         architectures: for each size, the problem that all local nodes would have with its model.
         size_of_node: the number of every node's size, [M].
     """
@@ -93,7 +93,7 @@ class ModelSizes(Problem):
         self._group(np.asarray(setting.nodes, dtype=np.int64))
 
     def _group(self, nodes: IntArray) -> None:
-        """What depends on which nodes are local."""
+        """Sets the attributes that depend on which nodes are local."""
         self._nodes = nodes
         self._groups = []
         for size, (columns, problem) in enumerate(zip(self.columns, self.architectures, strict=True)):
@@ -128,10 +128,10 @@ class ModelSizes(Problem):
                 continue
             nodes = torch.from_numpy(positions)
             own = params[nodes, columns]
-            found = torch.zeros_like(own)
+            gradient = torch.zeros_like(own)
             own_step = step[positions] if isinstance(step, np.ndarray) else step
-            problem.add_grad_(found, own, hparams[nodes], own_step, alpha)
-            out[nodes, columns] += found
+            problem.add_grad_(gradient, own, hparams[nodes], own_step, alpha)
+            out[nodes, columns] += gradient
 
     def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)

@@ -74,7 +74,7 @@ class RandomQuadratic(Problem):
         drawn = randomness.normals(self._setting.seed, "quadratic_samples", self._keys, step, count)
         samples = torch.from_numpy(drawn.reshape(-1, self.batch_size, self.num_params)).to(params)
         samples *= self._scales.to(params.dtype)
-        # Both products before the sum: out and params may be one tensor.
+        # Compute both products before changing out, which may be the same tensor as params.
         residuals = samples @ params.unsqueeze(-1)
         gradients = (samples.transpose(1, 2) @ residuals).squeeze(-1)
         out.add_(gradients, alpha=alpha / self.batch_size)

@@ -3,7 +3,7 @@
 Notation, with means over all nodes: g = mean g_i, f = mean f_i, y*(x) = argmin_y g(x, y), Phi(x) = f(x, y*(x));
 Psi_l(x) = min_y (f + l g)(x, y) - l min_y g(x, y) replaces Phi in penalty methods, with the ``penalty`` l.
 
-Shapes: R rows x [R, H] at which something is asked, H hyperparameters, D parameters. All in float64 on the CPU.
+Shapes: R rows x [R, H] at which functions are evaluated, H hyperparameters, D parameters. All in float64 on the CPU.
 """
 
 from abc import abstractmethod
@@ -18,7 +18,7 @@ from simulator.problems.base import BilevelProblem, Facts
 
 
 class ReferenceBilevel(BilevelProblem):
-    """A problem all of whose data every process knows. ``penalty`` says which Psi is reported, and nothing else."""
+    """A problem whose data every process knows entirely. ``penalty`` only chooses the Psi that is reported."""
 
     uses_data: ClassVar[bool] = False
     reports_iterates: ClassVar[bool] = True
@@ -46,7 +46,7 @@ class ReferenceBilevel(BilevelProblem):
 
     @cached_property
     def solutions(self) -> tuple[Tensor, Tensor]:
-        """What :meth:`solve` has found once."""
+        """The result of :meth:`solve`, computed once."""
         return self.solve()
 
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:

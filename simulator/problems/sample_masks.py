@@ -5,7 +5,7 @@ the start; the outer loss is the bare mean loss.
 Needs: a classification dataset.
 Sends: nothing; problems compute.
 Source: Terashita and Hara, arXiv 2210.02129, the study of influential samples.
-Departures: nodes with fewer samples than the largest carry masks that nothing uses.
+Departures: nodes with fewer samples than the largest node have masks that are not used.
 """
 
 from typing import ClassVar

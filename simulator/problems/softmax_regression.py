@@ -1,8 +1,9 @@
-"""Softmax regression without a bias on what each node holds: mean cross-entropy of features @ y, and its derivatives.
+"""Softmax regression without a bias on each node's samples: mean cross-entropy of features @ y, and its derivatives.
 
-Features are dense, or CSR as bags of words are: then every product costs what their entries cost, and no gradient is
-formed but in the rows that it is added to. Rows y [N, F C] hold a matrix [F, C] per node. Shapes: N local nodes,
-F features, C classes, B samples of one node.
+Features are dense or CSR. With CSR features the cost of a product is proportional to the number of entries, and a
+gradient is formed only in the rows to which it is added. Rows y [N, F C] hold a matrix [F, C] per node.
+
+Shapes: N local nodes, F features, C classes, B samples of one node.
 """
 
 from collections.abc import Iterator
@@ -41,7 +42,7 @@ class SoftmaxRegression:
     Args:
         split: samples of the local nodes; their features are flattened.
         num_classes: C.
-        sampler: of minibatches; None where everything is always used.
+        sampler: draws minibatches; None when all samples are used in every step.
     """
 
     def __init__(self, split: Split, num_classes: int, sampler: MinibatchSampler | None = None) -> None:
@@ -54,12 +55,12 @@ class SoftmaxRegression:
 
     def pulls(self, params: Tensor, step: Steps) -> list[Pull]:
         """The gradients of the losses at ``params``, of nodes that have samples at ``step``."""
-        found = []
+        pulls = []
         for node, block in self._blocks(step):
             residual = self._logits(block, params[node]).softmax(1)
             residual[torch.arange(len(residual), device=residual.device), block.labels] -= 1
-            found.append(Pull(node, block.transposed, residual / len(residual)))
-        return found
+            pulls.append(Pull(node, block.transposed, residual / len(residual)))
+        return pulls
 
     def add_pulls_(self, out: Tensor, pulls: list[Pull], alpha: float = 1.0) -> None:
         """Adds ``alpha`` times the gradients to ``out`` [N, F C]."""
@@ -82,7 +83,7 @@ class SoftmaxRegression:
     def score(self, params: Tensor) -> tuple[Tensor, Tensor]:
         """Mean loss and accuracy of every node on all its samples, [N]; NaN for a node without any.
 
-        Nodes that share their samples and agree in their parameters are scored once.
+        Nodes with the same samples and parameters are evaluated once.
         """
         scores = params.new_full((2, len(params)), float("nan"))
         scored: dict[int, int] = {}

@@ -48,13 +48,13 @@ _CURVE_POINTS, _COARSE_CURVE_POINTS = 100, 21
 
 @dataclass
 class Analysis:
-    """What was found.
+    """The results of an analysis.
 
     Attributes:
         numbers: flat, by the names of ``summary.json``; None where undefined.
         undefined: name to the reason.
         curves: arrays for figures and ``report.npz``: ``gammas`` and ``num_neighbors``; ``lrs`` and ``rates``;
-            ``by_node_gammas`` [G] and ``num_neighbors_by_node`` [G, M]; what there is of them.
+            ``by_node_gammas`` [G] and ``num_neighbors_by_node`` [G, M]; those that were computed.
         bounds: the scans of the bound on the learning rate, by form.
     """
 
@@ -64,7 +64,7 @@ class Analysis:
     bounds: dict[str, Bound] = field(default_factory=dict)
 
     def put(self, name: str, value: float | str | None, reason: str = "not finite") -> None:
-        """Notes a number; a text in its place is the reason why there is none."""
+        """Stores a number, or the reason why there is none (a string)."""
         if value is None or isinstance(value, str) or not math.isfinite(value):
             self.numbers[name] = None
             self.undefined[name] = value if isinstance(value, str) else reason
@@ -191,7 +191,9 @@ def _gossip(
     )
     if graph.num_nodes <= LARGEST_DENSE:
         limit = 2 * graph.num_nodes * (graph.period or 1)
-        found.put("graph/delay", gossip.delay(graph, limit), f"not all have heard of all within {limit} rounds")
+        found.put(
+            "graph/delay", gossip.delay(graph, limit), f"some nodes have not heard of all others within {limit} rounds"
+        )
     else:
         found.put("graph/delay", large)
 
@@ -203,7 +205,7 @@ def _links(found: Analysis, graph: Graph, is_invariant: bool, settings: Analysis
     else:
         found.put("graph/diameter", f"too many nodes for all searches; between {low:g} and {high:g}")
     counts = links.traffic(graph, _RANDOM_ROUNDS)
-    # Push-sum sends its weight along.
+    # Push-sum also sends its weight.
     payload = (settings.num_parameters + (graph.stochasticity == "column")) * settings.bytes_per_parameter
     found.numbers |= {
         "graph/max_degree": counts.max_degree,
@@ -285,7 +287,7 @@ def _bounds(found: Analysis, invariant: InvariantSpectra | None, walk: Walk, set
     }
     for form, name in names.items():
         bound = found.bounds[form]
-        found.put(name, bound.lr, "beta is not positive: W has an eigenvalue that is not")
+        found.put(name, bound.lr, "beta is not positive: W has an eigenvalue that is not positive")
         found.put(f"{name}_gamma", bound.gamma, "as for the rate")
         found.put(f"{name}_num_neighbors", bound.neighbors, "as for the rate")
 

@@ -61,7 +61,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Correlation:
-    """What was found.
+    """The results of a comparison.
 
     Attributes:
         compared: positions of the schedules that are compared: those with the most nodes.
@@ -110,14 +110,14 @@ def correlate(schedules: Sequence[Measured], gamma: float, *, fits: bool = True)
 
 def _ranks(losses: Sequence[float], values: Sequence[float]) -> float:
     """Rank correlation over schedules for which the quantity is known; NaN for fewer than two."""
-    # Equal but for the rounding of different ways to compute them.
+    # Rounded: equal values that were computed in different ways differ in their last digits.
     rounded = [float(f"{value:.9g}") for value in values]
     known = [(loss, value) for loss, value in zip(losses, rounded, strict=True) if np.isfinite(value)]
     return rank_correlation(*zip(*known, strict=True)) if len(known) > 1 else float("nan")
 
 
 def _reference(schedules: Sequence[Measured]) -> dict[int, float]:
-    """By size; many nodes on their own say more of a single one than a single one does."""
+    """By size; the mean over many isolated nodes is a better estimate for one node than one run of one node."""
     found: dict[int, Measured] = {}
     for schedule in sorted(schedules, key=lambda schedule: schedule.num_nodes):
         size = schedule.exact_size()

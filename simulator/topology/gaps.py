@@ -74,7 +74,7 @@ def lyapunov_gap(graph: Graph, num_rounds: int) -> float:
     total = 0.0
     for step in range(num_rounds):
         values = as_matrix(graph.edges(step), graph.num_nodes) @ values
-        # Row-stochastic: what differs by a constant is the same. Column-stochastic: a sum of 0 stays, but for rounding.
+        # Row-stochastic: adding a constant changes nothing. Column-stochastic: a sum of 0 stays 0 up to rounding.
         values -= values.mean()
         length = float(np.linalg.norm(values))
         if length < _ROUNDING:

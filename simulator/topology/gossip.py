@@ -65,7 +65,7 @@ def rounds_to_consensus(graph: Graph, num_rounds: int) -> int | None:
     """The first of ``num_rounds`` rounds from round 0 after which all nodes hold the same; None if there is none.
 
     Exact consensus comes at once: the last round leaves nothing of a deviation that was still there. Schedules whose
-    deviation shrinks into rounding error have not got there.
+    deviation shrinks into rounding error have not reached it.
     """
     if graph.num_nodes == 1:
         return 0
@@ -96,9 +96,9 @@ def ends_exactly(graph: Graph) -> int | None:
 
 
 def delay(graph: Graph, num_rounds: int) -> int | None:
-    """Rounds from round 0 until every node has heard of every other, over others too; None if more are needed.
+    """Rounds from round 0 until every node has heard of every other, directly or through others.
 
-    Dense.
+    None if that takes more than ``num_rounds`` rounds. Dense.
     """
     if graph.num_nodes == 1:
         return 0

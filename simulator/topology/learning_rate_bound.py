@@ -6,8 +6,8 @@ For convex, zeta-smooth stochastic functions with L-smooth averages, n_W at deca
     beta(gamma) = min over eigenvalues l != 1 of W of  l (1 - gamma l^2) / (1 + l).
 
 The first term is what consensus allows, the second what noise allows; here omega = 1 / n_W. beta needs positive
-eigenvalues; where it is not positive the bound is undefined, and (I + W) / 2 in the place of W mends that. An older
-form, with which the paper's figure is drawn, has
+eigenvalues; where it is not positive the bound is undefined, and (I + W) / 2 can be used in place of W. The
+paper's figure is drawn with an older form,
 
     lr <= min( beta_2(gamma) omega / L,  1 / (((1 - omega) / n_W + omega) zeta + L) ),
     beta_2(gamma) = (1 - gamma l_2^2) / ((1 + l_2) (1 - l_M)),   l_2 the second largest, l_M the smallest eigenvalue.

@@ -135,7 +135,7 @@ class InvariantRates(Rates):
             return float(np.abs(np.linalg.eigvals(means)).max()) - 1.0
 
         high = math.log(most - least)
-        if excess(high) >= 0.0:  # but for rounding it is 0 there when nothing is averaged
+        if excess(high) >= 0.0:  # it is 0 there, up to rounding, when nothing is averaged
             return _per_round(most, period)
         low = high - 1.0
         while excess(low) < 0.0:
@@ -172,7 +172,7 @@ class ScalarRates(Rates):
 
         # gamma = (1-lr)^2 / (1-r) is kept / (kept + noise) where nothing is averaged, and nearly 1 where all is.
         low = -math.log1p(-kept / (kept + noise))
-        if excess(low) <= 0.0:  # but for rounding it is 0 there when nothing is averaged
+        if excess(low) <= 0.0:  # it is 0 there, up to rounding, when nothing is averaged
             return 1.0 - kept - noise
         high = low + 1.0
         while excess(high) > 0.0:

@@ -39,7 +39,7 @@ class Period:
     Attributes:
         matrices: W_0 .. W_{T-1}.
         weights: push-sum weights before each round once they repeat as well, mean 1, shape [T, M]. All 1 unless the
-            schedule is column-stochastic; then x_i / weights_i is what node i knows of the average.
+            schedule is column-stochastic; then x_i / weights_i is node i's estimate of the average.
         stochasticity: as declared by the schedule.
     """
 

@@ -2,7 +2,9 @@
 
 Given the rounds, the covariance of the walk is the sum over k >= 1 of gamma^(k-1) P_k P_k', P_k the product of the last
 k matrices; only the rounds are drawn, never the noise. Independent stretches of the schedule give independent values of
-the squared row norms of P_k, and one set of them serves every gamma.
+the squared row norms of P_k, and one set of them serves every gamma. There are at least eight; their standard error has
+the factor t / 1.96, t the quantile 0.975 of Student's distribution with R - 1 degrees of freedom, so that 1.96 standard
+errors to both sides cover the value in 95 of 100 cases.
 
 A stretch is as long as the schedule needs to bring everything within 1e-7 of agreement; from there on P_k is J, and the
 rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is carried on).
@@ -26,7 +28,8 @@ from simulator.topology.walk import Walk
 
 _AGREEMENT = 1e-7
 _NUM_PROBES = 16
-_FEWEST_STRETCHES = 4
+_FEWEST_STRETCHES = 8
+_NORMAL_QUANTILE = 1.959964
 _LARGEST_REMAINDER = 1e-3
 
 
@@ -35,8 +38,8 @@ class SampledWalk(Walk):
 
     Args:
         graph: the schedule.
-        num_samples: stretches at most, at least 4.
-        max_rounds: rounds in all stretches together; a single one takes at most a quarter of them.
+        num_samples: stretches at most, at least 8.
+        max_rounds: rounds in all stretches together; a single one takes at most an eighth of them.
         by_node: whole matrices instead of random signs.
 
     Attributes:
@@ -68,8 +71,12 @@ class SampledWalk(Walk):
         return found
 
     def standard_error(self, gamma: float) -> float:
+        # Imported here: SciPy's statistics take a second to import, and only sampled walks use them.
+        from scipy import stats
+
         values = self._series(self._means, gamma)
-        return float(values.std(ddof=1) / np.sqrt(len(values)))
+        widening = float(stats.t.ppf(0.975, len(values) - 1)) / _NORMAL_QUANTILE
+        return widening * float(values.std(ddof=1) / np.sqrt(len(values)))
 
     def distance(self) -> float:
         if self._graph.stochasticity != "double":

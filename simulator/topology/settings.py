@@ -1,4 +1,4 @@
-"""What the analysis of a schedule is asked for."""
+"""The settings of the analysis of a schedule."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class AnalysisSettings:
         bytes_per_parameter: of each, at least 1.
         smoothness: L in the theorem's bound on the learning rate, positive.
         theorem_zeta: zeta there, positive.
-        num_samples: stretches of rounds that stand for a random or very large schedule, at least 4.
+        num_samples: stretches of rounds that stand for a random or very large schedule, at least 8.
         max_rounds: rounds in all of these stretches, at least 100.
     """
 
@@ -47,7 +47,7 @@ class AnalysisSettings:
             ("batch_size", 1),
             ("num_parameters", 1),
             ("bytes_per_parameter", 1),
-            ("num_samples", 4),
+            ("num_samples", 8),
             ("max_rounds", 100),
         ):
             if getattr(self, name) < least:

@@ -94,7 +94,7 @@ def test_choco_refuses(changes, message):
 
 
 def test_choco_refuses_graphs():
-    with pytest.raises(ValueError, match=r"algorithm=choco needs double-stochastic weights, .*quantized_push_sum"):
+    with pytest.raises(ValueError, match=r"algorithm=choco needs doubly stochastic weights, .*quantized_push_sum"):
         check_weights(choco(), load("graph", "random_directed"))
     with pytest.raises(ValueError, match="algorithm=choco needs symmetric weights, and graph Exponential is directed"):
         check_weights(choco(), load("graph", "exponential"))

@@ -30,7 +30,9 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def gossip(compressor="top_k", **changes):
     settings = {"lr": 0.1, "lr_schedule": Constant(), "momentum": 0.0, "order": "adapt_then_combine", "seed": 0}
-    settings |= {"consensus_lr": None, "error_feedback": True, "compressor": load("compressor", compressor)}
+    if isinstance(compressor, str):
+        compressor = load("compressor", compressor)
+    settings |= {"consensus_lr": None, "error_feedback": True, "compressor": compressor}
     return CompressedGossip(**{**settings, **changes})
 
 
@@ -86,5 +88,5 @@ def test_disagreement_stays_where_references_get_rid_of_it(compressor, error_fee
 def test_compressed_gossip_refuses():
     with pytest.raises(ValueError, match=r"algorithm\.consensus_lr=0: expected"):
         gossip(consensus_lr=0)
-    with pytest.raises(ValueError, match=r"compressed_gossip needs double-stochastic .* use algorithm=quantized_push"):
+    with pytest.raises(ValueError, match=r"compressed_gossip needs doubly stochastic .* use algorithm=quantized_push"):
         check_weights(gossip(), load("graph", "random_directed"))

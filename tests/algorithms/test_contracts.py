@@ -1,7 +1,6 @@
 """The contract of simulator/algorithms/base.py, over every algorithm in conf/algorithm."""
 
 import re
-import sys
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import ClassVar
@@ -21,7 +20,8 @@ from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
 from simulator.simulation import Simulation
-from tests.algorithms.simulation import ALGORITHMS, GRAPHS, algorithm_class, on_data, with_graph
+from simulator.testing.states import check_shapes, stated
+from tests.algorithms.simulation import ALGORITHMS, algorithm_class, small
 from tests.conftest import compose_settings
 
 NUM_STEPS = 6
@@ -157,7 +157,7 @@ def test_every_refusal_says_what_was_typed(name):
         except ValueError as error:
             messages.append(str(error))
     assert bool(messages) == (name not in ON_EVERY_GRAPH)
-    settings = with_graph(compose_settings, name, [f"algorithm={name}", f"num_nodes={NUM_NODES}"], GRAPHS)
+    settings = small(name)
     on_graph, num_problems = config.build(called(settings, name)), 0
     for problem in PROBLEMS:
         try:
@@ -183,40 +183,9 @@ def test_without_a_configuration_the_module_gives_the_name():
 # ----- the state
 
 
-def stated(kind: type[Algorithm]) -> tuple[dict[str, str], dict[str, str]]:
-    """Keys and shapes of the ``State:`` line of a class, its module, or the nearest base; then the optional ones."""
-    end = r"(?=^ *(?:Needs|Sends|Source|Departures|Shapes|Args):|^ *$|\Z)"
-    for base in kind.__mro__:
-        for text in (base.__doc__ or "", sys.modules[base.__module__].__doc__ or ""):
-            found = re.search(rf"^ *State: (.*?){end}", text, re.M | re.S)
-            if found and base is not Algorithm:
-                always, *sometimes = found[1].split(";")
-                return entries(always), entries(";".join(sometimes))
-    raise AssertionError(f"{kind.__name__} has no State: line")
-
-
-def entries(text: str) -> dict[str, str]:
-    return dict(re.findall(r"``([\w/]+)``\s+\[([^\]]+)\]", text))
-
-
-def assert_shapes(state: dict[str, torch.Tensor], expected: dict[str, str], known: dict[str, int]) -> None:
-    """Compares shapes; a letter that is not ``known`` is one number in all shapes of an algorithm."""
-    dims = [
-        (dim.strip(), size, key)
-        for key, rows in state.items()
-        for dim, size in zip(expected[key].split(","), rows.shape, strict=True)
-    ]
-    for dim, size, key in dims:
-        if dim.isidentifier():
-            assert known.setdefault(dim, size) == size, f"{key}: {dim}={size}, and elsewhere {known[dim]}"
-    for dim, size, key in dims:
-        if not dim.isidentifier():
-            assert eval(re.sub(r"(\w) (?=\w)", r"\1*", dim), {}, dict(known)) == size, f"{key}: {dim} is {size}"
-
-
 def configurations(name: str) -> list[dict]:
     """Settings of a small run: as they are, with every switch that the algorithm has, and on other kinds of graphs."""
-    settings = on_data(compose_settings, name)
+    settings = small(name)
     found = [settings]
     for switch in SWITCHES:
         if all(key in settings["algorithm"] for key in switch):
@@ -240,18 +209,14 @@ def simulations(name: str):
 
 
 def test_the_state_is_what_the_docstring_says(name):
-    always, sometimes = stated(algorithm_class(name))
-    seen: set[str] = set()
+    kind, seen = algorithm_class(name), set()
     for simulation in simulations(name):
         state, problem = simulation.init(), simulation.problem
         seen |= set(state)
-        assert set(always) <= set(state), "a key that is always there is missing"
-        assert set(state) <= {*always, *sometimes}, "a key that the docstring does not name"
         known = {"N": NUM_NODES, "M": NUM_NODES, "D": problem.num_params, "H": problem.num_hparams}
-        assert_shapes(state, {**sometimes, **always}, known)
-        after = simulation.run(state, 0, 1)
-        assert set(after) == seen & set(after)
-        assert_shapes(after, {**sometimes, **always}, known)
+        check_shapes(state, kind, known)
+        check_shapes(simulation.run(state, 0, 1), kind, known)
+    always, sometimes = stated(kind)
     assert seen == {*always, *sometimes}, "a key that never appears"
 
 
@@ -259,34 +224,3 @@ def test_hub_keys_begin_with_the_prefix_that_checkpoints_know(name):
     for key, shape in {**stated(algorithm_class(name))[0], **stated(algorithm_class(name))[1]}.items():
         first = shape.split(",")[0].strip()
         assert first == ("1" if key.startswith(HUB_PREFIX) else "N"), f"{key} [{shape}]"
-
-
-# ----- ownership
-
-
-def spoil(tensors) -> None:
-    """Overwrites tensors with NaN."""
-    for tensor in tensors:
-        tensor.fill_(torch.nan)
-
-
-def test_a_step_consumes_its_state_and_touches_nothing_else(name):
-    settings = on_data(compose_settings, name)
-    plain, spoiled = Simulation.build(settings), Simulation.build(settings)
-    expected = plain.run(plain.init(), 0, NUM_STEPS)
-    state = spoiled.init()
-    start = {key: rows.clone() for key, rows in state.items()}
-    for step in range(NUM_STEPS):
-        old = list(state.values())
-        state = spoiled.algorithm.step(state, step, spoiled.problem, spoiled.network)
-        kept = {rows.untyped_storage().data_ptr() for rows in state.values()}
-        spoil(rows for rows in old if rows.untyped_storage().data_ptr() not in kept)
-    assert_same_bits(state, expected)
-    spoil(state.values())
-    assert_same_bits(spoiled.init(), start)
-
-
-def assert_same_bits(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
-    assert found.keys() == expected.keys()
-    for key, rows in expected.items():
-        torch.testing.assert_close(found[key], rows, rtol=0, atol=0, msg=lambda text, key=key: f"{key}: {text}")

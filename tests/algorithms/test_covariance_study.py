@@ -181,7 +181,7 @@ def test_a_run_writes_numbers_matrices_and_a_figure(composed, tmp_path):
         ("algorithm.horizon=0", r"algorithm\.horizon=0: expected a positive number"),
         ("algorithm.copies=0", r"algorithm\.copies=0: expected a positive number"),
         ("algorithm.clique_averaging=true", "is known for D-SGD without clique averaging only"),
-        ("graph=random_directed", "needs double-stochastic weights"),
+        ("graph=random_directed", "needs doubly stochastic weights"),
     ],
 )
 def test_bad_settings_are_refused(composed, override, message):

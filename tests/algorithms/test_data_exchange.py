@@ -25,7 +25,7 @@ from tests.algorithms.numbered_images import (
     run,
     shards,
 )
-from tests.algorithms.simulation import on_data
+from tests.algorithms.simulation import small
 
 NEIGHBOURS = {0: (1, 2, 3), 1: (0,), 2: (0, 4), 3: (0,), 4: (2,)}
 # One sweep over the exchange tree, times 64, and its stationary weights.
@@ -261,7 +261,7 @@ def test_impossible_settings_are_refused(changes, message):
 
 
 def test_what_cannot_be_exchanged_is_refused_in_one_line(composed):
-    settings = on_data(composed, "data_exchange")
+    settings = small("data_exchange")
     features = composed("dataset=synthetic_mixture", "partition=as_given", "num_nodes=5")
     for key in ("dataset", "partition"):
         settings[key] = features[key]
@@ -276,7 +276,8 @@ def test_what_cannot_be_exchanged_is_refused_in_one_line(composed):
     make_algorithm(mixer="uniform").check_graph(lossy)
     with pytest.raises(ValueError, match=r"faults: algorithm\.mixer=ps averages at a server .*faults=none"):
         make_algorithm(mixer="ps").check_graph(lossy)
-    hub = on_data(composed, "data_exchange", "algorithm.mixer=ps", "partition.skip_hub=true")
+    hub = small("data_exchange")
+    hub["algorithm"]["mixer"], hub["partition"]["skip_hub"] = "ps", True
     with pytest.raises(ValueError, match=r"algorithm\.mixer=ps averages .* some have no training samples"):
         Simulation.build(hub).init()
     with pytest.raises(ValueError, match=r"algorithm\.mixer=metropolis needs an undirected graph, and RandomDirected"):

@@ -154,6 +154,6 @@ def test_diging_refuses(changes):
 
 def test_trackers_need_the_weights_that_keep_their_sums():
     column = RandomDirected(num_nodes=NUM_NODES, rate_low=0.3, rate_high=0.6, seed=5)
-    with pytest.raises(ValueError, match=r"algorithm=diging needs double-stochastic .* use algorithm=push_diging"):
+    with pytest.raises(ValueError, match=r"algorithm=diging needs doubly stochastic .* use algorithm=push_diging"):
         check_weights(DIGing(lr=0.1, lr_schedule=Constant(), order="combine_and_adapt"), column)
     check_weights(PushDIGing(lr=0.1, lr_schedule=Constant()), column)

@@ -256,3 +256,13 @@ def test_refuses_a_reference_for_shared_hyperparameters():
         hgp(share_rounds=3, reference="dense")
     with pytest.raises(ValueError, match=r"algorithm\.share_rounds=-1: expected"):
         hgp(share_rounds=-1)
+
+
+def test_a_step_size_that_makes_the_series_grow_is_an_error(problem):
+    network = Network(directed(), Placement(NUM_NODES), CPU)
+    algorithm = hgp(step_size=50.0)
+    state = algorithm.init(problem, network)
+    for step in range(INNER_STEPS - 1):
+        state = algorithm.step(state, step, problem, network)
+    with pytest.raises(ValueError, match=r"^algorithm.step_size=50: the terms of the hypergradient's series grow"):
+        algorithm.step(state, INNER_STEPS - 1, problem, network)

@@ -91,7 +91,7 @@ def test_pushes_do_not_matter_where_one_averages_exactly():
 
 
 def test_refuses():
-    with pytest.raises(ValueError, match=r"algorithm=hgp_fedem needs double-stochastic weights.*use algorithm=hgp"):
+    with pytest.raises(ValueError, match=r"algorithm=hgp_fedem needs doubly stochastic weights.*use algorithm=hgp"):
         check_weights(make(), RandomDirected(num_nodes=NUM_NODES, rate_low=0.4, rate_high=0.8))
     for changes in ({"momentum": 1.0}, {"local_steps": 0}, {"lr": -1.0}, {"depth": 0}):
         (key,) = changes

@@ -194,3 +194,9 @@ def test_a_problem_that_cannot_be_copied_says_so(composed):
     torch.testing.assert_close(problem.replicate([0, 0]).init_params(), torch.zeros(6, 8))
     with pytest.raises(ValueError, match="Quadratic cannot be computed for several runs at once"):
         super(type(problem), problem).replicate([0])
+
+
+@pytest.mark.parametrize("rule", ["debiased", "average_preserving"])
+def test_a_step_size_that_makes_the_series_grow_is_an_error(composed, rule):
+    with pytest.raises(ValueError, match=r"^algorithm.step_size=60: the terms of the hypergradient's series grow"):
+        study(composed, "algorithm.step_size=60.0", f"algorithm.rules=[{rule}]")

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from simulator.algorithms.hypergradient.influence import Influence, most_influential, scores
+from simulator import randomness
+from simulator.algorithms.hypergradient.influence import Influence, most_influential, scores, spread_influence
 from simulator.simulation import Simulation
 from tests.algorithms.logistic import Logistic, pushed, train
 
@@ -79,6 +80,135 @@ def test_predictions_and_retrainings_equal_a_numpy_program(studied):
     np.testing.assert_allclose(report.numbers["influence/actual"], actual, rtol=0, atol=1e-10)
 
 
+class Minimum:
+    """The minimum of mean_i f_i on the logistic data by Newton's method, and the derivative of F there, in NumPy."""
+
+    def __init__(self, dataset, masks):
+        self.training, self.validation = Logistic.of(dataset, "train"), Logistic.of(dataset, "valid")
+        self.masks, self.x = masks, np.zeros(self.training.inputs.shape[2])
+        for _ in range(30):
+            gradient = self.training.gradient(self.everywhere(), DECAY, masks).mean(axis=0)
+            self.x = self.x - np.linalg.solve(self.hessian(), gradient)
+        assert np.linalg.norm(self.training.gradient(self.everywhere(), DECAY, masks).mean(axis=0)) < 1e-14
+
+    def everywhere(self):
+        return np.broadcast_to(self.x, (3, len(self.x)))
+
+    def hessian(self):
+        inputs, p = self.training.inputs, self.training.chances(self.everywhere())
+        curved = np.einsum("nb,nbd,nbe->de", self.masks * p * (1 - p), inputs, inputs) / self.masks.size
+        return curved + DECAY * np.eye(len(self.x))
+
+    def outer_loss(self):
+        return self.validation.losses(self.everywhere()).mean()
+
+    def mask_derivatives(self):
+        """dF/dh, [3, B]: -g_ij^T H^-1 (mean gradient of F_i) / (n B)."""
+        outer = self.validation.gradient(self.everywhere(), 0.0).mean(axis=0)
+        gradients = self.training.sample_gradients(self.everywhere())
+        return -gradients @ np.linalg.solve(self.hessian(), outer) / self.masks.size
+
+
+@pytest.mark.slow
+def test_converged_runs_equal_newtons_method_for_any_share(composed):
+    """With exact averages and many steps all numbers are those of minima, which are computed here without a series."""
+    simulation = Simulation(
+        composed(*SMALL, "graph=fully_connected", "algorithm.lr_schedule.milestones=[]", "algorithm.num_pushes=1")
+    )
+    state = simulation.run(simulation.init(), 0, NUM_STEPS)
+    everything = Minimum(simulation.components.dataset, np.ones((3, 25)))
+    v, before = everything.mask_derivatives(), everything.outer_loss()
+    errors = {}
+    for share in (0.1, 0.2, 1.0):
+        algorithm = dataclasses.replace(
+            simulation.algorithm, depth=None, removed_share=share, removed_choice="spread", num_removed=6
+        )
+        report = algorithm.report(state, NUM_STEPS - 1, simulation.problem, simulation.network)
+        numbers = report.numbers
+        np.testing.assert_allclose(report.arrays["influence"], v, rtol=0, atol=1e-12)
+        top = numbers["influence/top_ids"]
+        assert [v[tuple(place)] for place in top] == sorted(v[tuple(place)] for place in top)
+        assert {v.min(), v.max()} <= {v[tuple(place)] for place in top}
+        np.testing.assert_allclose(numbers["influence/predicted"], [-share * v[tuple(p)] for p in top], atol=1e-12)
+        actual = []
+        for place in top:
+            masks = np.ones((3, 25))
+            masks[tuple(place)] = 1 - share
+            actual.append(Minimum(simulation.components.dataset, masks).outer_loss() - before)
+        np.testing.assert_allclose(numbers["influence/actual"], actual, rtol=0, atol=1e-12)
+        assert numbers["influence/removed_share"] == share
+        assert numbers["influence/depth"] == 200  # 400 steps at rate 0.5
+        assert numbers["influence/gradient_norm"] < 1e-12
+        assert numbers["influence/noise_floor"] < 1e-12
+        curvature = np.linalg.eigvalsh(everything.hessian())[-1]
+        assert numbers["influence/largest_curvature"] == pytest.approx(curvature, rel=1e-3)
+        errors[share] = np.abs(np.subtract(numbers["influence/predicted"], actual)).max() / share
+    # What a derivative leaves out is proportional to the share.
+    assert errors[0.2] / errors[0.1] == pytest.approx(2, rel=0.05)
+    assert errors[1.0] > 4 * errors[0.2]
+
+
+@pytest.mark.slow
+def test_noise_floor_and_gradient_are_those_of_a_numpy_program(composed):
+    num_steps, size = 15, 0.3
+    simulation = Simulation(composed(*SMALL, f"num_steps={num_steps}", f"algorithm.perturbation={size}"))
+    state = simulation.run(simulation.init(), 0, num_steps)
+    arguments = (state, num_steps - 1, simulation.problem, simulation.network)
+    numbers = simulation.algorithm.report(*arguments).numbers
+    graph, dataset = simulation.components.graph, simulation.components.dataset
+    training, validation = Logistic.of(dataset, "train"), Logistic.of(dataset, "valid")
+    matrices = [graph.edges(t).to_matrix(3) for t in range(num_steps)]
+    start = simulation.problem.init_params().numpy()
+    noise = randomness.generator(0, "perturbation").standard_normal(start.shape[1])
+    z, apart = (train(training, x, matrices, [LR] * num_steps, DECAY) for x in (start, start + size * noise))
+    floor = abs(validation.losses(apart).mean() - validation.losses(z).mean())
+    assert floor > 1e-5
+    assert numbers["influence/noise_floor"] == pytest.approx(floor, rel=1e-8)
+    gradient = training.gradient(z, DECAY).mean(axis=0)
+    assert numbers["influence/gradient_norm"] == pytest.approx(np.linalg.norm(gradient), rel=1e-10)
+    without = dataclasses.replace(simulation.algorithm, perturbation=0.0).report(*arguments)
+    assert "influence/noise_floor" not in without.numbers
+    np.testing.assert_allclose(without.numbers["influence/actual"], numbers["influence/actual"], rtol=0, atol=1e-13)
+
+
+@pytest.fixture(scope="module")
+def untrained(composed):
+    return Simulation(composed(*SMALL))
+
+
+def test_default_depth_covers_the_horizon_of_training(untrained):
+    algorithm = dataclasses.replace(untrained.algorithm, depth=None, step_size=0.25)
+    # 200 steps at 0.5, 100 at 0.05, 50 at 0.005 and 50 at 0.0005.
+    assert algorithm.depth_for(NUM_STEPS) == round((100 + 5 + 0.25 + 0.025) / 0.25) == 421
+    assert algorithm.depth_for(100) == 200
+    assert dataclasses.replace(algorithm, step_size=400.0).depth_for(100) == 1
+    assert dataclasses.replace(algorithm, depth=60).depth_for(100) == 60
+
+
+def test_a_step_size_for_which_the_series_diverges_is_an_error(untrained):
+    algorithm = dataclasses.replace(untrained.algorithm, step_size=100.0)
+    with pytest.raises(ValueError, match=r"^algorithm.step_size=100: the series diverges, .* below \d[\d.]*$"):
+        algorithm.report(untrained.init(), 1, untrained.problem, untrained.network)
+    algorithm.check_step_size(0.0199)
+    with pytest.raises(ValueError, match=r"the largest curvature at the end of training is 8; expected .* below 0.25$"):
+        dataclasses.replace(algorithm, step_size=0.25).check_step_size(8.0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"removed_share": 0.0}, r"algorithm.removed_share=0.0: expected a share in \(0, 1\]"),
+        ({"removed_share": 1.5}, r"algorithm.removed_share=1.5"),
+        ({"removed_choice": "top"}, "algorithm.removed_choice='top': expected largest or spread"),
+        ({"perturbation": -1.0}, "algorithm.perturbation=-1.0"),
+        ({"depth": 0}, "algorithm.depth=0: expected a positive number"),
+    ],
+)
+def test_wrong_settings_are_named(untrained, wrong, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(untrained.algorithm, **wrong)
+
+
 @pytest.mark.slow
 def test_predictions_lie_on_the_line_where_they_must(studied):
     """Strongly convex and small steps: what is left is the curvature of the influence of a whole sample."""
@@ -130,6 +260,17 @@ def test_largest_of_all_nodes_without_the_masks_of_nobody():
     influence = np.array([[0.0, -3.0, 1.0], [2.0, 0.0, -2.5]])
     assert most_influential(influence, 3) == [(0, 1), (1, 2), (1, 0)]
     assert most_influential(influence, 50) == [(0, 1), (1, 2), (1, 0), (0, 2)]
+
+
+def test_spread_takes_the_closest_to_values_at_equal_distances():
+    influence = np.array([[0.0, -3.0, 1.0, 0.9], [2.0, 5.0, -2.5, 0.1]])
+    # Values -3, 1 and 5; then -3, -1/3, 7/3 and 5.
+    assert spread_influence(influence, 3) == [(0, 1), (0, 2), (1, 1)]
+    assert spread_influence(influence, 4) == [(0, 1), (1, 3), (1, 0), (1, 1)]
+    everyone = [(0, 1), (1, 2), (1, 3), (0, 3), (0, 2), (1, 0), (1, 1)]
+    assert spread_influence(influence, 7) == spread_influence(influence, 50) == everyone
+    # An entry is taken once: the second of two equal values takes the next.
+    assert spread_influence(np.array([[1.0, 1.0, 1.0]]), 2) == [(0, 0), (0, 1)]
 
 
 def test_scores_by_hand():

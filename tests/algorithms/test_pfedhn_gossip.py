@@ -196,7 +196,7 @@ def test_without_compression_references_give_plain_gossip():
 
 def test_compressed_gossip_keeps_the_mean_and_sends_what_the_compressor_says():
     """One round, in which the largest tenth of what the nodes' steps have changed is sent, in float32."""
-    compressor = TopK(fraction=0.1, consensus_lr=0.5, index_coding="smallest")
+    compressor = TopK(fraction=0.1, consensus_lr=0.5, index_coding="smallest", wire_dtype="float32")
     (start, found), network = run(choco(compressor, nodes_per_round=9), 1, network=on(RING))
     (_, alone), _ = run(gossip(nodes_per_round=9), 1, network=on(SelfLoop(num_nodes=NUM_NODES)))
     after = alone["hypernetwork"].numpy()
@@ -216,7 +216,7 @@ def test_compressed_gossip_keeps_the_mean_and_sends_what_the_compressor_says():
 def test_what_it_cannot_run_on_is_refused():
     row_stochastic = make_graph("hub")
     assert row_stochastic.stochasticity == "row"
-    with pytest.raises(ValueError, match="algorithm=pfedhn_gossip needs column or double-stochastic weights"):
+    with pytest.raises(ValueError, match="algorithm=pfedhn_gossip needs column-stochastic or doubly stochastic"):
         check_weights(gossip(), row_stochastic)
     with pytest.raises(ValueError, match="algorithm=pfedhn_choco needs"):
         check_weights(choco(Identity(consensus_lr=1.0)), directed())

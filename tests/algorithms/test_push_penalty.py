@@ -66,5 +66,5 @@ def test_hyperparameters_stay_within_their_range():
 
 
 def test_needs_column_stochastic_weights():
-    with pytest.raises(ValueError, match="algorithm=push_penalty needs column or double-stochastic"):
+    with pytest.raises(ValueError, match="algorithm=push_penalty needs column-stochastic or doubly stochastic"):
         simulation("push_penalty", graph="hub")

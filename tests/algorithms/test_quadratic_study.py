@@ -124,7 +124,7 @@ def test_a_run_writes_numbers_curves_and_a_figure(composed, tmp_path):
         ("algorithm.momentum=0.9", "without momentum"),
         ("algorithm.local_steps=2", "without momentum, further local steps"),
         ("problem=quadratic", "needs problem=random_quadratic, not Quadratic"),
-        ("graph=random_directed", "needs double-stochastic weights"),
+        ("graph=random_directed", "needs doubly stochastic weights"),
     ],
 )
 def test_bad_settings_are_refused(composed, override, message):

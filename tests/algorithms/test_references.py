@@ -1,10 +1,7 @@
 """References against NumPy that keeps every copy, gossip with them to the exact average, on several processes."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +11,7 @@ from simulator.algorithms.compressed.references import References, slots_of
 from simulator.faults.message_loss import MessageLoss
 from simulator.network.network import Network
 from simulator.placement import Placement
+from simulator.testing import placements
 from tests.algorithms.explicit_copies import (
     CODERS,
     CPU,
@@ -180,14 +178,10 @@ def on_processes(composed, tmp_path_factory):
     folder = tmp_path_factory.mktemp("processes")
     quadratic = ("problem=quadratic", "problem.num_hyperparameters=0", "problem.noise=0.1", f"num_nodes={NUM_NODES}")
     cases = {
-        case: composed(*overrides_for(name), *further, *quadratic) for case, (name, *further) in ON_PROCESSES.items()
+        case: composed(*overrides_for(name), *further, *quadratic, "dtype=float64", "device=cpu")
+        for case, (name, *further) in ON_PROCESSES.items()
     }
-    order = {"cases": cases, "num_steps": NUM_ROUNDS, "world_sizes": [1, 2, 3], "folder": str(folder)}
-    (folder / "order.json").write_text(json.dumps(order))
-    command = [sys.executable, "-W", "error", "-m", "tests.algorithms.on_processes", str(folder / "order.json")]
-    root = Path(__file__).parents[2]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr
+    placements.start(cases, folder, num_steps=NUM_ROUNDS)
     return folder, cases
 
 

@@ -1,9 +1,6 @@
 """What bilevel algorithms with shared variables have in common: graphs, invariants, metrics, minibatches, processes."""
 
 import json
-import subprocess
-import sys
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +13,9 @@ from simulator.graphs.base import Edges, Graph
 from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.random_directed import RandomDirected
 from simulator.simulation import Simulation
+from simulator.testing import placements
 from tests.algorithms.shared_quadratic import NUM_NODES, Instance, farthest, outer, run, simulation
-from tests.algorithms.simulation import ALGORITHMS, TINY_DATA, algorithm_class, overrides_for
+from tests.algorithms.simulation import ALGORITHMS, algorithm_class, small
 from tests.conftest import compose_settings
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +59,7 @@ class Skew(Graph):
 @pytest.mark.parametrize("name", UNDIRECTED)
 def test_graphs_must_be_undirected_with_symmetric_weights(name):
     algorithm = simulation(name, compressor=compressor_for(name)).algorithm
-    with pytest.raises(ValueError, match=f"algorithm={algorithm.name} needs double-stochastic weights"):
+    with pytest.raises(ValueError, match=f"algorithm={algorithm.name} needs doubly stochastic weights"):
         check_weights(algorithm, RandomDirected(num_nodes=5, rate_low=0.3, rate_high=0.6))
     for graph in (DirectedRing(num_nodes=5), Skew(num_nodes=3)):
         with pytest.raises(
@@ -157,11 +155,8 @@ def test_a_range_has_two_ends_in_order():
             simulation("dsoba", hparam_range=bounds)
 
 
-@cache
 def settings_with_minibatches(name):
-    overrides = [*overrides_for(name), "problem=l2_decay", "problem.batch_size=8", *TINY_DATA, "num_nodes=5"]
-    overrides += ["partition=as_given", "model=logistic_regression", "graph=ring", "algorithm.check_invariants=true"]
-    return compose_settings(*overrides)
+    return small(name, "graph=ring", "algorithm.check_invariants=true")
 
 
 def with_minibatches(name, full_batch=False):
@@ -224,11 +219,7 @@ def test_any_number_of_processes_gives_the_same(tmp_path):
             overrides += [f"compressor={compressor_for(name)}", "device=cpu"]
             cases[f"{name}_{graph}"] = compose_settings(*overrides)
     cases["c2dfb_qsgd"] = compose_settings("experiment=bilevel_quadratic", "compressor=qsgd", "device=cpu")
-    order = {"cases": cases, "num_steps": 5, "world_sizes": [1, 2, 4], "folder": str(tmp_path)}
-    (tmp_path / "order.json").write_text(json.dumps(order))
-    command = [sys.executable, "-W", "error", "-m", "tests.algorithms.on_processes", str(tmp_path / "order.json")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stderr
+    placements.start(cases, tmp_path, num_steps=5, world_sizes=(1, 2, 4))
     for name in cases:
         reports = {size: json.loads((tmp_path / f"{name}_{size}.json").read_text()) for size in (1, 2, 4)}
         states = {size: torch.load(tmp_path / f"{name}_{size}.pt", weights_only=True) for size in (1, 2, 4)}

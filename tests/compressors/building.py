@@ -1,14 +1,11 @@
-"""Compressors as conf/ has them, with changed settings, and rows and keys to code."""
+"""Compressors as conf/ has them, with changed settings."""
 
 from pathlib import Path
 
-import numpy as np
-import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from simulator.compressors.base import Compressor
-from simulator.randomness import random_bits
 
 FOLDER = Path(__file__).parents[2] / "conf" / "compressor"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "none")
@@ -16,13 +13,25 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "none
 # (name, changed settings) of everything that the battery runs on; a compressor without an entry runs as it is in conf/.
 VARIANTS = {
     "cast": [{"dtype": "float16"}, {"dtype": "bfloat16"}],
-    "qsgd": [{"levels": levels} for levels in (1, 2, 3, 8, 20, 50, 127)],
-    "random_k": [{"fraction": fraction} for fraction in (0.5, 0.03, 1.0)],
+    "qsgd": [
+        *({"levels": levels, "bucket_size": None} for levels in (1, 2, 3, 8, 20, 50, 127)),
+        {"levels": 8, "bucket_size": 512},
+        {"levels": 3, "bucket_size": 7, "wire_dtype": "float64"},
+        {"levels": 8, "bucket_size": 64, "unbiased": True, "wire_dtype": None},
+    ],
+    "random_k": [
+        *({"fraction": fraction} for fraction in (0.5, 0.03, 1.0)),
+        {"fraction": 0.4, "unbiased": True, "wire_dtype": "float64"},
+        {"fraction": 0.7, "wire_dtype": None},
+    ],
+    "sign": [{"wire_dtype": word} for word in ("float32", "float64", None)],
     "top_k": [
         *({"index_coding": coding} for coding in ("smallest", "int32", "bitmap", "golomb", "auto")),
         {"fraction": 0.004, "index_coding": "golomb"},
         {"fraction": 0.7, "index_coding": "golomb"},
         {"fraction": 1.0},
+        {"fraction": 0.2, "wire_dtype": "float64"},
+        {"fraction": 0.2, "wire_dtype": None},
     ],
 }
 CASES = [(name, changes) for name in NAMES for changes in VARIANTS.get(name, [{}])]
@@ -31,12 +40,3 @@ CASE_NAMES = ["-".join([name, *map(str, changes.values())]) for name, changes in
 
 def build(name: str, **changes: object) -> Compressor:
     return instantiate({**OmegaConf.load(FOLDER / f"{name}.yaml"), **changes})
-
-
-def keys_for(num_rows: int, step: int = 0) -> np.ndarray:
-    return random_bits(0, "test", np.arange(num_rows), step, 1)[:, 0]
-
-
-def normal_rows(num_rows: int, num_columns: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> torch.Tensor:
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(num_rows, num_columns, generator=draw, dtype=torch.float64).to(dtype)

@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 import torch
 
-from tests.compressors.building import build, keys_for, normal_rows
+from simulator.testing.compressors import keys_for, normal_rows
+from tests.compressors.building import build
 
 LENGTHS = (1, 2, 3, 5, 7, 8, 9, 20, 100, 255, 256, 257, 999, 2010, 40000, 65536, 65537, 2602140)
 
@@ -22,16 +23,30 @@ def test_lengths_in_closed_form(dtype):
     check(build("identity"), lambda q: q * (4 if dtype == torch.float32 else 8))
     check(build("cast", dtype="float16"), lambda q: 2 * q)
     check(build("cast", dtype="bfloat16"), lambda q: 2 * q, lambda q: 1 - 2.0**-16)
-    check(build("sign"), lambda q: 4 + ceil(q / 8), lambda q: 1 / q)
+    rows_own = 4 if dtype == torch.float32 else 8
+    sizes = {"float32": 4, "float64": 8, None: rows_own}
+    for word, size in sizes.items():
+        sent = {"wire_dtype": word}
+        check(build("sign", **sent), lambda q: size + ceil(q / 8), lambda q: 1 / q)  # noqa: B023
+        check(build("random_k", **sent), lambda q: size * max(1, round(q / 2)) + 8, lambda q: max(1, round(q / 2)) / q)  # noqa: B023
+        top_k = build("top_k", index_coding="int32", **sent)
+        check(top_k, lambda q: (size + 4) * max(1, round(0.2 * q)), lambda q: max(1, round(0.2 * q)) / q)  # noqa: B023
+        for b in (1, 20, 512, None):
+            omega = {q: min((b or q) / 64, sqrt(min(b or q, q)) / 8, q / 64) for q in LENGTHS}
+            length = lambda q: size * ceil(q / (b or q)) + ceil(q * 5 / 8)  # noqa: B023, E731
+            check(build("qsgd", bucket_size=b, **sent), length, lambda q: 1 / (1 + omega[q]))  # noqa: B023
+            check(build("qsgd", bucket_size=b, unbiased=True, **sent), length, lambda q: 1 - omega[q])  # noqa: B023
     for fraction in (0.01, 0.2, 0.5, 1.0):
         kept = {q: max(1, round(fraction * q)) for q in LENGTHS}
         check(build("random_k", fraction=fraction), lambda q: 4 * kept[q] + 8, lambda q: kept[q] / q)  # noqa: B023
+        unbiased = build("random_k", fraction=fraction, unbiased=True)
+        check(unbiased, lambda q: 4 * kept[q] + 8, lambda q: 2 - q / kept[q])  # noqa: B023
         top_k = build("top_k", fraction=fraction, index_coding="int32")
         check(top_k, lambda q: 8 * kept[q], lambda q: kept[q] / q)  # noqa: B023
     for s in (1, 2, 7, 8, 15, 16, 127):
         width = ceil(log2(2 * s + 1))
         delta = {q: 1 / (1 + min(q / s**2, sqrt(q) / s)) for q in LENGTHS}
-        check(build("qsgd", levels=s), lambda q: 4 + ceil(q * width / 8), delta.get)  # noqa: B023
+        check(build("qsgd", levels=s, bucket_size=None), lambda q: 4 + ceil(q * width / 8), delta.get)  # noqa: B023
 
 
 def test_identity():
@@ -163,7 +178,7 @@ def levels_in(packets, q, s):
 def test_qsgd(s, dtype):
     q, rows, keys = 1501, normal_rows(3, 1501, dtype) * 3, keys_for(3)
     rows[1, 5:] *= 1e-4
-    coded = build("qsgd", levels=s).encode(rows, keys)
+    coded = build("qsgd", levels=s, bucket_size=None).encode(rows, keys)
     levels, norms = levels_in(coded.packed.numpy(), q, s)
     v = rows.numpy().astype(np.float64)
     np.testing.assert_allclose(norms, np.sqrt((v**2).sum(1)), rtol=1e-6)

@@ -75,7 +75,7 @@ def test_more_processes_than_nodes(quadratic):
     [
         (
             ["algorithm=dsgd", "graph=random_directed"],
-            r"algorithm=dsgd needs double-stochastic weights, and graph RandomDirected is column-stochastic; "
+            r"algorithm=dsgd needs doubly stochastic weights, and graph RandomDirected is column-stochastic; "
             r"use algorithm=sgp there",
         ),
         (["graph=erdos_renyi", "graph.probability=0.001"], r"graph of 6 nodes: none of 1000 draws is connected"),
@@ -108,7 +108,8 @@ class Given(PeriodicGraph):
 
 def test_row_stochastic_weights_are_refused_by_push_sum(quadratic):
     rows = np.full((6, 6), 1 / 6)
-    with pytest.raises(ValueError, match="sgp needs column or double-stochastic weights, and graph Given is row-stoc"):
+    message = "sgp needs column-stochastic or doubly stochastic weights, and graph Given is row-stochastic"
+    with pytest.raises(ValueError, match=message):
         check(quadratic, graph=Given(rows, "row"))
 
 

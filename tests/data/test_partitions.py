@@ -232,8 +232,8 @@ def test_as_given_hands_on_what_the_dataset_says():
 
 
 @pytest.mark.parametrize("heterogeneity", [0.0, 0.29, 0.8, 1.0])
-@pytest.mark.parametrize("num_nodes", [4, 10, 23])
-def test_class_skew_gives_every_node_its_share_of_its_class_and_the_rest_evenly(heterogeneity, num_nodes):
+@pytest.mark.parametrize("num_nodes", [1, 3, 4, 5, 10, 23])
+def test_class_skew_gives_every_class_to_its_own_nodes_and_the_rest_evenly(heterogeneity, num_nodes):
     samples = make_samples(3000)
     labels = samples.labels.numpy()
     whole = {"valid_fraction": 0.0, "test_fraction": 0.0}
@@ -241,20 +241,50 @@ def test_class_skew_gives_every_node_its_share_of_its_class_and_the_rest_evenly(
     counts = np.array([np.bincount(labels[node.train], minlength=NUM_CLASSES) for node in nodes])
     sizes = np.bincount(labels, minlength=NUM_CLASSES)
     given = np.floor(heterogeneity * sizes + 1e-9)
-    given[num_nodes:] = 0  # classes that no node favours
-    favouring = np.bincount(np.arange(num_nodes) % NUM_CLASSES, minlength=NUM_CLASSES)
-    own_class = np.arange(num_nodes) % NUM_CLASSES
-    own = given[own_class] / favouring[own_class]
-    assert (counts[np.arange(num_nodes), own_class] >= np.floor(own)).all()
+    own = np.zeros((num_nodes, NUM_CLASSES))
+    for label in range(NUM_CLASSES):
+        if num_nodes >= NUM_CLASSES:
+            nodes_of_label = [node for node in range(num_nodes) if node % NUM_CLASSES == label]
+        else:
+            nodes_of_label = [label % num_nodes]
+        own[nodes_of_label, label] = given[label] / len(nodes_of_label)
+    assert (counts >= np.floor(own)).all()
     rest = len(labels) - given.sum()
-    # Both parts of a node are even to within one sample.
-    assert np.abs(counts.sum(1) - own - rest / num_nodes).max() < 2
+    # Every part that a node gets is even to within one sample.
+    assert (np.abs(counts.sum(1) - own.sum(1) - rest / num_nodes) < 1 + (own > 0).sum(1)).all()
     # What is left of every class is dealt out at random: at most five standard deviations from an even share.
     left = (sizes - given) / num_nodes
-    counts[np.arange(num_nodes), own_class] -= own.astype(int)
-    assert (np.abs(counts - left) <= 5 * np.sqrt(left) + 1).all()
-    if heterogeneity == 1.0 and num_nodes >= NUM_CLASSES:
-        assert (counts.sum(1) <= 1).all()
+    assert (np.abs(counts - own - left) <= 5 * np.sqrt(left) + 2).all()
+    if heterogeneity == 1.0:
+        assert counts[own == 0].sum() == 0
+
+
+@pytest.mark.parametrize(("num_classes", "num_nodes"), [(10, 10), (20, 10), (60, 10), (5, 10), (30, 3), (7, 3)])
+@pytest.mark.parametrize("heterogeneity", [0.0, 0.4, 0.8, 1.0])
+def test_class_skew_has_the_total_variation_that_its_strength_says(num_classes, num_nodes, heterogeneity):
+    """For classes of equal size and each with its own nodes: a share h of a node's samples is of its own classes."""
+    per_class = 1000
+    labels = torch.arange(num_classes).repeat_interleave(per_class)
+    samples = Samples(inputs=torch.zeros(len(labels), 1), labels=labels, num_classes=num_classes, num_train=len(labels))
+    whole = {"valid_fraction": 0.0, "test_fraction": 0.0}
+    nodes = MAKERS["class_skew"](heterogeneity=heterogeneity, **whole).split(samples, num_nodes)
+    counts = np.array([np.bincount(labels.numpy()[node.train], minlength=num_classes) for node in nodes])
+    if num_classes < num_nodes:
+        own = np.arange(num_nodes)[:, None] % num_classes == np.arange(num_classes)
+    else:
+        own = np.arange(num_nodes)[:, None] == np.arange(num_classes) % num_nodes
+    num_own = own.sum(axis=1)
+    # In units of a class, a node gets ``kept`` of each class of its own, and ``rest`` of all classes together.
+    kept = heterogeneity / own.sum(axis=0).mean()
+    rest = (1 - heterogeneity) * num_classes / num_nodes
+    shares = (own * kept + rest / num_classes) / (num_own * kept + rest)[:, None]
+    expected = np.abs(shares - 1 / num_classes).sum(axis=1) / 2
+    found = np.abs(counts / counts.sum(axis=1, keepdims=True) - 1 / num_classes).sum(axis=1) / 2
+    # The rest is random: its own total variation, for the classes together, is at most about sqrt(C / (2 pi n)).
+    noise = (1 - heterogeneity) * np.sqrt(num_classes / (2 * np.pi * counts.sum(axis=1)))
+    assert (np.abs(found - expected) < 4 * noise + 0.002).all()
+    if heterogeneity == 0.8 and num_classes % num_nodes == 0:
+        assert found.mean() == pytest.approx(0.8 * (1 - 1 / num_nodes), abs=0.01)  # 0.72 on ten nodes
 
 
 @pytest.mark.parametrize("heterogeneity", [-0.1, 1.1])

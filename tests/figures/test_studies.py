@@ -12,7 +12,7 @@ from simulator.figures.studies import error_by_term, predicted_against_actual
 @pytest.fixture
 def drawn(monkeypatch):
     """What axes were asked to plot and to scatter."""
-    calls = {"plot": [], "scatter": []}
+    calls = {"plot": [], "scatter": [], "fill_between": [], "text": []}
     for name in calls:
         original = getattr(Axes, name)
 
@@ -57,6 +57,19 @@ def test_a_point_per_sample_and_the_identity(drawn, tmp_path: Path):
     ((line, _),) = drawn["plot"]
     assert line[0] == line[1]
     assert line[0][0] < -2e-3 < 1.2e-3 < line[0][1] < 2e-3
+
+
+def test_noise_floor_gradient_and_share_are_shown(drawn, tmp_path: Path):
+    values = np.array([-2e-3, 1e-3, 5e-4])
+    known = {"removed_share": 0.2, "noise_floor": 1e-4, "gradient_norm": 0.025, "r2": 0.91}
+    predicted_against_actual(values, values, tmp_path / "scatter.png", **known)
+    ((band, _),) = drawn["fill_between"]
+    ((line, _),) = drawn["plot"]
+    np.testing.assert_allclose(band, [line[0], np.subtract(line[0], 1e-4), np.add(line[0], 1e-4)])
+    ((text, _),) = drawn["text"]
+    assert text[2].splitlines() == ["R² 0.91", "gradient norm 0.025", "noise floor 0.0001"]
+    ((_, options),) = drawn["scatter"]
+    assert options["label"] == "a share of 0.2 of one sample removed"
 
 
 def test_one_point_is_no_picture(tmp_path: Path):

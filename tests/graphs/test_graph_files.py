@@ -118,3 +118,13 @@ def test_files_that_are_not_there_or_not_numbers(tmp_path):
         File(num_nodes=2, path=str(tmp_path / "e.npy")).edges(0)
     with pytest.raises(ValueError, match="the formats are auto, edges, matrix"):
         File(num_nodes=2, path="x", format="gml")
+
+
+def test_a_doubly_stochastic_matrix_that_is_not_symmetric_is_directed(tmp_path):
+    """Whatever its support is: methods that need W = W' must not take it."""
+    forward = np.roll(np.eye(3), 1, axis=1)
+    lopsided = 0.3 * np.eye(3) + 0.5 * forward + 0.2 * forward.T
+    for name, matrix, directed in (("lopsided", lopsided, True), ("even", (lopsided + lopsided.T) / 2, False)):
+        np.save(tmp_path / f"{name}.npy", matrix.astype(np.float32))
+        graph = File(num_nodes=3, path=str(tmp_path / f"{name}.npy"))
+        assert (graph.stochasticity, graph.directed) == ("double", directed)

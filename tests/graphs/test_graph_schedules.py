@@ -9,21 +9,29 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-import torch
 from hydra.utils import get_class
 from omegaconf import OmegaConf
 
-from simulator.graphs.base import Graph
-from simulator.graphs.connectivity import check_mixes, check_stochastic
+from simulator.graphs.base import Edges, Graph
 from simulator.graphs.de_bruijn import DeBruijn
+from simulator.graphs.directed_ring import DirectedRing
+from simulator.graphs.equi_dyn import EquiDyn
+from simulator.graphs.equi_static import EquiStatic
 from simulator.graphs.erdos_renyi import ErdosRenyi
+from simulator.graphs.exponential import Exponential
+from simulator.graphs.hierarchical import Hierarchical
 from simulator.graphs.k_hop_ring import KHopRing
 from simulator.graphs.matcha import Matcha
 from simulator.graphs.networkx import NetworkX
 from simulator.graphs.nice import Nice
+from simulator.graphs.one_peer_exponential import OnePeerExponential
+from simulator.graphs.p_peer_exponential import PPeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.ring import Ring
+from simulator.graphs.symmetry import is_symmetric
+from simulator.testing import check_graph
+from simulator.testing.graphs import GRAPH_CHECKS, check_signs, rounds_of
 from tests.graphs.loading import build, load
 
 CONF = Path(__file__).parents[2] / "conf" / "graph"
@@ -118,67 +126,116 @@ def new(request, tmp_path):
     return lambda **more: make(name, num_nodes, tmp_path, **{**changes, **more})
 
 
-def rounds_of(graph: Graph) -> int:
-    return graph.period or 40
+@pytest.mark.parametrize("check", GRAPH_CHECKS, ids=lambda check: check.__name__)
+def test_battery(new, check):
+    check(new())
 
 
-def test_sums_are_as_declared_and_directedness_is_true(new):
+def test_weights_are_non_negative_and_every_node_has_a_self_loop(new):
     graph = new()
-    asymmetric = False
-    for step in range(rounds_of(graph)):
-        matrix = graph.edges(step).to_matrix(graph.num_nodes)
-        assert (matrix >= 0).all() or isinstance(graph, Nice | Matcha)
-        assert (np.diag(matrix) > 0).all() or isinstance(graph, DeBruijn | Matcha)
-        if graph.stochasticity in ("double", "row"):
-            np.testing.assert_allclose(matrix.sum(axis=1), 1, rtol=0, atol=1e-12)
-        if graph.stochasticity in ("double", "column"):
-            np.testing.assert_allclose(matrix.sum(axis=0), 1, rtol=0, atol=1e-12)
-        asymmetric |= bool(((matrix != 0) != (matrix != 0).T).any())
-    # What a generator or a file calls directed may turn out symmetric on very few nodes.
-    assert graph.directed >= asymmetric
+    non_negative, self_loops = not isinstance(graph, Nice | Matcha), not isinstance(graph, DeBruijn | Matcha)
+    check_signs(graph, non_negative=non_negative, self_loops=self_loops)
+
+
+def test_directed_graphs_have_an_edge_without_counterpart(new):
+    """What a generator or a file calls directed may turn out symmetric on very few nodes."""
+    graph = new()
+    matrices = [graph.edges(step).to_matrix(graph.num_nodes) for step in rounds_of(graph)]
+    if graph.stochasticity != "double":  # of doubly stochastic graphs the weights count, too
+        matrices = [matrix != 0 for matrix in matrices]
+    asymmetric = any((matrix != matrix.T).any() for matrix in matrices)
     assert graph.directed == asymmetric or (isinstance(graph, NetworkX) and graph.num_nodes <= 3)
-    check_stochastic(graph)
 
 
-def test_entries_are_sorted_distinct_and_read_only(new):
+def test_undirected_and_doubly_stochastic_means_symmetric(new):
     graph = new()
-    for step in range(rounds_of(graph)):
-        edges = graph.edges(step)
-        assert edges.source.dtype == edges.target.dtype == np.int64
-        assert edges.weight.dtype == np.float64
-        assert edges.source.shape == edges.target.shape == edges.weight.shape
-        assert (np.diff(edges.target * graph.num_nodes + edges.source) > 0).all()
-        assert edges.source.min() >= 0
-        assert edges.source.max() < graph.num_nodes
-        assert not any(array.flags.writeable for array in (edges.source, edges.target, edges.weight))
+    if graph.stochasticity != "double":
+        return
+    matrices = [graph.edges(step).to_matrix(graph.num_nodes) for step in rounds_of(graph)]
+    symmetric = [np.array_equal(matrix, matrix.T) for matrix in matrices]
+    assert [is_symmetric(graph.edges(step)) for step in rounds_of(graph)] == symmetric
+    if not isinstance(graph, NetworkX):  # a generator may call a symmetric graph directed
+        assert graph.directed != all(symmetric)
 
 
-def test_edges_are_a_pure_function_of_the_step(new):
-    np.random.seed(0)
-    torch.manual_seed(0)
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
-    forward, backward = new(), new()
-    steps = [0, 1, 2, 7, 1000]
-    first = {step: forward.edges(step) for step in steps}
-    for step in reversed(steps):
-        again = backward.edges(step)
-        for field in ("source", "target", "weight"):
-            np.testing.assert_array_equal(getattr(again, field), getattr(first[step], field))
-        if forward.period is not None:
-            assert forward.edges(step + forward.period) is first[step]
-    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
-    torch.testing.assert_close(torch.get_rng_state(), before[1], rtol=0, atol=0)
+@pytest.mark.parametrize("directed", [True, False])
+@pytest.mark.parametrize("num_nodes", range(1, 11))
+def test_equi_static_is_undirected_exactly_when_its_matrix_is_symmetric(num_nodes, directed):
+    """An offset that is drawn twice and its opposite once make a symmetric support, but not a symmetric matrix."""
+    only_the_support = 0
+    for seed in range(200):
+        graph = EquiStatic(num_nodes=num_nodes, directed=directed, seed=seed)
+        matrix = graph.edges(0).to_matrix(num_nodes)
+        assert graph.directed != np.array_equal(matrix, matrix.T)
+        only_the_support += graph.directed and np.array_equal(matrix != 0, matrix.T != 0)
+    assert (only_the_support > 0) == (directed and num_nodes >= 5)
 
 
-def test_union_over_a_period_is_strongly_connected(new):
-    graph = new()
-    union = nx.DiGraph()
-    union.add_nodes_from(range(graph.num_nodes))
-    for step in range(rounds_of(graph)):
-        edges = graph.edges(step)
-        union.add_edges_from(zip(edges.source.tolist(), edges.target.tolist(), strict=True))
-    assert nx.is_strongly_connected(union) == (graph.mixes or graph.num_nodes == 1)
-    check_mixes(graph)
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [
+        *((DeBruijn, {"degree": degree}) for degree in range(2, 8)),
+        *((PPeerExponential, {"num_out": num_out}) for num_out in range(1, 8)),
+        *((KHopRing, {"k": k}) for k in range(1, 4)),
+        *((kind, {}) for kind in (Exponential, OnePeerExponential, DirectedRing)),
+        *((EquiDyn, {"directed": directed}) for directed in (True, False)),
+        (Hierarchical, {"group_size": 1}),
+    ],
+)
+def test_shifts_are_undirected_exactly_when_their_matrices_are_symmetric(kind, settings):
+    for num_nodes in range(1, 20):
+        graph = kind(num_nodes=num_nodes, **settings)
+        matrices = [graph.edges(step).to_matrix(num_nodes) for step in rounds_of(graph)]
+        assert graph.directed != all(np.array_equal(matrix, matrix.T) for matrix in matrices), num_nodes
+
+
+def test_check_graph_runs_all_checks():
+    check_graph(Ring(num_nodes=5, weights="metropolis"))
+
+
+class Wrong(Ring):
+    """A ring in which one thing is wrong."""
+
+    def __init__(self, change, *, keeps):
+        super().__init__(num_nodes=5, weights="metropolis")
+        self.change, self.keeps, self.calls, self.kept = change, keeps, 0, None
+
+    def edges(self, step):
+        self.calls += 1
+        if self.kept is None or not self.keeps:
+            self.kept = self.change(super().edges(step), self.calls)
+        return self.kept
+
+
+SHIFT = np.roll(np.eye(5), 1, axis=0)
+
+
+def of_matrix(matrix):
+    return lambda *_: Edges.from_matrix(matrix)
+
+
+@pytest.mark.parametrize(
+    ("change", "keeps", "message"),
+    [
+        (lambda e, _: Edges.from_sorted(e.source, e.target, e.weight * 1.1), True, "the sums of rows are off by 0.1"),
+        (lambda e, _: Edges(e.source, e.target, e.weight.copy()), True, "arrays can be written to"),
+        (lambda e, _: Edges.from_sorted(e.source[::-1], e.target[::-1], e.weight[::-1]), True, "not sorted by"),
+        (lambda e, _: Edges.from_sorted(e.source, e.target, e.weight), False, "built anew"),
+        (
+            lambda e, n: Edges.from_matrix(np.roll(np.eye(5), n, 0) / 2 + np.eye(5) / 2),
+            False,
+            "no counterpart|depends on",
+        ),
+        (of_matrix(np.eye(5)), True, "mixes=True, but connected: False"),
+        (of_matrix(np.roll(np.eye(5), 1, axis=0)), True, "a node has no self-loop"),
+        (of_matrix((np.roll(np.eye(5), 1, axis=0) + np.eye(5)) / 2), True, "an edge has no counterpart"),
+        (of_matrix(np.eye(5) * 2 - 1 / 5), True, "a weight is negative"),
+        (of_matrix(SHIFT / 2 + SHIFT.T / 4 + np.eye(5) / 4), True, "weights are not symmetric, and directed is False"),
+    ],
+)
+def test_check_graph_finds_what_is_wrong(change, keeps, message):
+    with pytest.raises((AssertionError, ValueError), match=message):
+        check_graph(Wrong(change, keeps=keeps))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -341,7 +398,7 @@ def test_networkx_errors_are_one_clear_line(arguments, message):
         (
             ErdosRenyi,
             {"num_nodes": 3, "probability": 0.5, "weights": "mh"},
-            "the rules are metropolis, lazy_metropolis",
+            "the rules are metropolis, metropolis_without_self, lazy_metropolis",
         ),
         (RandomDirected, {"num_nodes": 3, "rate_low": 0.9, "rate_high": 0.8}, "graph.rate_low=0.9"),
         (RandomDirected, {"num_nodes": 3, "rate_low": 0, "rate_high": 0}, "high above 0"),

@@ -74,7 +74,7 @@ def test_gap_of_a_column_stochastic_matrix_is_the_rate_of_powers():
 def test_random_schedules_need_a_number_of_rounds():
     graph = RandomUndirected(num_nodes=6, rate_low=0.4, rate_high=0.8, weights="metropolis")
     for gap in (spectral_gap, mean_square_gap):
-        with pytest.raises(ValueError, match="say over how many rounds"):
+        with pytest.raises(ValueError, match="give the number of rounds"):
             gap(graph)
         with pytest.raises(ValueError, match="num_rounds=0"):
             gap(graph, num_rounds=0)

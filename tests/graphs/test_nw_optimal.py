@@ -5,10 +5,10 @@ from functools import cache
 import networkx as nx
 import numpy as np
 import pytest
-from scipy.optimize import minimize_scalar
+from scipy.optimize import linprog, minimize_scalar
 
 from simulator.graphs.fully_connected import FullyConnected
-from simulator.graphs.nw_optimal import mean_variance, nw_optimal
+from simulator.graphs.nw_optimal import mean_variance, nw_optimal, nw_optimal_nonnegative
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
 from simulator.graphs.support import undirected_support
@@ -163,3 +163,49 @@ def test_parts_that_are_not_joined_are_weighted_each_on_its_own():
     matrix = dense(nw_optimal(*two, 5, gamma=0.9), two, 5)
     np.testing.assert_allclose(matrix[:3, :3], dense(nw_optimal(*alone, 3, gamma=0.9), alone, 3), rtol=0, atol=1e-6)
     np.testing.assert_allclose(matrix[3:, 3:], 0.5, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_the_nonnegative_form_is_feasible_and_lies_between(name, gamma):
+    graph, support = GRAPHS[name], support_of(GRAPHS[name])
+    num_nodes = len(graph)
+    matrix = dense(nw_optimal_nonnegative(*support, num_nodes, gamma=gamma), support, num_nodes)
+    np.testing.assert_array_equal(matrix, matrix.T)
+    np.testing.assert_allclose(matrix.sum(axis=0), 1, rtol=0, atol=1e-12)
+    adjacency = nx.to_numpy_array(graph, nodelist=range(num_nodes))
+    np.testing.assert_array_equal(matrix != 0, adjacency + np.eye(num_nodes) > 0)
+    assert matrix.min() >= 0
+    free = dense(nw_optimal(*support, num_nodes, gamma=gamma), support, num_nodes)
+    best = effective_neighbours(matrix, gamma)
+    assert best < effective_neighbours(free, gamma) + 1e-6
+    for rule in (metropolis, max_degree, lazy_metropolis):
+        assert best > effective_neighbours(dense(rule(*support, num_nodes), support, num_nodes), gamma)
+    assert best > effective_neighbours(fastest(name), gamma) - 1e-6
+    if free.min() >= 0:
+        np.testing.assert_allclose(matrix, free, rtol=0, atol=1e-4)
+    # Optimality on a convex set: no feasible point lies downhill. A linear program finds the one furthest down.
+    inverse = np.linalg.inv(np.eye(num_nodes) - gamma * matrix @ matrix)
+    slope = 2 * gamma * matrix @ inverse @ inverse
+    edges = np.array(graph.edges())
+    along = 2 * slope[edges[:, 0], edges[:, 1]] - slope[edges[:, 0], edges[:, 0]] - slope[edges[:, 1], edges[:, 1]]
+    incidence = np.zeros((num_nodes, len(edges)))
+    incidence[edges[:, 0], np.arange(len(edges))] = incidence[edges[:, 1], np.arange(len(edges))] = 1
+    furthest = linprog(along, A_ub=incidence, b_ub=np.ones(num_nodes), bounds=(0, None))
+    here = along @ matrix[edges[:, 0], edges[:, 1]]
+    # The gap bounds how far the trace is from its minimum; 1e-6 / M is what the support is kept up with.
+    assert here - furthest.fun < 1e-4 * trace(matrix, gamma)
+
+
+@pytest.mark.parametrize("num_nodes", [5, 9, 20])
+def test_the_hub_of_a_star_keeps_nothing_where_weights_must_not_be_negative(num_nodes):
+    """Without the bound a short memory asks for 2 / (n + 2) on every edge, more than 1 / (n - 1)."""
+    matrix = Star(num_nodes=num_nodes, weights="nw_optimal_nonnegative", gamma=0.5).edges(0).to_matrix(num_nodes)
+    np.testing.assert_allclose(matrix[0, 1:], 1 / (num_nodes - 1), rtol=0, atol=1e-5)
+    assert 0 < matrix[0, 0] < 1e-5
+
+
+def test_nonnegative_weights_of_tiny_graphs():
+    for num_nodes in (1, 2, 9):
+        graph = FullyConnected(num_nodes=num_nodes, weights="nw_optimal_nonnegative")
+        np.testing.assert_allclose(graph.edges(0).to_matrix(num_nodes), 1 / num_nodes, rtol=0, atol=1e-7)

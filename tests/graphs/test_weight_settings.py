@@ -51,6 +51,12 @@ def metropolis(adjacency):
     return matrix + np.diag(1 - matrix.sum(axis=1))
 
 
+def metropolis_without_self(adjacency):
+    degree = adjacency.sum(axis=1)
+    matrix = adjacency / np.maximum(np.maximum.outer(degree, degree), 1)
+    return matrix + np.diag(1 - matrix.sum(axis=1))
+
+
 def laplacian(adjacency):
     return np.diag(adjacency.sum(axis=1)) - adjacency
 
@@ -62,6 +68,7 @@ def best_constant(adjacency):
 
 RULES = {
     "metropolis": metropolis,
+    "metropolis_without_self": lambda a: metropolis_without_self(a),
     "lazy": lambda a: (np.eye(len(a)) + metropolis(a)) / 2,
     "lazy_metropolis": lambda a: (np.eye(len(a)) + metropolis(a)) / 2,
     "max_degree": lambda a: np.eye(len(a)) - laplacian(a) / (1 + a.sum(axis=1).max()),
@@ -105,6 +112,19 @@ def test_metropolis_weights_of_a_regular_graph_are_equal_to_the_last_bit(name):
         weight = make(name, num_nodes).edges(0).weight
         degree = len(weight) // num_nodes
         np.testing.assert_array_equal(weight, 1 / degree)
+
+
+def test_without_the_self_a_node_of_largest_degree_keeps_nothing():
+    """A complete graph gives (11' - I) / (n - 1); on a ring of even length the eigenvalue -1 stays."""
+    complete = matrix_of(make("fully_connected", 6, weights="metropolis_without_self"))
+    np.testing.assert_allclose(complete, (1 - np.eye(6)) / 5, rtol=0, atol=1e-15)
+    assert (np.diag(complete) == 0).all()
+    for num_nodes, least in ((6, -1.0), (5, np.cos(4 * np.pi / 5))):
+        ring = matrix_of(make("ring", num_nodes, weights="metropolis_without_self"))
+        assert np.linalg.eigvalsh(ring)[0] == pytest.approx(least)
+    star = matrix_of(make("star", 5, weights="metropolis_without_self"))
+    np.testing.assert_allclose(np.diag(star), [0, 0.75, 0.75, 0.75, 0.75], rtol=0, atol=1e-15)
+    assert matrix_of(make("ring", 1, weights="metropolis_without_self")).tolist() == [[1.0]]
 
 
 def test_fastest_mixing_by_either_name():
@@ -161,7 +181,11 @@ def test_a_named_rule_takes_the_place_of_the_weights_of_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "arguments", "message"),
     [
-        (Ring, {"weights": "mh"}, "graph.weights='mh': the rules are metropolis, lazy_metropolis, lazy, max_degree"),
+        (
+            Ring,
+            {"weights": "mh"},
+            "graph.weights='mh': the rules are metropolis, metropolis_without_self, lazy_metropolis",
+        ),
         (Star, {"weights": "out_degree"}, "the rules are metropolis"),
         (Ring, {"weights": "nw_optimal", "gamma": 1.0}, "graph.gamma=1.0: a decay lies strictly between 0 and 1"),
         (Ring, {"gamma": 0}, "graph.gamma=0"),

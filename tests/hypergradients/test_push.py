@@ -294,6 +294,41 @@ def test_more_pushes_mean_less_error(case, preserving):
     assert norms[1] > 1e-6 > norms[2]
 
 
+def largest_eigenvalue(case):
+    return np.linalg.eigvalsh(np.mean([case.hessian(i, None) for i in range(NUM_NODES)], axis=0))[-1]
+
+
+@pytest.mark.parametrize("preserving", [False, True])
+def test_a_series_that_grows_is_an_error_that_names_the_step_size(case, preserving):
+    graph, options = FullyConnected(num_nodes=NUM_NODES), {"num_pushes": 1, "average_preserving": preserving}
+    bound = 2 / largest_eigenvalue(case)
+    for depth in (2, 60):
+        push(case, graph, depth=depth, step_size=0.97 * bound, **options)
+    for depth, factor in ((60, 1.2), (3, 20), (400, 1000)):
+        with pytest.raises(ValueError, match=f"^algorithm.step_size={factor * bound:g}: the terms .* grow"):
+            push(case, graph, depth=depth, step_size=factor * bound, **options)
+
+
+class Saddle:
+    """Curvature -1/2 along all parameters; the derivative of the gradient by the hyperparameters is 1."""
+
+    def outer_grads(self, params, hparams):
+        return torch.ones_like(params), torch.zeros_like(hparams)
+
+    def second_order(self, params, hparams, vector, step):
+        return -0.5 * vector, vector
+
+
+def test_growth_along_negative_curvature_is_an_error_once_it_is_out_of_bounds():
+    network, rows = network_on(FullyConnected(num_nodes=NUM_NODES)), random_rows(2)
+    options = {"num_pushes": 1, "step_size": 0.1}
+    found = push_hypergradient(Saddle(), network, rows, rows, depth=50, **options)
+    # 0.1 sum of 1.05^m for m below 50, over the number of nodes.
+    np.testing.assert_allclose(found, -2 * (1.05**50 - 1) / NUM_NODES, rtol=1e-10)
+    with pytest.raises(ValueError, match=r"algorithm.step_size=0.1: .* fewer terms \(algorithm.depth\)"):
+        push_hypergradient(Saddle(), network, rows, rows, depth=400, **options)
+
+
 class Retrained:
     """Minimises mean_i f_i(x, h) of the logistic case to convergence by Newton's method, in NumPy."""
 

@@ -40,7 +40,7 @@ CASES = {
     "eval_every": (["eval_every=0"], "eval_every=0: expected an integer of at least 1"),
     "no processes": (["launcher.num_processes=0"], "launcher.num_processes=0: expected at least 1"),
     "too many processes": (["launcher.num_processes=6"], "6 processes for num_nodes=5"),
-    "not doubly stochastic": (["algorithm=dsgd", "graph=random_directed"], "algorithm=dsgd needs double-stochastic"),
+    "not doubly stochastic": (["algorithm=dsgd", "graph=random_directed"], "algorithm=dsgd needs doubly stochastic"),
     "cannot mix": (
         ["graph=erdos_renyi", "graph.probability=0.01"],
         "graph of 5 nodes: none of 1000 draws is connected",

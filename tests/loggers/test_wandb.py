@@ -190,7 +190,7 @@ def test_runs_of_a_sweep_share_a_group(tmp_path: Path) -> None:
     [
         ({"mode": "disabled"}, r"logger.mode='disabled': choose one of online, offline"),
         ({"project": ""}, "logger.project is empty"),
-        ({"tags": "quick"}, r"logger.tags='quick': give a list of words, such as \[quick\]"),
+        ({"tags": "quick"}, r"logger.tags='quick': give a list of strings, such as \[quick\]"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict[str, Any], message: str) -> None:

@@ -89,7 +89,7 @@ def test_column_stochastic_walks_are_debiased(gamma):
     variances = [covariances[t].diagonal() / after[t] ** 2 for t in range(3)]
     graph = Matrices(*matrices, stochasticity="column")
     np.testing.assert_allclose(PeriodicWalk(period_of(graph)).phase_variances(gamma), variances, rtol=1e-9)
-    sampled = SampledWalk(graph, num_samples=4, max_rounds=4000, by_node=True)
+    sampled = SampledWalk(graph, num_samples=8, max_rounds=8000, by_node=True)
     np.testing.assert_allclose(sampled.variances(gamma), np.mean(variances, axis=0), rtol=1e-6)
     signs = SampledWalk(graph, num_samples=64, max_rounds=40_000, by_node=False)
     error = standard_error(signs, gamma)
@@ -104,7 +104,7 @@ def test_symmetric_and_sampled_walks_equal_doubling(name, gamma):
     doubling = PeriodicWalk(period_of(graph)).variances(gamma)
     np.testing.assert_allclose(SymmetricWalk(graph.matrices[0]).variances(gamma), doubling, rtol=1e-8)
     if name == "social network":  # mixes fast enough to be followed to agreement
-        sampled = SampledWalk(graph, num_samples=4, max_rounds=4000, by_node=True)
+        sampled = SampledWalk(graph, num_samples=8, max_rounds=8000, by_node=True)
         np.testing.assert_allclose(sampled.variances(gamma), doubling, rtol=1e-8)
 
 
@@ -236,9 +236,33 @@ def test_standard_errors_are_those_of_repetitions():
     assert np.std(values, ddof=1) == pytest.approx(np.mean(errors), rel=0.5)
 
 
+@pytest.mark.parametrize("num_samples", [8, 32])
+def test_intervals_cover_the_value_as_often_as_stated(num_samples):
+    """Random matchings, whose value is known: 95 of 100 intervals, within three binomial standard deviations.
+
+    Without Student's factor the intervals of eight stretches would cover 91, and those of four 86 of 100.
+    """
+    repetitions, gamma = 300, 0.7
+    expected = 1 / random_matching_num_neighbors(4, gamma)
+    covered = 0
+    for seed in range(repetitions):
+        rounds = num_samples * 60
+        walk = SampledWalk(Drawn(4, matching(4), seed=seed), num_samples=num_samples, max_rounds=rounds, by_node=True)
+        found, error = float(walk.variances(gamma).mean()) * (1 - gamma), walk.standard_error(gamma) * (1 - gamma)
+        covered += abs(found - expected) <= 1.96 * error
+    spread = np.sqrt(0.95 * 0.05 / repetitions)
+    assert abs(covered / repetitions - 0.95) < 3 * spread
+
+
+def test_there_are_eight_stretches_however_slowly_a_schedule_mixes():
+    with_few_rounds = SampledWalk(Drawn(8, matching(8)), num_samples=8, max_rounds=100, by_node=True)
+    assert with_few_rounds.rounds_to_agreement == 100 // 8
+    assert len(with_few_rounds._means) == 8
+
+
 def test_a_schedule_that_takes_too_long_is_not_guessed():
     chain = Matrices(metropolis(nx.path_graph(64)))
-    walk = SampledWalk(chain, num_samples=4, max_rounds=400, by_node=True)
+    walk = SampledWalk(chain, num_samples=8, max_rounds=800, by_node=True)
     assert not walk.agrees
     assert walk.distance() == np.inf
     exact = SymmetricWalk(chain.matrices[0])
@@ -263,7 +287,7 @@ def test_distances_are_sums_of_gossip_errors():
     assert SymmetricWalk(ring.matrices[0]).distance() == pytest.approx(powers, rel=1e-9)
     assert invariant_walk(ring).distance() == pytest.approx(powers, rel=1e-9)
     assert PeriodicWalk(period_of(ring)).distance() == pytest.approx(powers, rel=1e-9)
-    assert SampledWalk(ring, num_samples=4, max_rounds=8000, by_node=True).distance() == pytest.approx(powers)
+    assert SampledWalk(ring, num_samples=8, max_rounds=16_000, by_node=True).distance() == pytest.approx(powers)
     one_peer = ten_topologies()["one-peer exponential"]
     assert invariant_walk(one_peer).distance() == pytest.approx(PeriodicWalk(period_of(one_peer)).distance())
     assert PeriodicWalk(period_of(Matrices(np.kron(np.eye(2), np.full((3, 3), 1 / 3))))).distance() == np.inf

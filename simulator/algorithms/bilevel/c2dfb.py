@@ -1,7 +1,7 @@
 """C2DFB: decentralized bilevel optimization with first derivatives only and compressed residuals in the inner loops.
 
 Update equations: the step of penalty_method.py with the gossip of reference_gossip.py.
-Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem.
+Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem; a contraction as Q.
 Sends: 2 H numbers per edge and step, uncompressed, and 4 compressed vectors of D per edge and inner step, in one
 message; K inner steps more before step 0.
 State: ``hparams`` [N, H], ``hparam_tracker`` [N, H], ``surrogate`` [N, H], ``vectors`` [N, 4, D], ``gradients``

@@ -2,7 +2,7 @@
 
 Update equations: the step of penalty_method.py with the gossip of naive_gossip.py. With constant steps an error stays
 whose size shrinks with the step sizes.
-Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem.
+Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem; with error feedback a contraction as Q.
 Sends: what C2DFB sends, in as many bytes.
 State: ``hparams`` [N, H], ``hparam_tracker`` [N, H], ``surrogate`` [N, H], ``vectors`` [N, 4, D], ``gradients``
 [N, 2, D]; with error feedback also ``cut_off`` [N, 4, D].

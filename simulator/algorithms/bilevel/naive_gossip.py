@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.undirected_gossip import UndirectedGossip
+from simulator.algorithms.compressed.requirements import require_contraction
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.network.network import Network
 
@@ -30,7 +31,10 @@ class NaiveGossip(UndirectedGossip):
     error_feedback: bool
 
     def init(self, state: State, network: Network) -> State:
-        return {"cut_off": torch.zeros_like(state["vectors"])} if self.error_feedback else {}
+        if not self.error_feedback:
+            return {}
+        require_contraction(self.coding.compressor, state["vectors"].shape[2], "error feedback")
+        return {"cut_off": torch.zeros_like(state["vectors"])}
 
     def disagreement(self, state: State, round_index: int, network: Network) -> Tensor:
         vectors = state["vectors"]

@@ -11,8 +11,8 @@ reaches the common minimiser however unlike the nodes are.
 State: ``params`` [N, D], ``gradient`` [N, D], ``tracker`` [N, D]; on a static graph also ``beer/reference`` [N, 2, D],
 ``beer/mixed`` [N, 2, D]; on other graphs, with S links that a node may ever have, also ``beer/sent`` [N, S, 2, D],
 ``beer/received`` [N, S, 2, D], ``beer/disagreement`` [N, 2, D].
-Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
-references.py).
+Needs: undirected graph, doubly stochastic W; any schedule; a contraction as Q. Where the schedule changes, references
+are kept by link (see references.py).
 Sends: two compressed rows of D columns per edge and step, in one message.
 Source: Zhao, Li, Li, Richtarik and Chi, NeurIPS 2022 (arXiv 2201.13320), algorithm 1.
 Departures: learning rates may change over time; where the schedule changes, gossip uses the links of the round before.
@@ -49,7 +49,7 @@ class BEER(Algorithm):
         compressor: Q.
         seed: of the draws of random compressors.
         consensus_lr: gamma in (0, 1]; None for the compressor's, or ``theory`` (see consensus_lr.py).
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
     """
 
     weights: ClassVar[Weights] = Weights.SYMMETRIC

@@ -9,8 +9,8 @@ With Q(v) = v and gamma = 1 this is D-SGD.
 State: ``params`` [N, D]; with momentum also ``momentum`` [N, D]; with ema also ``average`` [N, D]; on a static graph
 also ``choco/reference`` [N, 1, D], ``choco/mixed`` [N, 1, D]; on other graphs, with S links that a node may ever have,
 also ``choco/sent`` [N, S, 1, D], ``choco/received`` [N, S, 1, D], ``choco/disagreement`` [N, 1, D].
-Needs: undirected graph, doubly stochastic W; any schedule. Where it changes, references are kept by link (see
-references.py).
+Needs: undirected graph, doubly stochastic W; any schedule; a contraction as Q. Where the schedule changes, references
+are kept by link (see references.py).
 Sends: one compressed row of D columns per edge and step.
 Source: Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340), algorithm 2; momentum and local training as in
 Koloskova, Lin, Stich and Jaggi, ICLR 2020 (arXiv 1907.09356).

@@ -9,11 +9,13 @@ The mean over nodes moves as without compression, but Q(x) does not become exact
 nodes keep disagreeing. It is what CHOCO-SGD (choco.py) is compared with.
 State: ``params`` [N, D]; with error_feedback also ``compression_error`` [N, D]; with momentum also ``momentum`` [N, D];
 with ema also ``average`` [N, D].
-Needs: doubly stochastic W; any schedule.
+Needs: doubly stochastic W; any schedule. Error feedback and consensus_lr=theory need a contraction. The analyses of
+scheme Q2-G assume an unbiased Q, which compressor.unbiased=true gives for qsgd and random_k.
 Sends: one compressed row of D columns per edge and step.
-Source: scheme Q2-G of Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340), with a consensus step gamma; error
-feedback as in Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599).
-Departures: none.
+Source: scheme Q2-G as in Koloskova, Stich and Jaggi, ICML 2019 (arXiv 1902.00340); error feedback as
+in Stich, Cordonnier and Jaggi, NeurIPS 2018 (arXiv 1809.07599).
+Departures: a consensus step gamma below 1; Q may be biased (top_k, sign, and qsgd and random_k with unbiased=false),
+which the analyses of Q2-G do not cover. With gamma = 1 and an unbiased Q it is their scheme.
 """
 
 from dataclasses import dataclass
@@ -29,6 +31,7 @@ from simulator.algorithms.compressed.consensus_lr import (
     check_theory_applies,
     consensus_lr,
 )
+from simulator.algorithms.compressed.requirements import require_contraction
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.algorithms.gossip.dsgd import CombinedDescent
 from simulator.algorithms.weights import Weights
@@ -69,6 +72,7 @@ class CompressedGossip(CombinedDescent):
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)
         if self.error_feedback:
+            require_contraction(self.compressor, state["params"].shape[1], "error feedback")
             state["compression_error"] = torch.zeros_like(state["params"])
         return state
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from simulator.algorithms.compressed.requirements import require_contraction
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.graphs.spectra import spectral_gap
@@ -41,10 +42,15 @@ def check_theory_applies(setting: ConsensusLr, graph: Graph) -> None:
 
 
 def consensus_lr(setting: ConsensusLr, compressor: Compressor, graph: Graph, num_columns: int) -> float:
-    """The step size for rows of ``num_columns`` columns."""
+    """The step size for rows of ``num_columns`` columns.
+
+    Raises:
+        ValueError: when the value of theory is asked for and the compressor is no contraction.
+    """
     if setting is None:
         return compressor.consensus_lr
     if isinstance(setting, str):
+        require_contraction(compressor, num_columns, "algorithm.consensus_lr=theory")
         return theoretical_consensus_lr(graph, compressor.contraction(num_columns))
     return setting
 

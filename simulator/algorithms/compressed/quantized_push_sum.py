@@ -14,12 +14,13 @@ State: ``params`` [N, D], ``push_sum_weight`` [N]; on a static graph also ``quan
 ``quantized_push_sum/mixed`` [N, 1, D]; on other graphs, with S links that a node may ever have, also
 ``quantized_push_sum/sent`` [N, S, 1, D], ``quantized_push_sum/received`` [N, S, 1, D],
 ``quantized_push_sum/disagreement`` [N, 1, D].
-Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
+Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1); a contraction as Q.
 Sends: one compressed row of D columns and one number per edge and step, in one message.
 Source: Taheri, Mokhtari, Hassani and Pedarsani, ICML 2020 (arXiv 2002.09964), algorithm 2, for static graphs.
-Departures: the consensus step gamma (1 in the paper, for which compression must be mild), which mixes with
-(1 - gamma) I + gamma P; references start at the common starting point, which everybody knows, instead of 0; schedules
-that change.
+Departures: Q may be biased; the paper assumes E Q(v) = v and an error much smaller than v, which mild compression with
+compressor.unbiased=true gives (qsgd with 64 levels, for example). The consensus step gamma, 1 in the paper, mixes with
+(1 - gamma) I + gamma P. References start at the common starting point, which everybody knows, instead of 0.
+Schedules may change.
 """
 
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class QuantizedPushSum(Algorithm):
         compressor: Q.
         seed: of the draws of random compressors.
         consensus_lr: gamma in (0, 1]; None for the compressor's.
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
     """
 
     weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC

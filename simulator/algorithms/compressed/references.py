@@ -11,6 +11,9 @@ neighbours' references a node keeps their weighted sum. On a schedule that chang
 round misses that residual; there each directed link has a reference of its own, known to its two ends, which moves
 only in the rounds that have the link.
 
+The compressor must be a contraction on D columns (requirements.py): otherwise references drift away from v. An unbiased
+compressor is one when its error is smaller than the vector, that is for mild compression.
+
 Push-sum mixes biased vectors x = w z with column-stochastic weights. Where these do not change, w and with it x settle,
 and references are of x. Where they change only z settles: references are of z, and what a link carries is weighted with
 the sender's w, which travels in the same message uncompressed.
@@ -29,6 +32,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from simulator.algorithms.compressed.requirements import require_contraction
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.arrays import IntArray
 from simulator.compressors.base import Compressor
@@ -63,7 +67,11 @@ class References:
         Args:
             vectors: [N, R, D]; only shape and type count unless ``known``.
             known: ``vectors`` are the same at all nodes, and references start there. Otherwise they start at zero.
+
+        Raises:
+            ValueError: when the compressor is no contraction.
         """
+        require_contraction(self.compressor, vectors.shape[2], "gossip with residuals against references")
         start = vectors if known else torch.zeros_like(vectors)
         if network.graph.period == 1:
             plan, first = network.plan(0), network.nodes.start

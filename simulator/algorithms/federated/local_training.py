@@ -39,7 +39,7 @@ class LocalTraining(Algorithm):
     """An algorithm whose step is one round: local SGD, then communication.
 
     Args:
-        lr: learning rate; lr_schedule: what it is multiplied with at each round.
+        lr: learning rate; lr_schedule: its factor in each round.
         local_steps: minibatches per round; None for one epoch of each node's own length.
     """
 

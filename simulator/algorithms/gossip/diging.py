@@ -30,7 +30,7 @@ class DIGing(Algorithm):
     """Gradient tracking.
 
     Args:
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
         order: ``combine_and_adapt`` or ``adapt_then_combine``.
     """
 

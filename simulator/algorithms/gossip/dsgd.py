@@ -43,7 +43,7 @@ class CombinedDescent(Algorithm):
     """Local gradient steps and, at every step, a combination with what other nodes have.
 
     Args:
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
         momentum: heavy-ball coefficient in [0, 1).
         order: ``adapt_then_combine`` or ``combine_and_adapt``.
         local_steps: gradient steps of a node between two rounds of mixing, at least 1; each has a minibatch of its own.

@@ -29,7 +29,7 @@ class PushDIGing(Algorithm):
     """Gradient tracking by push-sum.
 
     Args:
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
     """
 
     weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC

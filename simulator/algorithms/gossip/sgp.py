@@ -60,7 +60,7 @@ class SGP(Algorithm):
     """Stochastic gradient push.
 
     Args:
-        lr: learning rate; lr_schedule: what it is multiplied with at each step.
+        lr: learning rate; lr_schedule: its factor at each step.
         order: ``adapt_then_mix`` or ``mix_then_adapt``.
     """
 

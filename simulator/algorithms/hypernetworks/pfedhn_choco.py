@@ -4,7 +4,7 @@ Update equations: as pfedhn_gossip.py, with gossip as in CHOCO-SGD (see choco.py
 node's own step, consensus step gamma and compressor Q,
     q_i = Q(phi_i^(1/2) - phi^_i),    phi^_i <- phi^_i + q_i  (at i and at its neighbours),
     phi_i <- phi_i^(1/2) + gamma sum_j W[i, j] (phi^_j - phi^_i).
-Needs: undirected graph, doubly stochastic W, which may change; problem=classification.
+Needs: undirected graph, doubly stochastic W, which may change; a contraction as Q; problem=classification.
 Sends: one compressed row of P columns per edge and step.
 State: ``hypernetwork`` [N, P], ``embeddings`` [N, 1, d], ``num_updates`` [N]; with spectral_norm also
 ``spectral_vectors`` [N, R]; without reset_momentum with sgd ``hypernetwork_momentum`` [N, P], ``embeddings_momentum``

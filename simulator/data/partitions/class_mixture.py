@@ -28,7 +28,7 @@ class ClassMixture(DealtPartition):
     Args:
         alpha: concentration of most nodes, positive.
         num_novel: nodes at the end that have other concentrations.
-        novel_alphas: theirs, in turn, positive.
+        novel_alphas: the concentrations of these nodes, repeated in this order, positive.
         min_samples: fewest samples of a node, all its splits together.
         skip_hub: whether node 0 gets nothing.
         valid_fraction, test_fraction, test, seed: as in
@@ -71,13 +71,13 @@ class ClassMixture(DealtPartition):
         """
         if self.num_novel > num_holders:
             raise ValueError(f"partition.num_novel={self.num_novel}: only {num_holders} nodes hold data")
-        found = np.full(num_holders, self.alpha, dtype=np.float64)
+        alphas = np.full(num_holders, self.alpha, dtype=np.float64)
         for place in range(self.num_novel):
-            found[num_holders - self.num_novel + place] = self.novel_alphas[place % len(self.novel_alphas)]
-        return found
+            alphas[num_holders - self.num_novel + place] = self.novel_alphas[place % len(self.novel_alphas)]
+        return alphas
 
     def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
-        """Shares every class out as the mixtures say."""
+        """Divides every class among the nodes by their mixtures."""
         require_nodes_beside_hub(num_nodes, skip_hub=self.skip_hub)
         alphas = self.alphas(num_nodes - self.skip_hub)
         sizes = np.bincount(labels, minlength=num_classes)

@@ -4,8 +4,8 @@
 divided by their sum, with c = floor(s N / C) + 1, or c = s N / C without a spare share. Node after node draws s
 classes, each uniformly among those with most shares left, and takes the last share that is left of each of them.
 Classes and shares are drawn once; then in each of the three splits every class is shuffled, and node after node takes
-the next floor(n p) of its n samples for a share p. What nobody takes is unused: with a spare share, about 1/c of the
-data.
+the next floor(n p) of its n samples for a share p. Samples that no node takes are unused: with a spare share, about
+1/c of the data.
 
 **Source.** The data of A. Shamsian, A. Navon, E. Fetaya and G. Chechik, "Personalized Federated Learning using
 Hypernetworks", ICML 2021 (arXiv 2103.04628), with low 0.4 and high 0.6; code https://github.com/AvivSham/pFedHN.
@@ -26,7 +26,7 @@ from simulator.randomness import generator
 
 @dataclass(frozen=True)
 class Assignment:
-    """Which classes the N nodes hold and how much of them.
+    """The classes of the N nodes and the nodes' shares of them.
 
     Attributes:
         classes: int64 [N, s].
@@ -42,8 +42,8 @@ class ClassShards(Partition):
 
     Args:
         classes_per_node: s, from 1 to the number of classes.
-        low, high: of the uniform numbers that shares are proportional to, 0 < low <= high.
-        spare_share: whether every class has a share more than nodes take.
+        low, high: bounds of the uniform numbers to which shares are proportional, 0 < low <= high.
+        spare_share: whether every class has one share more than nodes take.
         skip_hub: whether node 0 gets nothing.
         valid_size: samples held out for validation before anything is dealt out: their number, or below 1 their share.
         test_fraction: share of a dataset without official test set that is held out for testing, in [0, 1).
@@ -86,7 +86,7 @@ class ClassShards(Partition):
         """Draws the classes and shares of the nodes that hold data.
 
         Raises:
-            ValueError: for more classes per node than there are, or shares that do not come out even.
+            ValueError: for more classes per node than there are, or when the number of shares is no multiple of C.
         """
         wanted = self.classes_per_node * num_holders
         if self.classes_per_node > num_classes:
@@ -119,7 +119,7 @@ class ClassShards(Partition):
         require_nodes_beside_hub(num_nodes, skip_hub=self.skip_hub)
         labels = samples.labels.numpy()
         pool, test = hold_out(labels, samples.num_train, self.test_fraction, self.seed)
-        # The small number undoes the rounding of products such as 0.29 * 100.
+        # The small number corrects the rounding of products such as 0.29 * 100.
         num_valid = int(self.valid_size if self.valid_size >= 1 else self.valid_size * len(pool) + 1e-9)
         if num_valid >= len(pool):
             raise ValueError(

@@ -1,4 +1,4 @@
-"""What all partitions that deal out labelled samples share: the pool, the test set and each node's own split.
+"""The common part of partitions of labelled samples: the pool, the test set and each node's own split.
 
 A partition says which node owns which sample of a pool (:meth:`DealtPartition.deal`). With ``test="node"`` the pool
 is the official training and test set together, and every node splits what it gets into training, validation and test
@@ -23,7 +23,7 @@ NOBODY = -1
 
 
 class DealtPartition(Partition):
-    """A partition that gives every sample of a pool to one node, or to nobody.
+    """A partition that gives every sample of a pool to one node, or to none.
 
     Args:
         valid_fraction: share of a node's samples that is held out for validation, in [0, 1).
@@ -63,7 +63,7 @@ class DealtPartition(Partition):
             Array of shape [S].
 
         Raises:
-            ValueError: when the samples cannot be dealt out as asked.
+            ValueError: when the samples do not allow this partition.
         """
 
     def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
@@ -83,7 +83,7 @@ class DealtPartition(Partition):
         sizes = counts[1:]
         require_training_samples(sizes, skip_hub=self.skip_hub)
         starts = np.concatenate([[0], np.cumsum(sizes)])
-        # The small number undoes the rounding of products such as 0.29 * 100.
+        # The small number corrects the rounding of products such as 0.29 * 100.
         num_valid = np.floor(self.valid_fraction * sizes + 1e-9).astype(np.int64)
         num_test = np.floor(self.test_fraction * sizes + 1e-9).astype(np.int64)
         if shared_test is not None:

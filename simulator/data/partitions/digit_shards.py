@@ -4,7 +4,8 @@
 being the number of classes and K that of nodes. Shard c is called digit c although it reaches into the neighbouring
 classes where these are not equally large. Nothing is random but which samples of a shard are held out for validation,
 the same ones for all nodes that hold it. With C = 10 and K = 5, nodes begin with the digits 0, 6, 2, 8, 4: with two
-digits per node nobody shares a shard and every sample is held by somebody, with more digits shards overlap.
+digits per node every shard is held by exactly one node, with more digits shards overlap. With more classes and few
+digits per node some shards are not used.
 
 **Source.** M. Lan, "Decentralized learning with data exchanging", 2022, with MNIST and K = 5:
 https://github.com/mh-lan/privacy_performance_tradeoff
@@ -81,7 +82,7 @@ class DigitShards(Partition):
         train, valid = [], []
         for digit, shard in enumerate(_cut(pool, labels, num_classes)):
             held_out = np.zeros(len(shard), dtype=bool)
-            # The small number undoes the rounding of products such as 0.29 * 100.
+            # The small number corrects the rounding of products such as 0.29 * 100.
             count = int(self.valid_fraction * len(shard) + 1e-9)
             order = generator(self.seed, "partition/digit_shards", node=digit).permutation(len(shard))
             held_out[order[:count]] = True

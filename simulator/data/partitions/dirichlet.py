@@ -51,7 +51,7 @@ class Dirichlet(DealtPartition):
         self.min_samples = min_samples
 
     def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
-        """Shares every class out."""
+        """Divides every class among the nodes."""
         return deal_groups(labels, num_classes, num_nodes, self.alpha, self.min_samples, self.seed)
 
 
@@ -70,7 +70,7 @@ def check_dirichlet(alpha: float, min_samples: int) -> None:
 def deal_groups(
     groups: IntArray, num_groups: int, num_nodes: int, alpha: float, min_samples: int, seed: int
 ) -> IntArray:
-    """Shares every group of samples out by a Dirichlet distribution of its own.
+    """Divides every group of samples among the nodes by a Dirichlet distribution of its own.
 
     Args:
         groups: group of every sample, in 0..num_groups-1, shape [S].

@@ -76,7 +76,7 @@ class DirichletShift(DealtPartition):
         self.min_std = min_std
 
     def deal(self, labels: IntArray, num_classes: int, num_nodes: int) -> IntArray:
-        """Shares every cluster of labels out."""
+        """Divides every cluster of labels among the nodes."""
         num_clusters = num_classes if self.num_label_clusters is None else self.num_label_clusters
         if num_clusters > num_classes:
             raise ValueError(

@@ -43,6 +43,6 @@ class Shared(Partition):
         """The same three arrays for every node, so that they are stored once."""
         pool, test = hold_out(samples.labels.numpy(), samples.num_train, self.test_fraction, self.seed)
         pool = generator(self.seed, "partition/order").permutation(pool)
-        # The small number undoes the rounding of products such as 0.29 * 100.
+        # The small number corrects the rounding of products such as 0.29 * 100.
         num_train = len(pool) - int(np.floor(self.valid_fraction * len(pool) + 1e-9))
         return (NodeIndices(train=pool[:num_train], valid=pool[num_train:], test=test),) * num_nodes

@@ -1,7 +1,8 @@
-"""Runs configurations on several numbers of local processes: ``python -m tests.algorithms.on_processes JSON``.
+"""Runs configurations on several numbers of local processes: ``python -m simulator.testing.on_processes JSON``.
 
 The file holds {"cases": {name: settings}, "num_steps": int, "world_sizes": [int], "folder": str}. For every number of
-processes, rank 0 writes the states of all nodes and the counts of the ledger below the folder.
+processes, rank 0 writes the states of all nodes and the counts of the ledger below the folder. It runs in an
+interpreter of its own, because one that has computed gradients must not be forked.
 """
 
 import json
@@ -10,17 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed
 
 from simulator.checkpoint import HUB_PREFIX
 from simulator.local_processes import run_local
-from simulator.processes import Compute, World, process_group
+from simulator.processes import process_group
 from simulator.simulation import Simulation
+from simulator.world import Compute, World
+
+TIMEOUT_S = 60.0
 
 
 def run_all(order: dict[str, Any], world: World, store: Any) -> None:
+    """Runs all cases as one process of ``world``."""
     torch.set_num_threads(1)
-    with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), 60.0):
+    with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), TIMEOUT_S):
         for name, settings in order["cases"].items():
             simulation = Simulation.build(settings, world)
             state = simulation.run(simulation.init(), 0, order["num_steps"])
@@ -45,6 +49,7 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
 
 
 def main() -> None:
+    """Runs the order on every number of processes."""
     torch.set_num_threads(1)
     order = json.loads(Path(sys.argv[1]).read_text())
     for world_size in order["world_sizes"]:
