@@ -7,7 +7,7 @@ runs (mean over seeds). A run that diverged has no summary, and a setting that l
 Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds, and writes a
 table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds
 ("-" where a seed does not); the metric at the end; the number of settings that finished and of seeds; the chosen grid
-values. Where all runs have a ``timing``, simulated seconds are a further cost, in table and picture.
+values. Where all runs have a ``timing``, simulated seconds stand beside those of wall time, in table and picture.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
 
@@ -92,23 +92,23 @@ def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> floa
     return statistics.fmean(spent)
 
 
-def costs_of(methods: Sequence[Method]) -> list[str]:
-    """The costs to show: simulated seconds too where all evaluations tell the time of local clocks."""
+def has_clocks(methods: Sequence[Method]) -> bool:
+    """Whether every evaluation has the time of local clocks: all runs have a ``timing``."""
     records = [record for method in methods for history in method.histories for record in history]
-    return [*COSTS, *(SIMULATED if all(CLOCKS in record for record in records) else ())]
+    return bool(records) and all(CLOCKS in record for record in records)
 
 
 def make_table(
     methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str]
 ) -> list[list[str]]:
     """Header and rows."""
-    costs = costs_of(methods)
-    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in costs), metric, "std", "settings"]
+    shown = (*COSTS, *SIMULATED) if has_clocks(methods) else tuple(COSTS)
+    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in shown), metric, "std", "settings"]
     lines = [[*header, "seeds", *grid]]
     for method in methods:
         ends = [history[-1][metric] for history in method.histories]
-        spent = [cost_to_reach(method, metric, target, cost) for target in targets for cost in costs]
-        line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in spent)]
+        costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in shown]
+        line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in costs)]
         line += [f"{statistics.fmean(ends):.4g}", f"{statistics.stdev(ends):.2g}" if len(ends) > 1 else "-"]
         line += [str(method.num_settings), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]
         lines.append(line)
@@ -147,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (options.output / "compare.md").write_text(text, encoding="utf-8")
     with (options.output / "compare.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
-    panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in costs_of(methods)}
+    costs = {**COSTS, **SIMULATED} if has_clocks(methods) else COSTS
+    panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in costs}
     comparison(panels, options.metric, options.output / "compare.png")
     print(text, end="")
     return 0

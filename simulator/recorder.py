@@ -137,7 +137,15 @@ class Recorder:
         iterates = self._iterates(state) if problem.reports_iterates else {}
         if not self.is_first:
             return
-        summary = build_summary(step, evaluation, network, self._records, problem, report, algorithm.selection)
+        summary = build_summary(
+            step=step,
+            evaluation=evaluation,
+            network=network,
+            records=self._records,
+            problem=problem,
+            report=report,
+            selection=algorithm.selection,
+        )
         summary |= iterates
         write_summary(self.folder, summary, report)
         figures = []

@@ -18,6 +18,7 @@ FILE_NAME = "summary.json"
 
 
 def build_summary(
+    *,
     step: int,
     evaluation: Evaluation,
     network: Network,

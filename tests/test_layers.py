@@ -47,9 +47,9 @@ TOUCH_FILES = {
     "launch",
     "tuning",
     "graphs/file",
-    "timing/files",
     "testing/on_processes",
     "testing/placements",
+    "timing/files",
 }
 DIFFERENTIATE = {"rows", "compute", "problems"}
 

@@ -131,6 +131,7 @@ def _draw(
     title: str,
     x_label: str,
     y_label: str,
+    *,
     log_y: bool = False,
     hide_start: bool = False,
 ) -> Path | None:

@@ -56,7 +56,7 @@ class ConsoleLogger(Logger):
         environment: Mapping[str, Any],
         resume_step: int | None = None,
     ) -> None:
-        """Stores the run folder, which the last line names, and whether to show simulated time."""
+        """Stores the run folder, which the last line names, and whether simulated time is shown."""
         self._run_folder = run_folder
         self._shown = KEY_METRICS | (TIME_METRICS if config.get("timing") else {})
 

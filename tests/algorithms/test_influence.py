@@ -112,7 +112,7 @@ class Minimum:
 @pytest.mark.slow
 def test_converged_runs_equal_newtons_method_for_any_share(composed):
     """With exact averages and many steps all numbers are those of minima, which are computed here without a series."""
-    simulation = Simulation(
+    simulation = Simulation.build(
         composed(*SMALL, "graph=fully_connected", "algorithm.lr_schedule.milestones=[]", "algorithm.num_pushes=1")
     )
     state = simulation.run(simulation.init(), 0, NUM_STEPS)
@@ -151,7 +151,7 @@ def test_converged_runs_equal_newtons_method_for_any_share(composed):
 @pytest.mark.slow
 def test_noise_floor_and_gradient_are_those_of_a_numpy_program(composed):
     num_steps, size = 15, 0.3
-    simulation = Simulation(composed(*SMALL, f"num_steps={num_steps}", f"algorithm.perturbation={size}"))
+    simulation = Simulation.build(composed(*SMALL, f"num_steps={num_steps}", f"algorithm.perturbation={size}"))
     state = simulation.run(simulation.init(), 0, num_steps)
     arguments = (state, num_steps - 1, simulation.problem, simulation.network)
     numbers = simulation.algorithm.report(*arguments).numbers
@@ -173,7 +173,7 @@ def test_noise_floor_and_gradient_are_those_of_a_numpy_program(composed):
 
 @pytest.fixture(scope="module")
 def untrained(composed):
-    return Simulation(composed(*SMALL))
+    return Simulation.build(composed(*SMALL))
 
 
 def test_default_depth_covers_the_horizon_of_training(untrained):

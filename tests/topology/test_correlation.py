@@ -59,7 +59,7 @@ def schedules(**changes):
 def test_the_decay_that_losses_were_made_from_is_found():
     found = correlate(schedules(), 0.951)
     assert found.compared == list(range(6))
-    assert found.reference == {1: 1.0, 2: 0.6, 4: 0.4, 8: 0.3, 16: 0.25}
+    assert found.reference == pytest.approx({1: 1.0, 2: 0.6, 4: 0.4, 8: 0.3, 16: 0.25}, rel=1e-12)
     assert found.fit.gamma == pytest.approx(GAMMA, abs=1e-5)
     np.testing.assert_allclose(found.fit.num_neighbors, [neighbors(m, GAMMA) for m in MATRICES.values()], rtol=1e-3)
     assert found.fit.error < 1e-5
