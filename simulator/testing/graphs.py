@@ -101,7 +101,7 @@ def check_connection(graph: Graph) -> None:
     check_mixes(graph)
 
 
-GRAPH_CHECKS: tuple[Callable[[Graph], None], ...] = (check_sums, check_entries, check_purity, check_connection)
+GRAPH_CHECKS: tuple[Callable[[Graph], None], ...] = (check_entries, check_sums, check_purity, check_connection)
 """All but the signs of the weights, about which schedules differ."""
 
 

@@ -110,7 +110,15 @@ def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp
     overrides = [f"experiment={file.relative_to(CONF / 'experiment').with_suffix('').as_posix()}"]
     raw = composed(*overrides)
     config.check(raw, config.build(raw), 1)
-    overrides += ["num_steps=2", "num_threads=1", "figures=false", "compute=vmap", "device=cpu", "logger=none"]
+    overrides += [
+        "num_steps=2",
+        "eval_every=25",
+        "num_threads=1",
+        "figures=false",
+        "compute=vmap",
+        "device=cpu",
+        "logger=none",
+    ]
     overrides += [f"num_nodes={5 if raw['graph']['_target_'].endswith('.ExchangeTree') else 3}"]
     if raw["model"]["_target_"].rsplit(".", 1)[-1] in ("ResNet20", "VGG11", "CnnMnist4", "LeNet"):
         overrides += ["compute=loop", "checkpoint.every=0"]

@@ -168,7 +168,8 @@ def test_equi_static_is_undirected_exactly_when_its_matrix_is_symmetric(num_node
         matrix = graph.edges(0).to_matrix(num_nodes)
         assert graph.directed != np.array_equal(matrix, matrix.T)
         only_the_support += graph.directed and np.array_equal(matrix != 0, matrix.T != 0)
-    assert (only_the_support > 0) == (directed and num_nodes >= 5)
+    if num_nodes <= 8:  # with nine nodes and four offsets it is rarer than one draw in 200
+        assert (only_the_support > 0) == (directed and num_nodes >= 5)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from simulator import config
 
 CASES = {
     "root key": (["nodes=3"], "nodes: there is no such key"),
-    "appended root key": (["+nodes=3"], "nodes: there is no such key; the root.* has: num_nodes, num_steps"),
+    "appended root key": (["+nodes=3"], "nodes: there is no such key; the root.* has: choices, num_nodes, num_steps"),
     "appended key of a section": (
         ["+checkpoint.evry=3"],
         "checkpoint.evry: there is no such key; checkpoint.* has: every",
@@ -52,9 +52,9 @@ CASES = {
         "dataset=digits: problem Quadratic uses no dataset",
     ),
     "processes twice": (["launcher.num_processes=2"], "=2: 1 process(es) have been started from outside already"),
-    "timing": (["timing=slow"], "timing=slow: there is no such file in conf/timing/; choose one of its "),
+    "timing": (["timing=slow"], "timing=slow: there is no such file in conf/timing/; choose one of: constant"),
     "negative duration": (["timing=constant", "timing.step_s=-1"], "timing.step_s=-1: expected a number of at least 0"),
-    "no trace": (["timing=trace"], "timing.path"),
+    "no trace": (["timing=trace"], "Missing mandatory value: path"),
     "trace is no file": (["timing=trace", "timing.path=/nowhere.csv"], "timing.path='/nowhere.csv': there is no such"),
     "no run to resume": (["resume=/nowhere"], "resume=/nowhere: expected a run folder"),
 }

@@ -39,7 +39,7 @@ def is_strict(value):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GRAPHS)
 def test_every_graph_can_be_analysed(name, composed, tmp_path):
-    overrides = [*EXPERIMENT, f"graph={name}", "num_nodes=8", "algorithm.max_rounds=400", "algorithm.num_lrs=5"]
+    overrides = [*EXPERIMENT, f"graph={name}", "num_nodes=8", "algorithm.max_rounds=800", "algorithm.num_lrs=5"]
     if name == "file":
         (tmp_path / "path.txt").write_text("".join(f"{i} {i + 1}\n" for i in range(7)))
         overrides.append(f"graph.path={tmp_path / 'path.txt'}")
