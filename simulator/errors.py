@@ -61,6 +61,9 @@ def _describe_composition(text: str, reason: str) -> str:
     if added:
         name = added[1] or added[2]
         return f"{name}: there is no such key in this configuration (python launch.py --cfg job lists all)"
+    missing = re.search(r"Missing mandatory value:.*?full_key: (\S+)", text, re.S)
+    if missing:
+        return f"{missing[1]}: a value is needed, {missing[1]}=..."
     value = re.search(r"Error merging override (\S+)", text)
     if value:
         return f"{value[1]}: {' '.join(reason.splitlines()[:1])}"

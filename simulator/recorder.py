@@ -150,8 +150,7 @@ class Recorder:
         write_summary(self.folder, summary, report)
         figures = []
         if simulation.settings["figures"]:
-            graph = simulation.components.graph
-            figures = draw_figures(self.folder, self._records, evaluation, graph, problem, report)
+            figures = draw_figures(self.folder, self._records, evaluation, network, problem, report)
         for logger in self._loggers:
             logger.finish(summary, figures)
 

@@ -10,7 +10,6 @@ import numpy as np
 
 from simulator.algorithms.base import Report
 from simulator.checkpoint import write_atomically
-from simulator.graphs.base import Graph
 from simulator.metrics import Evaluation
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -59,18 +58,20 @@ def draw_figures(
     folder: Path,
     records: Sequence[dict[str, float]],
     evaluation: Evaluation,
-    graph: Graph,
+    network: Network,
     problem: Problem,
     report: Report,
 ) -> list[Path]:
     """Draws every figure for which the run has data into ``figures/``; returns their paths."""
     from simulator.figures import RunFacts, write_all
 
-    accuracy = evaluation.per_node.get("test/accuracy")
+    accuracy, clocks = evaluation.per_node.get("test/accuracy"), network.clocks
     facts = RunFacts(
-        graph=graph,
+        graph=network.graph,
         label_counts=problem.facts().label_counts,
         per_node_accuracy=None if accuracy is None else accuracy.numpy(),
+        idle_shares=None if clocks is None else clocks.times.idle_shares,
+        spans=None if clocks is None else clocks.times.timeline.spans,
     )
     written = write_all(folder, records, facts)
     further = [draw(folder / "figures" / f"{name}.png") for name, draw in report.figures.items()]

@@ -17,6 +17,7 @@ Records = Sequence[Mapping[str, Any]]
 
 _ACCURACY_LINES = {"test/accuracy": "mean over nodes", "test/accuracy_p10": "10th percentile over nodes"}
 _LOSS_LINES = {"train/loss": "training loss", "outer/loss": "outer loss", "test/loss": "test loss"}
+_SIMULATED = "simulated seconds until the last node is done"
 _COLOURS = (BLUE, ORANGE, GREEN)
 _DASHES = ("-", "--", "-.")
 # Beyond this ratio of the largest to the smallest value a loss is drawn on a logarithmic axis.
@@ -45,14 +46,33 @@ def accuracy_against_bytes(records: Records, path: Path) -> Path | None:
     return _draw(lines, path, title, x_label, _accuracy_label(lines), hide_start=True)
 
 
+def accuracy_against_simulated_time(records: Records, path: Path) -> Path | None:
+    """Test accuracy, mean and 10th percentile over nodes, against simulated time where nodes have clocks."""
+    lines = _collect(_with_clocks(records), "time/sim_s", _ACCURACY_LINES, y_unit=100.0)
+    title = "Test accuracy for the simulated time spent"
+    return _draw(lines, path, title, _SIMULATED, _accuracy_label(lines), hide_start=True)
+
+
+def loss_against_simulated_time(records: Records, path: Path) -> Path | None:
+    """As :func:`loss`, against simulated time where nodes have clocks."""
+    return _draw_loss(_collect(_with_clocks(records), "time/sim_s", _LOSS_LINES), path, _SIMULATED)
+
+
 def loss(records: Records, path: Path) -> Path | None:
     """Training, outer and test loss, whichever are there, against the step; logarithmic where they span decades."""
-    lines = _collect(records, "step", _LOSS_LINES)
+    return _draw_loss(_collect(records, "step", _LOSS_LINES), path, "step")
+
+
+def _draw_loss(lines: Mapping[str, tuple[FloatArray, FloatArray]], path: Path, x_label: str) -> Path | None:
     values = np.concatenate([y for _, y in lines.values()]) if lines else np.ones(1)
     spans_decades = values.min() > 0 and values.max() / values.min() > _LOG_SCALE_RATIO
-    return _draw(
-        lines, path, "Loss", "step", next(iter(lines)) if len(lines) == 1 else "loss", log_y=bool(spans_decades)
-    )
+    y_label = next(iter(lines)) if len(lines) == 1 else "loss"
+    return _draw(lines, path, "Loss", x_label, y_label, log_y=bool(spans_decades))
+
+
+def _with_clocks(records: Records) -> Records:
+    """The records of a run whose nodes have clocks of their own."""
+    return [record for record in records if "time/idle_share" in record]
 
 
 def consensus_distance(records: Records, path: Path) -> Path | None:

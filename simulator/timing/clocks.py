@@ -31,6 +31,7 @@ import numpy.typing as npt
 from simulator.timing.base import Timing
 from simulator.timing.downlink import downlink_order, downlink_times
 from simulator.timing.routes import Routes
+from simulator.timing.timeline import COMPUTING, SENDING, WAITING, Timeline
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -44,12 +45,14 @@ class Clocks:
     Attributes:
         now_s: local time of every node, seconds, [M].
         idle_s: how much of it the node has waited for messages, seconds, [M].
+        timeline: what the first nodes did in the first rounds.
     """
 
     def __init__(self, timing: Timing) -> None:
         self.timing = timing
         self.now_s = np.zeros(timing.num_nodes)
         self.idle_s = np.zeros(timing.num_nodes)
+        self.timeline = Timeline()
         self._uplink_free_s = np.zeros(timing.num_nodes)
         self._downlink_free_s = np.zeros(timing.num_nodes)
 
@@ -84,7 +87,11 @@ class Clocks:
         """
         index = np.arange(self.timing.num_nodes) if nodes is None else nodes
         steps = np.full(index.shape, step, dtype=np.int64)
-        self.now_s[index] += self.timing.compute_s(index, steps, self.now_s[index])
+        before = self.now_s
+        self.now_s = before.copy()
+        self.now_s[index] += self.timing.compute_s(index, steps, before[index])
+        if not self.timeline.is_full:
+            self.timeline.add(COMPUTING, before, self.now_s)
 
     def round(self, routes: Routes, payload_bytes: int | npt.NDArray[np.int64]) -> None:
         """One round of messages along all edges of ``routes``.
@@ -111,6 +118,10 @@ class Clocks:
         np.maximum.at(after, target, arrival)
         np.maximum.at(self._downlink_free_s, target, arrival)
         self.idle_s += after - self.now_s
+        if not self.timeline.is_full:
+            self.timeline.add(SENDING, begin, begin + transfer.busy_s)
+            self.timeline.add(WAITING, self.now_s, after)
+            self.timeline.end_round()
         self.now_s = after
 
     def state_dict(self) -> dict[str, Any]:
@@ -120,6 +131,7 @@ class Clocks:
             "idle_s": self.idle_s.tolist(),
             "uplink_free_s": self._uplink_free_s.tolist(),
             "downlink_free_s": self._downlink_free_s.tolist(),
+            "timeline": self.timeline.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -128,3 +140,4 @@ class Clocks:
         self.idle_s = np.asarray(state["idle_s"], dtype=np.float64)
         self._uplink_free_s = np.asarray(state["uplink_free_s"], dtype=np.float64)
         self._downlink_free_s = np.asarray(state["downlink_free_s"], dtype=np.float64)
+        self.timeline.load_state_dict(state["timeline"])

@@ -59,6 +59,8 @@ def records_of(num_records: int = 5) -> list[dict[str, Any]]:
             "consensus_distance": 0.0 if index == 0 else 0.1**index,
             "hypergradient/error": 0.3**index,
             "comm/bytes": 1_000_000 * index,
+            "time/sim_s": 2.5 * index,
+            "time/idle_share": 0.25,
         }
         for index in range(num_records)
     ]
@@ -90,7 +92,9 @@ def has_colour(pixels: np.ndarray, colour: str) -> bool:
 CURVES: dict[Callable[[Any, Path], Path | None], tuple[str, ...]] = {
     figures.accuracy_against_steps: ("test/accuracy", "test/accuracy_p10"),
     figures.accuracy_against_bytes: ("test/accuracy", "test/accuracy_p10"),
+    figures.accuracy_against_simulated_time: ("test/accuracy", "test/accuracy_p10"),
     figures.loss: ("train/loss",),
+    figures.loss_against_simulated_time: ("train/loss",),
     figures.consensus_distance: ("consensus_distance",),
     figures.hypergradient_error: ("hypergradient/error",),
 }
@@ -126,6 +130,26 @@ def test_no_bytes_no_picture_against_bytes(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     assert figures.accuracy_against_bytes(without(records_of(), "comm/bytes"), path) is None
     assert figures.accuracy_against_bytes([record | {"comm/bytes": 0} for record in records_of()], path) is None
+
+
+def test_without_clocks_there_is_no_picture_against_simulated_time(tmp_path: Path) -> None:
+    records = without(records_of(), "time/idle_share")
+    assert figures.accuracy_against_simulated_time(records, tmp_path / "a.png") is None
+    assert figures.loss_against_simulated_time(records, tmp_path / "a.png") is None
+
+
+@pytest.mark.parametrize("num_nodes", [2, 16, 300])
+def test_idle_share(num_nodes: int, tmp_path: Path) -> None:
+    look(figures.idle_share(np.linspace(0.0, 0.8, num_nodes), tmp_path / "a.png"))
+    assert figures.idle_share(np.zeros(num_nodes), tmp_path / "none.png") is None
+
+
+def test_timeline(tmp_path: Path) -> None:
+    spans = [("computing", node, 0.0, 1.0 + node) for node in range(3)] + [("waiting", 0, 1.0, 2.5)]
+    pixels = look(figures.timeline(spans, tmp_path / "a.png"))
+    assert has_colour(pixels, "#5AA2CE")
+    assert has_colour(pixels, "#D8D8D8")
+    assert figures.timeline([], tmp_path / "none.png") is None
 
 
 def test_curves_show_the_numbers_of_the_records() -> None:
@@ -215,12 +239,20 @@ def test_write_all_draws_what_is_there(tmp_path: Path) -> None:
     facts = figures.RunFacts(
         graph=Circle(num_nodes=4), label_counts=np.arange(40).reshape(4, 10), per_node_accuracy=np.array([0.5, 0.6])
     )
-    written = figures.write_all(tmp_path, records_of(), facts)
+    written = figures.write_all(tmp_path, without(records_of(), "time/idle_share"), facts)
     assert [path.stem for path in written] == [
         "accuracy_against_steps", "accuracy_against_bytes", "loss", "consensus_distance", "hypergradient_error",
         "per_node_accuracy", "graph_and_mixing_matrix", "partition",
     ]  # fmt: skip
     assert sorted(written) == sorted((tmp_path / "figures").iterdir())
+
+
+def test_write_all_draws_simulated_time_where_nodes_have_clocks(tmp_path: Path) -> None:
+    facts = figures.RunFacts(idle_shares=np.array([0.5, 0.0]), spans=[("computing", 0, 0.0, 1.0)])
+    written = {path.stem for path in figures.write_all(tmp_path, records_of(), facts)}
+    plain = figures.write_all(tmp_path, without(records_of(), "time/idle_share"), figures.RunFacts())
+    expected = {"accuracy_against_simulated_time", "loss_against_simulated_time", "idle_share", "timeline"}
+    assert written - {path.stem for path in plain} == expected
 
 
 def test_write_all_leaves_the_rest_out(tmp_path: Path) -> None:

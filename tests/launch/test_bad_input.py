@@ -54,7 +54,7 @@ CASES = {
     "processes twice": (["launcher.num_processes=2"], "=2: 1 process(es) have been started from outside already"),
     "timing": (["timing=slow"], "timing=slow: there is no such file in conf/timing/; choose one of: constant"),
     "negative duration": (["timing=constant", "timing.step_s=-1"], "timing.step_s=-1: expected a number of at least 0"),
-    "no trace": (["timing=trace"], "Missing mandatory value: path"),
+    "no trace": (["timing=trace"], "timing.path: a value is needed"),
     "trace is no file": (["timing=trace", "timing.path=/nowhere.csv"], "timing.path='/nowhere.csv': there is no such"),
     "no run to resume": (["resume=/nowhere"], "resume=/nowhere: expected a run folder"),
 }

@@ -143,3 +143,19 @@ def test_clocks_continue_from_a_checkpoint_bit_for_bit():
 def test_nothing_takes_time_at_first():
     clocks = Clocks(Constant(num_nodes=2, step_s=0.0))
     assert (clocks.sim_s, clocks.sim_mean_s, clocks.idle_share) == (0.0, 0.0, 0.0)
+
+
+def test_the_timeline_has_the_spans_of_the_first_rounds():
+    timing = Constant(num_nodes=3, step_s=1.0, latency_s=0.5, bandwidth_bytes_per_s=10.0)
+    clocks = Clocks(timing)
+    clocks.compute(0, np.array([0, 2]))
+    routes = Routes.build(Star(num_nodes=3).edges(0), timing.links)
+    clocks.round(routes, np.array([20, 40, 0, 0]))
+    computing = [("computing", 0, 0.0, 1.0), ("computing", 2, 0.0, 1.0)]
+    waiting = [("waiting", 1, 0.0, 3.5), ("waiting", 2, 1.0, 7.5)]
+    assert clocks.timeline.spans == [*computing, ("sending", 0, 1.0, 7.0), *waiting]
+    run(clocks, Star(num_nodes=3), range(40))
+    num_spans = len(clocks.timeline.spans)
+    assert clocks.timeline.is_full
+    run(clocks, Star(num_nodes=3), range(5))
+    assert len(clocks.timeline.spans) == num_spans
