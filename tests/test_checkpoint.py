@@ -80,7 +80,7 @@ def test_without_a_complete_checkpoint_there_is_none(tmp_path):
     assert checkpoint.find(tmp_path) is None
 
 
-def interrupted():
+def interrupted(*_):
     raise InterruptedError
 
 

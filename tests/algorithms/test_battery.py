@@ -21,10 +21,9 @@ from simulator.testing.algorithms import (
     check_minimizer,
 )
 from simulator.testing.cases import with_settings
-from tests.algorithms.simulation import ALGORITHMS, CONF, algorithm_class, overrides_for, small, solves
+from tests.algorithms.simulation import ALGORITHMS, CONF, TINY_DATA, algorithm_class, overrides_for, small, solves
 from tests.graphs.loading import build, load
 
-TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
 TINY_IMAGES = ("dataset=digits", "partition=digit_shards", "partition.digits_per_node=1", "partition.test_fraction=0.5")
 # For 8 nodes; as simulator.testing.cases.GRAPHS, with an undirected schedule that mixes as fast as the directed ones.
 FAST_GRAPHS = ("random_directed", "one_peer_exponential", "one_peer_hypercube", "ring", "hub", "star")

@@ -9,8 +9,8 @@ import torch
 
 from simulator.algorithms.compressed.quantized_push_sum import QuantizedPushSum
 from simulator.schedules import Constant
+from simulator.simulation import Simulation
 from tests.algorithms.explicit_copies import DIM, NUM_NODES, Copies, gradient_of, load, matrices, quadratic, run
-from tests.algorithms.simulation import Simulation
 from tests.algorithms.test_choco import choco
 from tests.algorithms.test_compressed_gossip import gossip
 
@@ -119,8 +119,8 @@ def test_methods_that_need_a_contraction_refuse_a_compressor_that_is_none(compos
     further = () if overrides[0].startswith("experiment") else ("problem=quadratic", "problem.dim=20")
     settings = composed(*overrides, *UNBIASED, "graph=ring", "num_nodes=4", "device=cpu", *further)
     with pytest.raises(ValueError, match=r"^compressor: QSGD as set is no contraction on 20 columns .* needs one; "):
-        Simulation(settings).init()
-    Simulation({**settings, "compressor": {**settings["compressor"], "levels": 64}}).init()
+        Simulation.build(settings).init()
+    Simulation.build({**settings, "compressor": {**settings["compressor"], "levels": 64}}).init()
 
 
 def test_plain_gossip_takes_unbiased_compressors_of_any_error():

@@ -21,7 +21,7 @@ from simulator.problems.model_sizes import ModelSizes
 from simulator.simulation import Simulation
 from tests.algorithms import hub_data
 from tests.algorithms.hub_data import SETTINGS, Trunk, WithoutHub, clip_, make, make_network, run
-from tests.algorithms.simulation import ALGORITHMS, CONF, SMALL_MODELS, TINY_DATA
+from tests.algorithms.simulation import ALGORITHMS, CONF, TINY_DATA
 from tests.problems.conftest import build
 from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Fixed
 
@@ -33,6 +33,8 @@ NUM_PARAMS = [sum(int(np.prod(shape)) for shape in shapes) for shapes in SHAPES]
 STARTS = np.cumsum([0, *NUM_PARAMS])
 FREE = {"inner_momentum": 0.0, "inner_weight_decay": 0.0, "inner_clip": 1e9, "outer_clip": 1e9, "inner_steps": 1}
 FREE |= {"outer_momentum": 0.0, "outer_weight_decay": 0.0, "outer_lr": 1.0, "embedding_lr": 1.0}
+
+SMALL_MODELS = tuple(f"problem.models.{size}.hidden=[{2 + i}]" for i, size in enumerate(("small", "medium", "large")))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
