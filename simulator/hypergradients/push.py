@@ -120,6 +120,8 @@ def _require_bounded_terms(
         first_square, last_square: ||s||^2 of the first and the last term.
         bent: s^T H s of the last term.
     """
+    if not math.isfinite(first_square):
+        return  # The parameters are what diverged; the check of the state after the step names the node.
     growth = math.sqrt(last_square / first_square) if first_square else 1.0
     if growth <= 1:
         return
