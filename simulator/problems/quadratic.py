@@ -24,6 +24,7 @@ from torch import Tensor
 from simulator import randomness
 from simulator.checks import require_at_least
 from simulator.problems.base import BilevelProblem, Setting
+from simulator.uploads import upload_like
 
 
 class Quadratic(BilevelProblem):
@@ -103,7 +104,7 @@ class Quadratic(BilevelProblem):
         if self.noise and step is not None:
             uniforms = randomness.uniforms(self._setting.seed, "gradient_noise", self._keys, step, self.num_params)
             # Uniform noise with the wanted standard deviation.
-            gradient += torch.from_numpy((uniforms - 0.5) * 12**0.5 * self.noise).to(gradient)
+            gradient += upload_like((uniforms - 0.5) * 12**0.5 * self.noise, gradient)
         out.add_(gradient, alpha=alpha)
 
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Counts:
 
 def _line() -> str:
     """The innermost line outside of this module that belongs to the project, as ``file:line``."""
-    frame = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)
     fallback = "?"
     while frame is not None:
         path = frame.f_code.co_filename
@@ -93,7 +94,7 @@ def _line() -> str:
             fallback = f"{path}:{frame.f_lineno}" if fallback == "?" else fallback
             if "/simulator/" in path:
                 return f"{path.rpartition('/simulator/')[2]}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return fallback
 
 
@@ -101,12 +102,12 @@ class OnDevice(Tensor):
     """A tensor of the device; ``held`` is the CPU tensor with its values."""
 
     held: Tensor
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
     def __new__(cls, held: Tensor) -> "OnDevice":
         strided = held.layout == torch.strided
-        made: OnDevice = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
+        made: OnDevice = Tensor._make_wrapper_subclass(
             cls,
             held.size(),
             strides=held.stride() if strided else None,
@@ -127,7 +128,7 @@ class OnDevice(Tensor):
         return f"OnDevice({self.held!r})"
 
     @classmethod
-    def __torch_dispatch__(
+    def __torch_dispatch__(  # type: ignore[override]
         cls, operation: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         return _compute(operation, args, dict(kwargs or {}), _state.counts)
@@ -308,7 +309,7 @@ class _Module(_DummyBackendModule):
 def install() -> torch.device:
     """Registers the device with PyTorch, once per process, and returns it."""
     if not _state.is_installed:
-        _setup_privateuseone_for_python_backend(NAME, _Module())  # type: ignore[no-untyped-call]
+        _setup_privateuseone_for_python_backend(NAME, _Module())
         _state.is_installed = True
     return torch.device(NAME, 0)
 
@@ -318,7 +319,7 @@ def in_use() -> Iterator[Counts]:
     """Makes the device usable inside the block; what is counted there is what the block gets."""
     before, _state.counts = _state.counts, Counts()
     try:
-        with _Functions(), _Dispatch():
+        with _Functions(), _Dispatch():  # type: ignore[no-untyped-call]
             yield _state.counts
     finally:
         _state.counts = before

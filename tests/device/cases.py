@@ -16,14 +16,15 @@ from tests.problems.dealt_data import Dealt, Fixed
 
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3), (5, 3, 3))
-QUICK = "algorithm.inner_steps=2 algorithm.outer_lr=0.05"
+FEW = {"inner_steps": 2, "adjoint_steps": 2, "neumann_terms": 3}
+QUICK = "algorithm.outer_lr=0.05"
 # Every problem, with an algorithm that uses most of it.
 ON_PROBLEMS = {
-    "bilevel_quadratic": f"algorithm=madsbo {STATIC} {QUICK} algorithm.adjoint_steps=2",
+    "bilevel_quadratic": f"algorithm=madsbo {STATIC} {QUICK}",
     "coefficient_toy": f"algorithm=f2sa {STATIC} {QUICK}",
     "coefficient_tuning": f"algorithm=c2dfb {STATIC} {QUICK} compressor=top_k",
-    "hyper_cleaning": f"algorithm=madsbo {STATIC} {QUICK} algorithm.adjoint_steps=2 model=logistic_regression",
-    "hyper_representation": f"algorithm=madsbo {STATIC} {QUICK} algorithm.adjoint_steps=2 model=mlp model.hidden=[4]",
+    "hyper_cleaning": f"algorithm=madsbo {STATIC} {QUICK} model=logistic_regression",
+    "hyper_representation": f"algorithm=madsbo {STATIC} {QUICK} model=mlp model.hidden=[4]",
     "logit_scaling": f"algorithm=hgp {PEERS} algorithm.depth=3 {QUICK} model=logistic_regression",
     "sample_masks": f"algorithm=hgp {PEERS} algorithm.depth=3 {QUICK} model=logistic_regression",
     "noisy_regression": f"algorithm=sgp {PEERS}",
@@ -50,6 +51,7 @@ class Case:
         settings = config.compose([*SHARED.split(), *words.split()])
         if "batch_size" in settings["problem"]:
             settings["problem"]["batch_size"] = 3  # of six, so that orders are drawn anew within the steps
+        settings["algorithm"] |= {key: steps for key, steps in FEW.items() if key in settings["algorithm"]}
         return cls(settings, data)
 
     def components(self) -> Components:
