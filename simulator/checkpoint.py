@@ -1,8 +1,8 @@
 """Checkpoints saved by node: every process writes the rows of its nodes, any number of processes may read them.
 
 Entries of a state whose name begins with ``hub/`` belong to node 0 alone: one row on the process that hosts it, none
-elsewhere. Entries whose name begins with ``mail/`` are messages in flight, as many as there are. Every reader gets those of
-all processes, and keeps what its nodes need; see :mod:`simulator.network.mailboxes`.
+elsewhere. Entries whose name begins with ``mail/`` are messages in flight, as many as there are. Every reader gets
+those of all processes, and keeps what its nodes need; see :mod:`simulator.network.mailboxes`.
 
 ``<run folder>/checkpoint/step_00000100/`` holds one file per writing process and ``meta.json``; the file ``latest``
 beside it names the newest complete one and is replaced atomically, after everything else is on disk.
@@ -126,9 +126,7 @@ def without_free_mail(state: dict[str, Tensor]) -> dict[str, Tensor]:
     if source is None:
         return state
     used = (source >= 0).nonzero()[:, 0]
-    return {
-        name: rows[used.to(rows.device)] if name.startswith(MAIL_PREFIX) else rows for name, rows in state.items()
-    }
+    return {name: rows[used.to(rows.device)] if name.startswith(MAIL_PREFIX) else rows for name, rows in state.items()}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -97,7 +97,7 @@ class Simulation:
             until_s: simulated seconds at which an asynchronous algorithm stops within the step; it is given again then.
         """
         self.network.begin_step(step)
-        return self.algorithm.advance(state, step, self.problem, self.network, until_s)
+        return self.algorithm.step_until(state, step, self.problem, self.network, until_s)
 
     def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:
         """Steps ``first``..``last``-1; ``after`` is called with the state and the number of completed steps."""

@@ -116,7 +116,7 @@ class Algorithm(ABC):
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         """The state after ``step``, which counts from 0; ``state`` must not be used afterwards."""
 
-    def advance(self, state: State, step: int, problem: Problem, network: Network, until_s: float | None) -> State:
+    def step_until(self, state: State, step: int, problem: Problem, network: Network, until_s: float | None) -> State:
         """As :meth:`step`, but asynchronous algorithms stop at simulated time ``until_s`` if the step is not over then.
 
         The same step is given again to go on.

@@ -64,7 +64,7 @@ def _check_timing(config: Mapping[str, Any], components: Components) -> None:
             )
         for key in ("max_sim_s", "eval_every_s"):
             if config[key] is not None:
-                raise ValueError(f"{key}={config[key]}: timing=none has no simulated time; use timing=constant or another")
+                raise ValueError(f"{key}={config[key]}: timing=none has no such time; use for example timing=constant")
         return
     for key in ("max_sim_s", "eval_every_s"):
         if config[key] is not None and not 0 < config[key] < math.inf:

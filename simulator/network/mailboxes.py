@@ -1,13 +1,13 @@
-"""Messages of asynchronous events: the rows in flight at this process, and the waves that take them in and send new ones.
+"""Messages of asynchronous events: the rows in flight at this process, and the waves that take them in and send more.
 
 Every process follows the same schedule of events (:class:`simulator.timing.messages.MessageSchedule`) and so knows who
 needs which row until when. What an event sends is one row of every tensor. It stands in the mail of every process that
-has a node that takes it in, and in that of its own node, which keeps a share. It crosses to another process once, in the
-round of its wave, however many nodes take it in there; the ledger counts it for every edge.
+has a node that takes it in, and in that of its own node, which keeps a share. It crosses to another process once, in
+the round of its wave, however many nodes take it in there; the ledger counts it for every edge.
 
-The mail is part of the state of an algorithm and of its checkpoints, under names that begin with ``mail/``. Which of its
-rows are needed, and by whom, is derived again from the schedule: a run that is resumed follows it from the beginning to
-the step of the checkpoint, without rows.
+The mail is part of the state of an algorithm and of its checkpoints, under names that begin with ``mail/``. Which rows
+are needed, and by whom, is derived again from the schedule: a run that is resumed follows it from the beginning to the
+step of the checkpoint, without rows.
 
 Shapes: M nodes, n local events of a wave, S slots, E entries that are mixed, D columns.
 """
@@ -15,7 +15,6 @@ Shapes: M nodes, n local events of a wave, S slots, E entries that are mixed, D 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,15 +23,13 @@ from torch import Tensor
 
 from simulator.graphs.base import Edges
 from simulator.network.mail_slots import MailSlots
+from simulator.network.network import Network
 from simulator.network.payload import payload_bytes
 from simulator.network.peer_rows import by_peer
 from simulator.network.wave_plans import WavePlan
 from simulator.network.weight_matrix import WeightMatrix
 from simulator.timing.messages import MessageSchedule, MessageWave, TakesIn
 from simulator.timing.ranges import concatenate_ranges
-
-if TYPE_CHECKING:
-    from simulator.network.network import Network
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -96,7 +93,7 @@ class Mailboxes:
     """
 
     def __init__(
-        self, network: "Network", names: Sequence[str], payload: int, *, takes_in: TakesIn, keeps_newest: bool
+        self, network: Network, names: Sequence[str], payload: int, *, takes_in: TakesIn, keeps_newest: bool
     ) -> None:
         assert network.timing is not None
         self._network = network
@@ -113,6 +110,9 @@ class Mailboxes:
         self._loop_edge = np.full(len(self._nodes), -1)
         loops = np.flatnonzero(self._edges.source == self._edges.target)
         self._loop_edge[self._edges.source[loops] - self._nodes.start] = loops
+        self.rows: dict[str, Tensor] = {}
+        self._kept: dict[str, Tensor] = {}
+        self._wave: MessageWave | None = None
         self._reset()
         overload = self.schedule.overload()
         if overload and network.placement.rank == 0:
@@ -171,8 +171,8 @@ class Mailboxes:
         assert network.events is not None
         self.schedule = MessageSchedule(network.timing, network.graph, self._payload, takes_in=self._takes_in)
         self.slots = MailSlots(network.num_nodes)
-        self.rows: dict[str, Tensor] = {}
-        self._kept: dict[str, Tensor] = {}
+        self.rows = {}
+        self._kept = {}
         network.begin_events()
         self._own_weight = np.ones(network.num_nodes)
         self._sent_step = np.full(network.num_nodes, FIRST_STEP)
@@ -197,8 +197,8 @@ class Mailboxes:
         if missing.size:
             one = int(missing[0])
             raise ValueError(
-                f"state: the message of node {self.slots.source[one]} after its local step {self.slots.step[one]} is in "
-                "flight, and is not there"
+                f"state: the message of node {self.slots.source[one]} after its local step {self.slots.step[one]} is "
+                "in flight, and is not there"
             )
         for name in self._names:
             rows = state[MAIL_PREFIX + name].to(self._network.device)
@@ -233,6 +233,7 @@ class Mailboxes:
 
     def send(self, rows: Sequence[Tensor]) -> None:
         """Sends what the local events of the wave send: a row of every tensor for every event, [n, ...]."""
+        assert self._wave is not None
         assert payload_bytes(rows) == self._payload
         slots, plan, arriving = self._give(self._wave)
         for name, own in zip(self._names, rows, strict=True):

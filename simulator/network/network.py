@@ -25,7 +25,6 @@ from simulator.network.collectives import Collectives
 from simulator.network.ledger import Ledger, LinkModel, Links
 from simulator.network.link_plans import LinkPlan
 from simulator.network.local_clocks import LocalClocks
-from simulator.network.mailboxes import Mailboxes
 from simulator.network.payload import payload_bytes
 from simulator.network.plans import Plan
 from simulator.network.rounds import Inbox, Round
@@ -35,9 +34,9 @@ from simulator.placement import Placement
 from simulator.timing.base import Timing
 from simulator.timing.clocks import Clocks
 from simulator.timing.event_times import EventTimes
-from simulator.timing.messages import TakesIn
 
 _Prepared = TypeVar("_Prepared", Plan, LinkPlan)
+_Kept = TypeVar("_Kept")
 
 
 class Network:
@@ -79,7 +78,7 @@ class Network:
         self.timing = timing
         self.clocks = None if timing is None or asynchronous else LocalClocks(timing)
         self.events = EventTimes(placement.num_nodes) if asynchronous else None
-        self._mailboxes: Mailboxes | None = None
+        self._kept: dict[type, object] = {}
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
         self._link_plans: dict[int, LinkPlan] = {}
@@ -121,11 +120,13 @@ class Network:
         """The simulated times of the nodes; None where all have one."""
         return self.events if self.clocks is None else self.clocks.times
 
-    def mailboxes(self, names: Sequence[str], payload: int, *, takes_in: TakesIn, keeps_newest: bool) -> Mailboxes:
-        """The mail of asynchronous events, the same at every call; see :class:`Mailboxes` for the arguments."""
-        if self._mailboxes is None:
-            self._mailboxes = Mailboxes(self, names, payload, takes_in=takes_in, keeps_newest=keeps_newest)
-        return self._mailboxes
+    def kept(self, kind: type[_Kept], build: Callable[[], _Kept]) -> _Kept:
+        """The object of this kind that goes with the network: built at the first call, the same at every other."""
+        if kind not in self._kept:
+            self._kept[kind] = build()
+        found = self._kept[kind]
+        assert isinstance(found, kind)
+        return found
 
     def begin_events(self) -> None:
         """Sets the times of asynchronous events back to the beginning."""
@@ -296,7 +297,7 @@ class Network:
         return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
 
     def post_events(self, rows: Sequence[Tensor], plan: WavePlan, edges: Edges) -> InFlight:
-        """Posts what a wave of asynchronous events sends; as :meth:`post`, but what it counts are bytes on the wire alone.
+        """Posts what a wave of asynchronous events sends; as :meth:`post`, but only bytes on the wire are counted.
 
         Args:
             rows: tensors with a row per local event.
@@ -307,9 +308,7 @@ class Network:
         self.ledger.record_wire(in_flight.sent_bytes)
         return in_flight
 
-    def count_messages(
-        self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], payload_bytes: int
-    ) -> None:
+    def count_messages(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], payload_bytes: int) -> None:
         """Counts messages of asynchronous events in the ledger; an edge may come several times, [E]."""
         self.ledger.record(self._phase, Links.build(source, target, self.num_nodes), payload_bytes)
 

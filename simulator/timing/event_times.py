@@ -27,7 +27,7 @@ class EventTimes:
         idle_s: how much of it the node has spent on messages instead of computing, seconds, [M].
         num_steps: local steps that every node has ended, [M].
         staleness_counts: how many messages or meetings had staleness 0, 1, 2, ...
-        spans: what the first 16 nodes did in their first 24 local steps, as in :class:`simulator.timing.timeline.Timeline`.
+        spans: what the first 16 nodes did in their first 24 local steps, as in :mod:`simulator.timing.timeline`.
     """
 
     def __init__(self, num_nodes: int) -> None:
@@ -72,8 +72,17 @@ class EventTimes:
         found = np.flatnonzero(self.staleness_counts)
         return int(found[-1]) if found.size else 0
 
+    def summary(self) -> dict[str, list[float]]:
+        """All counts as plain lists."""
+        return {name: getattr(self, name).tolist() for name in ("now_s", "idle_s", "num_steps", "staleness_counts")}
+
     def add(
-        self, nodes: IntArray, starts_s: FloatArray, ends_s: FloatArray, staleness: IntArray, exchange_s: FloatArray | float
+        self,
+        nodes: IntArray,
+        starts_s: FloatArray,
+        ends_s: FloatArray,
+        staleness: IntArray,
+        exchange_s: FloatArray | float,
     ) -> None:
         """Adds the events of a wave.
 

@@ -161,7 +161,8 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         else:
             assert isinstance(self._window, _MessageWindow)
             letters = self._window.at_hand(self._taken)
-        return letters[np.lexsort((letters["step"], letters["source"], letters["target"]))]
+        there: Letters = letters[np.lexsort((letters["step"], letters["source"], letters["target"]))]
+        return there
 
     def overload(self) -> str:
         """Says which node's messages take its uplink or downlink longer than its steps; empty if none."""
@@ -256,7 +257,9 @@ class _MessageWindow(Window[MessageWave]):
         self._last_end_s = before.last_end_s
         earlier = np.full(letters.size - sent.size, -1)
         position = np.arange(by_time.size)
-        self._sent_by = np.concatenate([earlier, np.repeat(position, table.first[self._row + 1] - table.first[self._row])])
+        self._sent_by = np.concatenate(
+            [earlier, np.repeat(position, table.first[self._row + 1] - table.first[self._row])]
+        )
         self._put_in_order(events, by_time, before.done, taken, taker)
 
     def _put_in_order(
@@ -290,7 +293,8 @@ class _MessageWindow(Window[MessageWave]):
         last_end[self.nodes[:stop]] = self.ends_s[:stop]
         # Messages that have not had their turn at the downlink are complete at the horizon or later.
         is_there = self._letters["at_s"] <= last_end[self._letters["target"]]
-        return self._letters[is_there & (self._sent_by < stop) & (self._taken_by >= stop)]
+        letters: Letters = self._letters[is_there & (self._sent_by < stop) & (self._taken_by >= stop)]
+        return letters
 
     def levels(self, begin: int, stop: int) -> IntArray:
         """See the base class."""

@@ -2,9 +2,9 @@
 
 Every node has local steps of its own and never waits for others. Local step k of node i is an event (i, k): it begins
 when (i, k - 1) ends and lasts as long as ``timing=`` says. A step of the run is M events, in the order of (end time,
-node), so ``num_steps`` counts local steps of the average node. Which events there are, and which messages each takes in,
-depends on the configuration alone (:mod:`simulator.timing`). So every process derives the same events, and computes those
-that do not depend on each other (a wave) at once.
+node), so ``num_steps`` counts local steps of the average node. Which events there are, and which messages each takes
+in, depends on the configuration alone (:mod:`simulator.timing`). So every process derives the same events, and computes
+those that do not depend on each other (a wave) at once.
 
 Shapes: N local nodes, M all nodes, n events of a wave at local nodes, D parameters.
 """
@@ -22,8 +22,6 @@ from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
-NUM_TIMED = 100
-
 
 class AsynchronousAlgorithm(Algorithm):
     """An algorithm whose nodes have local steps of their own."""
@@ -33,15 +31,15 @@ class AsynchronousAlgorithm(Algorithm):
     def check_problem(self, problem: Problem) -> None:
         if not problem.steps_apart:
             raise ValueError(
-                f"problem: algorithm={self.name} computes the gradients of some nodes at a time, each at a local step of "
+                f"problem: algorithm={self.name} computes gradients of some nodes at a time, each at a local step of "
                 f"its own, which {type(problem).__name__} cannot; use for example problem=classification"
             )
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        return self.advance(state, step, problem, network, None)
+        return self.step_until(state, step, problem, network, None)
 
     @abstractmethod
-    def advance(self, state: State, step: int, problem: Problem, network: Network, until_s: float | None) -> State:
+    def step_until(self, state: State, step: int, problem: Problem, network: Network, until_s: float | None) -> State:
         """The events of ``step`` that are still to be done, up to simulated time ``until_s``."""
 
     @abstractmethod
@@ -79,13 +77,3 @@ def factors(schedule: Schedule, steps: IntArray) -> FloatArray:
     """The schedule's factor at each of these local steps, [n]."""
     known = {step: schedule.factor(step) for step in set(steps.tolist())}
     return np.array([known[step] for step in steps.tolist()])
-
-
-def mean_durations(network: Network) -> FloatArray:
-    """Mean duration of every node's first 100 local steps, without messages, seconds, [M]."""
-    timing = network.timing
-    assert timing is not None
-    nodes, now = np.arange(network.num_nodes), np.zeros(network.num_nodes)
-    for step in range(NUM_TIMED):
-        now += timing.compute_s(nodes, np.full(nodes.shape, step), now)
-    return now / NUM_TIMED
