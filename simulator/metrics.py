@@ -22,10 +22,12 @@ class Evaluation:
     Attributes:
         numbers: metric name to number.
         per_node: metric name to its value at every node, [M].
+        iterate_rms: root mean square of the parameters and of the hyperparameters of all nodes; not reported.
     """
 
     numbers: dict[str, float]
     per_node: dict[str, Tensor]
+    iterate_rms: dict[str, float]
 
 
 def evaluate(
@@ -40,8 +42,8 @@ def evaluate(
         ValueError: when the algorithm's ``diagnose`` returns a metric that the problem reports, too.
     """
     state = algorithm.prepare_evaluation(state, problem, network)
-    params = algorithm.estimate(state)
-    local = problem.evaluate(params, algorithm.hparams(state, problem))
+    params, hparams = algorithm.estimate(state), algorithm.hparams(state, problem)
+    local = problem.evaluate(params, hparams)
     numbers: dict[str, float] = {}
     further = algorithm.diagnose(state, step - 1, problem, network, is_last=is_last) if step else {}
     for name, value in further.items():
@@ -73,7 +75,16 @@ def evaluate(
             numbers[f"{name}_worst"] = float(values.nan_to_num(-torch.inf, torch.inf).max())
     numbers["consensus_distance"] = consensus_distance(params, network)
     numbers |= traffic(network)
-    return Evaluation(numbers, per_node)
+    return Evaluation(numbers, per_node, _iterate_rms(params, hparams, network))
+
+
+def _iterate_rms(params: Tensor, hparams: Tensor, network: Network) -> dict[str, float]:
+    rows = {"the root mean square of the parameters": params, "the root mean square of the hyperparameters": hparams}
+    rows = {name: iterate for name, iterate in rows.items() if iterate.shape[1]}
+    squares = [
+        torch.linalg.vector_norm(iterate, dim=1).double().square() / iterate.shape[1] for iterate in rows.values()
+    ]
+    return dict(zip(rows, network.mean(torch.stack(squares, dim=1)).sqrt().tolist(), strict=True))
 
 
 def spread(name: str, values: Tensor, sizes: Tensor | None) -> dict[str, float]:

@@ -21,6 +21,7 @@ LAYERS = (
     ("hypergradients", "checkpoint"),
     ("algorithms",),
     ("metrics",),
+    ("divergence",),
     ("config", "summary", "environment"),
     ("simulation",),
     ("recorder",),
