@@ -11,7 +11,8 @@ rows. A gap in the table is a number that is not defined or not computed; the re
 OUTPUT.md (the table) and, where there is something to draw, OUTPUT_setting.png (n_W against the first setting with
 several numbers, a band over seeds), OUTPUT_rates.png (the best rate against n_W, that of the worst node and the gap)
 and, for up to seven graphs, OUTPUT_decay.png (n_W against gamma), OUTPUT_learning_rates.png (the rate against the
-learning rate) and OUTPUT_bounds.png (the theorem's largest learning rate, in its older form, against n_W). Rank correlations of these with the rate are printed where there are ten graphs or more.
+learning rate) and OUTPUT_bounds.png (the theorem's largest learning rate, in its older form, against n_W). Rank
+correlations of the best rate with its predictors are printed where there are ten graphs or more.
 
 Examples: a graph that is drawn anew in every round against a fixed one, and predictors of the best rate of random
 graphs:
