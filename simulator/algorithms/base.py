@@ -63,6 +63,7 @@ class Algorithm(ABC):
         keeps_agreement: whether nodes that agree keep their values while all gradients are 0. Where False, messages are
             inexact even then, and only the mean over nodes is kept.
         keeps_models_apart: whether models of different nodes are never mixed, so that they may differ in architecture.
+        takes_late_messages: whether its rounds are push-sum by :meth:`Network.push`, so that messages may be late.
         studies_graph: whether a run studies the graph alone, so that made-up labels may stand in for those of data.
     """
 
@@ -75,6 +76,7 @@ class Algorithm(ABC):
     shares_hparams: ClassVar[bool] = False
     keeps_agreement: ClassVar[bool] = True
     keeps_models_apart: ClassVar[bool] = False
+    takes_late_messages: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:

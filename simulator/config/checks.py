@@ -42,6 +42,7 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
     _check_timing(config, components)
+    _check_delays(components)
     algorithm.check_problem(problem)
     if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
         raise ValueError(
@@ -61,6 +62,22 @@ def _check_timing(config: Mapping[str, Any], components: Components) -> None:
     components.timing.check()
 
 
+def _check_delays(components: Components) -> None:
+    """Checks that the algorithm knows what to do with messages that are late, and that nothing else delays them."""
+    if not components.graph.max_delay:
+        return
+    if not components.algorithm.takes_late_messages:
+        raise ValueError(
+            f"faults.max_delay={components.graph.max_delay}: algorithm={components.algorithm.name} has no use for "
+            "messages that are late; use algorithm=sgp, push_diging, push_penalty, hgp or hypergradient_error"
+        )
+    if components.timing is not None:
+        raise ValueError(
+            f"timing: faults.max_delay={components.graph.max_delay} says how late messages are, in rounds, and clocks "
+            "would say it again, in seconds; use timing=none"
+        )
+
+
 def _is_alone(graph: "Graph") -> bool:
     """Whether no node ever receives a message from another one."""
     from simulator.faults.base import beneath_faults
@@ -76,12 +93,15 @@ def check_graph(components: Components) -> None:
         ValueError: when the graph has wrong edges, or the algorithm cannot run on it.
     """
     from simulator.algorithms.weights import check_weights
+    from simulator.faults.message_delay import MessageDelay
     from simulator.graphs.connectivity import check_mixes, check_stochastic
 
     check_weights(components.algorithm, components.graph)
     components.algorithm.check_graph(components.graph)
     check_stochastic(components.graph)
     check_mixes(components.graph)
+    if isinstance(components.graph, MessageDelay):
+        components.graph.check_shares()
 
 
 def finish_graph(components: Components) -> None:
