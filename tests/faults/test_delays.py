@@ -1,4 +1,4 @@
-"""Messages that come late: against the augmented matrix in NumPy, conservation, no delay, resuming, processes, refusals."""
+"""Messages that come late: against the augmented matrix in NumPy, without delays, resumed, on several processes."""
 
 import numpy as np
 import pytest
@@ -56,10 +56,9 @@ def augmented(graph, step, late=LATE):
     for k in range(1, late + 1):
         matrix[(k - 1) * n : k * n, k * n : (k + 1) * n] = np.eye(n)
     edges = graph.edges(step)
-    for source, target, weight in zip(edges.source, edges.target, edges.weight, strict=True):
-        ends = np.array([source]), np.array([target])
-        d = 0 if source == target else int(graph.delays(*ends, step)[0])
-        matrix[d * n + target, source] += weight
+    late_by = graph.delays(edges.source, edges.target, step)
+    for source, target, weight, d in zip(edges.source, edges.target, edges.weight, late_by, strict=True):
+        matrix[(0 if source == target else d) * n + target, source] += weight
     return matrix
 
 
@@ -76,7 +75,7 @@ def test_push_sum_is_the_augmented_matrix_keeps_its_mass_and_finds_the_mean():
     boxes = network.nothing_in_flight((x, w))
     assert [box.shape for box in boxes] == [(NUM_NODES, LATE, 2, 3), (NUM_NODES, LATE)]
     messages = waiting = 0
-    for step in range(300):
+    for step in range(150):
         (x, w), boxes = network.push((x, w), step, boxes)
         matrix = augmented(graph, step)
         np.testing.assert_allclose(matrix.sum(axis=0), 1, rtol=0, atol=1e-12)
@@ -89,7 +88,7 @@ def test_push_sum_is_the_augmented_matrix_keeps_its_mass_and_finds_the_mean():
         assert float(w.sum() + boxes[1].sum()) == pytest.approx(NUM_NODES, abs=1e-12)
         waiting += bool((boxes[1] > 0).any())
         messages += int((graph.edges(step).source != graph.edges(step).target).sum())
-    assert waiting > 290
+    assert waiting > 140
     torch.testing.assert_close(x / w[:, None, None], mean.expand_as(x), rtol=0, atol=1e-10)
     assert network.ledger.messages == messages  # counted when sent, each once
     assert network.ledger.bytes == 8 * 7 * messages
@@ -185,8 +184,7 @@ def test_no_delay_is_no_fault_and_a_resumed_run_has_its_mailboxes(name, tmp_path
 
     simulation = Simulation.build(delayed(name))
     start_state = simulation.init()
-    known = {"N": NUM_NODES, "L": LATE, "D": start_state["in_flight/" + simulation_key(name)].shape[-1]}
-    check_shapes(start_state, type(simulation.algorithm), known)
+    check_shapes(start_state, type(simulation.algorithm), {"N": NUM_NODES, "L": LATE})
     state = simulation.run(start_state, 0, 6)
     boxes = [key for key in state if key.startswith("in_flight/")]
     assert boxes
@@ -196,17 +194,8 @@ def test_no_delay_is_no_fault_and_a_resumed_run_has_its_mailboxes(name, tmp_path
     whole = simulation.run(state, 6, NUM_STEPS)
     resumed = simulation.run(saved, 6, NUM_STEPS)
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-    assert not torch.equal(
-        whole["push_sum_weight" if name != "push_penalty" else "solvers_weight"], right_weight(right)
-    )
-
-
-def simulation_key(name):
-    return "vectors" if name == "push_penalty" else "params"
-
-
-def right_weight(state):
-    return state["solvers_weight"] if "solvers_weight" in state else state["push_sum_weight"]
+    weight = "solvers_weight" if name == "push_penalty" else "push_sum_weight"
+    assert not torch.equal(whole[weight], right[weight])
 
 
 @pytest.mark.slow
@@ -220,24 +209,17 @@ def test_one_two_and_three_processes_are_one_run(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (
-            ("algorithm=dsgd", "graph=ring"),
-            r"faults\.max_delay=3: algorithm=dsgd has no use for messages that are late",
-        ),
+        (("algorithm=dsgd", "graph=ring"), r"faults\.max_delay=3: algorithm=dsgd has no use for messages"),
         (("algorithm=quantized_push_sum",), r"faults\.max_delay=3: algorithm=quantized_push_sum has no use"),
         (("algorithm=topology_analysis",), r"faults\.max_delay=3: algorithm=topology_analysis has no use"),
         (("timing=constant",), r"timing: faults\.max_delay=3 says how late messages are"),
         (("faults.max_delay=-1",), r"faults\.max_delay=-1: expected at least 0"),
         (("faults.max_delay=1.5",), r"faults\.max_delay=1\.5: expected an integer"),
         (("graph=de_bruijn",), r"faults\.max_delay=3: in round 0 .* node 1 keeps no share of its own"),
-        (("graph=ring", "graph.weights=nw_optimal"), None),
     ],
 )
 def test_bad_input_is_one_line_before_the_first_step(overrides, message):
     settings = config.compose(["faults=message_delay", *overrides])
-    if message is None:
-        config.check(settings, config.build(settings), 1)
-        return
     with pytest.raises(ValueError, match=message):
         config.check(settings, config.build(settings), 1)
 
@@ -245,10 +227,6 @@ def test_bad_input_is_one_line_before_the_first_step(overrides, message):
 def test_other_ways_to_send_do_not_lose_delays_in_silence():
     network = Network(schedule(), Placement(NUM_NODES), torch.device("cpu"))
     rows = torch.zeros(NUM_NODES, 1)
-    for send in (
-        lambda: network.mix((rows,), 0),
-        lambda: network.exchange((rows,), 0),
-        lambda: network.deliver(rows, 0),
-    ):
+    for send, sent in ((network.mix, (rows,)), (network.exchange, (rows,)), (network.deliver, rows)):
         with pytest.raises(RuntimeError, match="messages that are late, which only push takes"):
-            send()
+            send(sent, 0)
