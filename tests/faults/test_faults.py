@@ -157,10 +157,10 @@ def test_seed_and_step_change_the_faults(fault, tmp_path):
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0, float("nan")])
 def test_bad_probability_is_refused(fault, probability):
-    config = OmegaConf.load(CONF / "faults" / f"{fault}.yaml")
+    settings = dict(OmegaConf.to_container(OmegaConf.load(CONF / "faults" / f"{fault}.yaml")))
     key = "good_to_bad" if fault == "burst_loss" else "probability"
     with pytest.raises(ValueError, match=rf"faults\.{key}=.*expected a number in \[0, 1\)"):
-        instantiate(OmegaConf.merge(config, {key: probability, "seed": 0}), graph=Ring(num_nodes=3))
+        get_class(settings.pop("_target_"))(graph=Ring(num_nodes=3), **{**settings, key: probability, "seed": 0})
 
 
 def test_yaml_lists_every_constructor_argument_with_a_comment(fault):
