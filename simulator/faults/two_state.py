@@ -12,6 +12,8 @@ import numpy.typing as npt
 from simulator.arrays import BoolArray
 from simulator.randomness import uniforms
 
+_MOST_ROUNDS = 1024
+
 
 def is_in_state_1(
     seed: int,
@@ -39,14 +41,14 @@ def is_in_state_1(
     if into == 0:
         return states
     change, share = into + out_of, into / (into + out_of)
-    searched = np.arange(chains.size)
-    for earlier in range(step, -1, -1):
-        if earlier == 0 and not starts_stationary:
-            break
-        draws = uniforms(seed, stream, chains[searched], earlier, 2)
-        drawn = (draws[:, 0] < change) | (earlier == 0)
-        states[searched[drawn]] = draws[drawn, 1] < share
-        searched = searched[~drawn]
-        if not searched.size:
-            break
+    searched, last, block = np.arange(chains.size), step, 1
+    while searched.size and last >= 0:
+        rounds = np.arange(last, max(last - block, -1), -1)
+        keys = np.repeat(chains[searched], rounds.size), np.tile(rounds, searched.size)
+        draws = uniforms(seed, stream, *keys, 2).reshape(searched.size, rounds.size, 2)
+        is_new = (draws[:, :, 0] < change) | (rounds == 0)
+        values = (draws[:, :, 1] < share) & ((rounds > 0) | starts_stationary)
+        found, newest = is_new.any(axis=1), is_new.argmax(axis=1)
+        states[searched[found]] = values[found, newest[found]]
+        searched, last, block = searched[~found], last - block, min(4 * block, _MOST_ROUNDS)
     return states

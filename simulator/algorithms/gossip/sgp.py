@@ -77,6 +77,7 @@ class SGP(Algorithm):
 
     weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
     takes_late_messages: ClassVar[bool] = True
+    survives_churn: ClassVar[bool] = True
 
     lr: float
     lr_schedule: Schedule

@@ -84,6 +84,7 @@ class Influence(SGP):
 
     needs_bilevel: ClassVar[bool] = True
     takes_late_messages: ClassVar[bool] = False
+    survives_churn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
