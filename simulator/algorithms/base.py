@@ -64,8 +64,8 @@ class Algorithm(ABC):
             inexact even then, and only the mean over nodes is kept.
         keeps_models_apart: whether models of different nodes are never mixed, so that they may differ in architecture.
         takes_late_messages: whether its rounds are push-sum by :meth:`Network.push`, so that messages may be late.
-        survives_churn: whether nodes may leave for some steps: each step takes the round of its own number, and the state
-            is ``params``, with push-sum ``push_sum_weight``, and entries that are a node's own.
+        survives_churn: whether nodes may leave for some steps: each step takes the round of its own number, and the
+            state is ``params``, with push-sum ``push_sum_weight``, and entries that are a node's own.
         asynchronous: whether nodes have local steps of their own instead of common ones, see
             :mod:`simulator.algorithms.asynchronous.base`.
         studies_graph: whether a run studies the graph alone, so that made-up labels may stand in for those of data.

@@ -1,7 +1,7 @@
 """A step of an algorithm while nodes leave and come back (``faults=churn``).
 
-What happens to the share of a node is defined in :mod:`simulator.faults.churn`. Hand-overs and returns are messages along
-edges of the round, before the step; rows of nodes that are away are put back after it, so these nodes stand still.
+What happens to the share of a node is defined in :mod:`simulator.faults.churn`. Hand-overs and returns are messages
+along edges of the round, before the step. Rows of nodes that are away are put back after it: these nodes stand still.
 """
 
 import numpy as np
@@ -38,8 +38,10 @@ def step_with_churn(
 def _hand_over_(state: State, step: int, network: Network, churn: Churn) -> None:
     """Every node that leaves sends its share, which its heir adds to its own."""
     leaving, heir = churn.heirs(step)
-    arrived, _, target = _deliver(_shares(state), leaving, heir, step, network)
+    if not leaving.size:
+        return
     shares = _shares(state)
+    arrived, target = _deliver(shares, leaving, heir, step, network)
     shares.index_add_(0, target, arrived)
     _put_(state, shares)
 
@@ -47,16 +49,18 @@ def _hand_over_(state: State, step: int, network: Network, churn: Churn) -> None
 def _come_back_(state: State, step: int, network: Network, churn: Churn) -> None:
     """Every node that is back begins with what a neighbour sends."""
     back, donor = churn.donors(step)
+    if not back.size:
+        return
     shares = _shares(state)
     if churn.mass == "hands_over":
         nodes = network.nodes
         asked = np.bincount(donor, minlength=network.num_nodes)[nodes.start : nodes.stop]
         parts = torch.from_numpy(1.0 / (1.0 + asked)).to(shares)
         shares *= parts[:, None]
-        arrived, _, target = _deliver(shares, donor, back, step, network)
+        arrived, target = _deliver(shares, donor, back, step, network)
         shares[target] = arrived
     else:
-        arrived, _, target = _deliver(shares, donor, back, step, network)
+        arrived, target = _deliver(shares, donor, back, step, network)
         weight = shares[target, -1:]
         shares[target] = arrived * (weight / arrived[:, -1:])
         shares[target, -1:] = weight
@@ -76,16 +80,10 @@ def _put_(state: State, shares: Tensor) -> None:
         state["push_sum_weight"] = shares[:, -1].contiguous()
 
 
-def _deliver(
-    shares: Tensor, source: IntArray, target: IntArray, step: int, network: Network
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Sends the rows of ``source`` to ``target``; returns what arrives here, and its sources and local targets."""
+def _deliver(shares: Tensor, source: IntArray, target: IntArray, step: int, network: Network) -> tuple[Tensor, Tensor]:
+    """Sends the rows of ``source`` to ``target``; returns what arrives here and the local rows that it is for."""
     plan = LinkPlan.build(Edges.build(source, target, 1.0), network.placement)
     start = network.nodes.start
     leaving = torch.from_numpy(plan.out_source - start).to(shares.device)
     arrived = network.deliver(shares[leaving], step, plan)
-    return (
-        arrived,
-        torch.from_numpy(plan.in_source).to(shares.device),
-        torch.from_numpy(plan.in_target - start).to(shares.device),
-    )
+    return arrived, torch.from_numpy(plan.in_target - start).to(shares.device)

@@ -44,6 +44,7 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
     _check_timing(config, components)
     _check_delays(components)
+    _check_churn(components)
     algorithm.check_problem(problem)
     if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
         raise ValueError(
@@ -88,6 +89,26 @@ def _check_delays(components: Components) -> None:
         raise ValueError(
             f"timing: faults.max_delay={components.graph.max_delay} says how late messages are, in rounds, and clocks "
             "would say it again, in seconds; use timing=none"
+        )
+
+
+def _check_churn(components: Components) -> None:
+    """Reads the trace of nodes that leave, and checks that the algorithm knows what to do when they do."""
+    from simulator.algorithms.weights import Weights
+    from simulator.faults.churn import Churn
+
+    algorithm, graph = components.algorithm, components.graph
+    if not isinstance(graph, Churn):
+        return
+    graph.check()
+    if not algorithm.survives_churn:
+        raise ValueError(
+            f"faults: algorithm={algorithm.name} cannot go on while nodes leave; use algorithm=sgp or dsgd"
+        )
+    if graph.mass == "hands_over" and algorithm.weights is not Weights.COLUMN_STOCHASTIC:
+        raise ValueError(
+            f"faults.mass=hands_over: algorithm={algorithm.name} has no push-sum weights to hand over; use "
+            "faults.mass=keeps, or algorithm=sgp"
         )
 
 

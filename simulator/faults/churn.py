@@ -1,13 +1,13 @@
 """Nodes that leave and come back.
 
-Definition: round t is at simulated time t round_s. A node leaves at rate ``leaves_per_hour`` while it is there and comes
-back after an exponential time of mean ``mean_away_s``; looked at once a round, presence is a Markov chain of two states,
-which is drawn exactly. All nodes are there in round 0. Or ``path`` is a CSV file ``node,leave_s,return_s``. A node that
-is away neither sends nor receives nor computes, and its row of the state stays as it is. For the weights of its
-messages, and the stochasticity of the schedule, see :mod:`simulator.faults.lossy`.
+Definition: round t is at simulated time t round_s. A node leaves at rate ``leaves_per_hour`` while it is there, and
+comes back after an exponential time of mean ``mean_away_s``. Looked at once a round, presence is a Markov chain of two
+states, which is drawn exactly. All nodes are there in round 0. Or ``path`` is a CSV file ``node,leave_s,return_s``. A
+node that is away neither sends nor receives nor computes, and its row of the state stays as it is. For the weights of
+its messages, and the stochasticity of the schedule, see :mod:`simulator.faults.lossy`.
 What becomes of x_i and w_i (w_i = 1 without push-sum), in the round in which a node leaves or is back:
-    mass=keeps        it takes its share along. Sums over all nodes, absent ones too, change by gradients only; those who
-                      stay work with the mean of their own shares.
+    mass=keeps        it takes its share along. Sums over all nodes, absent ones too, change by gradients only. Those
+                      who stay work with the mean of their own shares.
     mass=hands_over   it sends (x_i, w_i) to a present out-neighbour, which adds them. The sums over the nodes that are
                       there change by gradients only. Push-sum only.
     returns_with=own  its row counts again as it was. After mass=keeps no mean is moved. After mass=hands_over the share
@@ -15,7 +15,8 @@ What becomes of x_i and w_i (w_i = 1 without push-sum), in the round in which a 
     returns_with=neighbour   a present in-neighbour j sends its (x_j, w_j). After mass=keeps, x_i <- w_i x_j / w_j: the
                       weight is kept, and the mean moves by what i had not shared. After mass=hands_over j gives half of
                       its share away (1 / (m + 1) each where m nodes ask it), and the sums do not change.
-Where there is no such neighbour in that round, a node keeps its share, or returns with its own row.
+Where there is no such neighbour in that round, a node keeps its share, or returns with its own row. With hands_over and
+neighbour, the sums over the nodes that are there then change by its share.
 Sends: the messages between nodes that are there; one row for each hand-over and each return with a neighbour's state.
 Source: standard; on-off processes of this kind are the usual model of churn in peer-to-peer systems.
 Departures: rounds have one length, also where nodes have clocks (``timing``).
@@ -123,7 +124,7 @@ class Churn(LossyGraph):
         return either
 
     def heirs(self, step: int) -> tuple[IntArray, IntArray]:
-        """The nodes that have left in ``step`` and a present out-neighbour of each; those that have none are left out."""
+        """The nodes that have left in ``step`` and a present out-neighbour of each; without those that have none."""
         away, before = self.is_away(step), self.is_away(step - 1)
         edges = self.graph.edges(step)
         return self._pick(edges.source, edges.target, away & ~before, ~away, step)
