@@ -5,9 +5,10 @@ differ by their seed alone are one setting. Settings that differ by the keys of 
 shows the setting with the best validation accuracy, mean over seeds. Every run counts with its ``best/...`` evaluation:
 for runs with outer steps the end of the outer step with the best validation accuracy.
 
-Columns: mean and standard deviation over seeds (n - 1) of the mean test accuracy over nodes and of the bottom decile
-over nodes (the n/10-th smallest of n accuracies), both in per cent; megabytes that all edges of the graph carried until
-then, steps of the algorithm until then, seconds of wall time of the whole run; number of seeds; the chosen grid values.
+Columns: mean and standard deviation over seeds (n - 1) of the mean test accuracy over nodes, of the mean over all their
+test samples ("weighted") and of the bottom decile over nodes (the n/10-th smallest of n accuracies), in per cent;
+megabytes that all edges of the graph carried until then, steps of the algorithm until then, seconds of wall time of the
+whole run; number of seeds; the chosen grid values.
 Writes OUTPUT.md and OUTPUT.csv, or Markdown to standard output.
 """
 
@@ -43,7 +44,7 @@ IRRELEVANT = frozenset(
     ]
 )
 GROUPS = ("algorithm", "problem", "graph", "partition", "dataset", "model", "faults", "timing", "compressor")
-COLUMNS = ("Average (%)", "Bottom 10 % (%)", "MB", "Steps", "Time (s)", "Seeds")
+COLUMNS = ("Average (%)", "Weighted (%)", "Bottom 10 % (%)", "MB", "Steps", "Time (s)", "Seeds")
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,7 @@ def make_rows(runs: Sequence[Run], grid: Sequence[str] = (), choose_by: str = "v
         best = max(candidates, key=lambda candidate: spread([run.value(choose_by) for run in candidate])[0])
         numbers = {
             "Average (%)": spread([100 * run.value("test/accuracy") for run in best]),
+            "Weighted (%)": spread([100 * run.value("test/accuracy_weighted") for run in best]),
             "Bottom 10 % (%)": spread([100 * run.value("test/accuracy_bottom_decile") for run in best]),
             "MB": spread([run.value("comm/bytes") / 1e6 for run in best]),
             "Steps": spread([run.value("step") for run in best]),

@@ -12,6 +12,7 @@ from torch import Tensor
 from simulator.algorithms.base import Algorithm, State, consensus_distance
 from simulator.network.network import Network
 from simulator.problems.base import Problem
+from simulator.timing.event_times import EventTimes
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,12 @@ class Evaluation:
     Attributes:
         numbers: metric name to number.
         per_node: metric name to its value at every node, [M].
+        iterate_rms: root mean square of the parameters and of the hyperparameters of all nodes; not reported.
     """
 
     numbers: dict[str, float]
     per_node: dict[str, Tensor]
+    iterate_rms: dict[str, float]
 
 
 def evaluate(
@@ -39,8 +42,8 @@ def evaluate(
         ValueError: when the algorithm's ``diagnose`` returns a metric that the problem reports, too.
     """
     state = algorithm.prepare_evaluation(state, problem, network)
-    params = algorithm.estimate(state)
-    local = problem.evaluate(params, algorithm.hparams(state, problem))
+    params, hparams = algorithm.estimate(state), algorithm.hparams(state, problem)
+    local = problem.evaluate(params, hparams)
     numbers: dict[str, float] = {}
     further = algorithm.diagnose(state, step - 1, problem, network, is_last=is_last) if step else {}
     for name, value in further.items():
@@ -72,7 +75,16 @@ def evaluate(
             numbers[f"{name}_worst"] = float(values.nan_to_num(-torch.inf, torch.inf).max())
     numbers["consensus_distance"] = consensus_distance(params, network)
     numbers |= traffic(network)
-    return Evaluation(numbers, per_node)
+    return Evaluation(numbers, per_node, _iterate_rms(params, hparams, network))
+
+
+def _iterate_rms(params: Tensor, hparams: Tensor, network: Network) -> dict[str, float]:
+    rows = {"the root mean square of the parameters": params, "the root mean square of the hyperparameters": hparams}
+    rows = {name: iterate for name, iterate in rows.items() if iterate.shape[1]}
+    squares = [
+        torch.linalg.vector_norm(iterate, dim=1).double().square() / iterate.shape[1] for iterate in rows.values()
+    ]
+    return dict(zip(rows, network.mean(torch.stack(squares, dim=1)).sqrt().tolist(), strict=True))
 
 
 def spread(name: str, values: Tensor, sizes: Tensor | None) -> dict[str, float]:
@@ -121,10 +133,13 @@ def traffic(network: Network) -> dict[str, float]:
 
 def simulated_time(network: Network) -> dict[str, float]:
     """Simulated seconds so far: of the local clocks, where there are some, and else of the rounds on equal links."""
-    if network.clocks is None:
+    times = network.times
+    if times is None:
         return {"time/sim_s": network.ledger.link_time_s}
-    times = network.clocks.times
-    return {"time/sim_s": times.sim_s, "time/sim_mean_s": times.sim_mean_s, "time/idle_share": times.idle_share}
+    numbers = {"time/sim_s": times.sim_s, "time/sim_mean_s": times.sim_mean_s, "time/idle_share": times.idle_share}
+    if isinstance(times, EventTimes):
+        numbers |= {"staleness/mean": times.staleness_mean, "staleness/max": float(times.staleness_max)}
+    return numbers
 
 
 def require_finite(state: State, step: int, last_finite_step: int, nodes: range) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Self
 from simulator import checkpoint, metrics
 from simulator.algorithms.base import State
 from simulator.checkpoint import Checkpoint, write_atomically
+from simulator.divergence import Divergence
 from simulator.environment import FILE_NAME as ENVIRONMENT
 from simulator.loggers.base import Logger
 from simulator.loggers.console import ConsoleLogger
@@ -46,6 +47,8 @@ class Recorder:
         self._last_finite_step = resumed.step if resumed else 0
         self._loggers: list[Logger] = []
         self._records: list[dict[str, Any]] = []
+        self._divergence = Divergence()
+        self._has_warned = False
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -76,6 +79,8 @@ class Recorder:
             logger.start(self.folder, self._simulation.settings, environment, resume_step)
         if self._resumed is not None:
             self._records = read_records(self.folder / METRICS)
+            for record in self._records:
+                self._divergence.add_losses(record)
             log.info("resumed after step %d of %s", self._resumed.step, self._resumed.run_folder)
 
     def start_clock(self) -> None:
@@ -124,6 +129,10 @@ class Recorder:
             self._records.append({"step": step, **evaluation.numbers})
             for logger in self._loggers:
                 logger.log(evaluation.numbers, step)
+            growth = self._divergence.describe(evaluation)
+            if growth is not None and not self._has_warned:
+                self._has_warned = True
+                log.warning("diverges: %s by step %d; a smaller learning rate or step size usually helps", growth, step)
         return evaluation
 
     def finish(self, state: State, step: int) -> None:
@@ -147,6 +156,8 @@ class Recorder:
             selection=algorithm.selection,
         )
         summary |= iterates
+        if self._divergence.describe(evaluation) is not None:
+            summary["diverged"] = True
         write_summary(self.folder, summary, report)
         figures = []
         if simulation.settings["figures"]:

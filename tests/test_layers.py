@@ -21,6 +21,7 @@ LAYERS = (
     ("hypergradients", "checkpoint"),
     ("algorithms",),
     ("metrics",),
+    ("divergence",),
     ("config", "summary", "environment"),
     ("simulation",),
     ("recorder",),
@@ -50,6 +51,7 @@ TOUCH_FILES = {
     "testing/on_processes",
     "testing/placements",
     "timing/files",
+    "faults/absences",
 }
 DIFFERENTIATE = {"rows", "compute", "problems"}
 

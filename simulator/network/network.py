@@ -29,10 +29,14 @@ from simulator.network.payload import payload_bytes
 from simulator.network.plans import Plan
 from simulator.network.rounds import Inbox, Round
 from simulator.network.transport import InFlight, Transport
+from simulator.network.wave_plans import WavePlan
 from simulator.placement import Placement
 from simulator.timing.base import Timing
+from simulator.timing.clocks import Clocks
+from simulator.timing.event_times import EventTimes
 
 _Prepared = TypeVar("_Prepared", Plan, LinkPlan)
+_Kept = TypeVar("_Kept")
 
 
 class Network:
@@ -45,10 +49,13 @@ class Network:
         timeout_s: how long one message may take before the run is given up.
         link_model: of the links that ``ledger.link_time_s`` is counted with.
         timing: durations of steps and messages, for nodes with clocks of their own; None for no clocks.
+        asynchronous: whether the nodes' events follow a schedule of their own instead of rounds.
 
     Attributes:
         ledger: what has been sent so far.
-        clocks: the local times of the nodes, or None.
+        timing: as given.
+        clocks: the local times of the nodes in rounds, or None.
+        events: the times of asynchronous events, or None.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Network:
         timeout_s: float = 300.0,
         link_model: LinkModel | None = None,
         timing: Timing | None = None,
+        asynchronous: bool = False,
     ) -> None:
         assert graph.num_nodes == placement.num_nodes
         self.graph = graph
@@ -67,7 +75,10 @@ class Network:
         self.device = device
         self.timeout_s = timeout_s
         self.ledger = Ledger(placement.num_nodes, link_model or LinkModel())
-        self.clocks = None if timing is None else LocalClocks(timing)
+        self.timing = timing
+        self.clocks = None if timing is None or asynchronous else LocalClocks(timing)
+        self.events = EventTimes(placement.num_nodes) if asynchronous else None
+        self._kept: dict[type, object] = {}
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
         self._link_plans: dict[int, LinkPlan] = {}
@@ -103,6 +114,23 @@ class Network:
         )
         yield replicas
         self.ledger.absorb(replicas.ledger)
+
+    @property
+    def times(self) -> Clocks | EventTimes | None:
+        """The simulated times of the nodes; None where all have one."""
+        return self.events if self.clocks is None else self.clocks.times
+
+    def kept(self, kind: type[_Kept], build: Callable[[], _Kept]) -> _Kept:
+        """The object of this kind that goes with the network: built at the first call, the same at every other."""
+        if kind not in self._kept:
+            self._kept[kind] = build()
+        found = self._kept[kind]
+        assert isinstance(found, kind)
+        return found
+
+    def begin_events(self) -> None:
+        """Sets the times of asynchronous events back to the beginning."""
+        self.events = EventTimes(self.num_nodes)
 
     def begin_step(self, step: int) -> None:
         """Hears that a step of the algorithm begins, and charges its computation to the local clocks.
@@ -163,10 +191,8 @@ class Network:
             LostProcessError: when a process died.
             RuntimeError: when an earlier round was garbage collected without having been finished.
         """
-        assert all(x.shape[0] == len(self.nodes) for x in rows)
-        plan = self.plan(step)
-        self._count(plan.links, payload_bytes(rows))
-        return Round(plan, tuple(rows), self._send(plan, rows, step))
+        self._require_punctual()
+        return self._post(self.plan(step), rows, step)
 
     def mix(self, rows: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
         """Returns W_step @ X for each X of ``rows``; see :meth:`post` and :meth:`Round.mixed`.
@@ -180,6 +206,46 @@ class Network:
             SilentProcessError: when a message did not come within the timeout; names the edge.
         """
         return self.post(rows, step).mixed()
+
+    def nothing_in_flight(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What is on its way before the first :meth:`push` of ``rows``: zeros [N, L, ...] for each of [N, ...].
+
+        L is the largest delay of the schedule; without delays there are no tensors at all.
+        """
+        late = self.graph.max_delay
+        return tuple(x.new_zeros(len(x), late, *x.shape[1:]) for x in rows) if late else ()
+
+    def push(
+        self, rows: Sequence[Tensor], step: int, in_flight: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Mixes rows whose messages may be late, as push-sum does: x_i <- P_t[i, i] x_i + all shares that arrive now.
+
+        A message that is d rounds late crosses in this round and waits in the mailbox of its receiver, so that the
+        ledger counts it now. What nodes and mailboxes hold together is kept by a column-stochastic W_t.
+        Without delays this is :meth:`mix`.
+
+        Args:
+            rows: tensors of shape [N] or [N, ...].
+            step: index of the round in the graph schedule.
+            in_flight: the mailboxes: for every tensor [N, L, ...], where entry [:, d] arrives d rounds after this one;
+                from the last call, or from :meth:`nothing_in_flight`.
+
+        Returns:
+            The mixed rows, and the mailboxes after this round, in new tensors.
+
+        Raises:
+            LostProcessError, SilentProcessError: as :meth:`mix`.
+        """
+        if not self.graph.max_delay:
+            return self.mix(rows, step), ()
+        arriving = self._post(self._late_plan(step), rows, step).by_arrival()
+        mixed, left = [], []
+        for shares, waiting in zip(arriving, in_flight, strict=True):
+            mixed.append(shares[:, 0] + waiting[:, 0])
+            later = shares[:, 1:].clone()
+            later[:, :-1] += waiting[:, 1:]
+            left.append(later)
+        return tuple(mixed), tuple(left)
 
     def mix_coded(self, values: Tensor, packed: Tensor, decode: Callable[[Tensor], Tensor], step: int) -> Tensor:
         """Returns W_step @ X, where the packed form of X's rows is what crosses the edges.
@@ -222,6 +288,7 @@ class Network:
         Raises:
             LostProcessError, SilentProcessError: as :meth:`mix`.
         """
+        self._require_punctual()
         plan = plan or self.link_plan(step)
         assert len(messages) == plan.out_source.size
         self._count(plan.links, payload_bytes((messages,)))
@@ -251,6 +318,7 @@ class Network:
         Raises:
             LostProcessError, SilentProcessError: as :meth:`mix`.
         """
+        self._require_punctual()
         plan = plan or self.link_plan(step)
         if known is not None:
             assert (counts == known[plan.out_source]).all()
@@ -267,6 +335,22 @@ class Network:
         edge_counts = self._collectives.sum_over_processes(torch.from_numpy(edge_counts)).numpy()
         self._count_each(plan.links, edge_counts * payload_bytes((rows,)))
         return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
+
+    def post_events(self, rows: Sequence[Tensor], plan: WavePlan, edges: Edges) -> InFlight:
+        """Posts what a wave of asynchronous events sends; as :meth:`post`, but only bytes on the wire are counted.
+
+        Args:
+            rows: tensors with a row per local event.
+            plan: what crosses.
+            edges: all edges that carry a message, named in errors.
+        """
+        in_flight = self._transport.post(plan, rows, lambda: edges, 0)
+        self.ledger.record_wire(in_flight.sent_bytes)
+        return in_flight
+
+    def count_messages(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], payload_bytes: int) -> None:
+        """Counts messages of asynchronous events in the ledger; an edge may come several times, [E]."""
+        self.ledger.record(self._phase, Links.build(source, target, self.num_nodes), payload_bytes)
 
     def gather(self, rows: Tensor) -> Tensor:
         """Returns the rows [M, ...] of all nodes on every process; for metrics, counted apart."""
@@ -326,6 +410,21 @@ class Network:
             kept[key] = build(self.graph.edges(step), self.placement)
         return kept[key]
 
+    def _late_plan(self, step: int) -> Plan:
+        """The prepared round ``step`` with a slot for every round in which a message may arrive."""
+        edges = self.graph.edges(step)
+        delay = np.where(edges.source == edges.target, 0, self.graph.delays(edges.source, edges.target, step))
+        return Plan.build(edges, self.placement, delay, 1 + self.graph.max_delay)
+
+    def _require_punctual(self) -> None:
+        if self.graph.max_delay:
+            raise RuntimeError(f"graph {self.graph.description} has messages that are late, which only push takes")
+
+    def _post(self, plan: Plan, rows: Sequence[Tensor], step: int) -> Round:
+        assert all(x.shape[0] == len(self.nodes) for x in rows)
+        self._count(plan.links, payload_bytes(rows))
+        return Round(plan, tuple(rows), self._send(plan, rows, step))
+
     def _count(self, links: Links, payload_bytes: int) -> None:
         """Counts one round in the ledger and on the local clocks, with ``payload_bytes`` on every edge."""
         self.ledger.record(self._phase, links, payload_bytes)
@@ -340,7 +439,7 @@ class Network:
 
     def _send(self, plan: Plan | LinkPlan, rows: Sequence[Tensor], step: int) -> InFlight:
         """Posts the messages of a round that the ledger has counted."""
-        in_flight = self._transport.post(plan, rows, self.graph, step)
+        in_flight = self._transport.post(plan, rows, lambda: self.graph.edges(step), step)
         self.ledger.record_wire(in_flight.sent_bytes)
         return in_flight
 

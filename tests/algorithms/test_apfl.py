@@ -49,7 +49,9 @@ def test_apfl(adaptive):
 
 def test_share_0_is_fedavg_and_share_1_is_local_training():
     problem = make_problem()
-    plain = FedAvg(lr=LR, lr_schedule=Constant(), local_steps=None, momentum=0.0, adaptation_epochs=0)
+    plain = FedAvg(
+        lr=LR, lr_schedule=Constant(), local_steps=None, momentum=0.0, adaptation_epochs=0, adaptation_lr=None
+    )
     for mixing, graph in ((0.0, HUB), (1.0, SelfLoop(num_nodes=NUM_NODES))):
         algorithm = make(mixing=mixing, adaptive=False)
         state, _ = run(algorithm, problem, HUB, NUM_ROUNDS)

@@ -119,7 +119,9 @@ def test_one_cluster_is_fedavg():
     problem = make_problem()
     hub = Hub(num_nodes=NUM_NODES)
     state, _ = run(make(local_steps=None, momentum=0.9, max_threshold=1e9), problem, hub, 5)
-    plain = FedAvg(lr=LR, lr_schedule=Constant(), local_steps=None, momentum=0.9, adaptation_epochs=0)
+    plain = FedAvg(
+        lr=LR, lr_schedule=Constant(), local_steps=None, momentum=0.9, adaptation_epochs=0, adaptation_lr=None
+    )
     expected, _ = run(plain, problem, hub, 5)
     torch.testing.assert_close(state["params"], expected["params"], rtol=0, atol=1e-13)
 

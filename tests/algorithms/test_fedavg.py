@@ -29,7 +29,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def make(kind, **changes):
     settings = {"lr": LR, "lr_schedule": MultiStep(milestones=[2], decay=0.5), "local_steps": None}
-    own = {"momentum": MOMENTUM, "adaptation_epochs": 0} if kind is FedAvg else {"proximity": 0.7}
+    adaptation = {"adaptation_epochs": 0, "adaptation_lr": None}
+    own = {"momentum": MOMENTUM, **adaptation} if kind is FedAvg else {"proximity": 0.7}
     return kind(**{**settings, **own, **changes})
 
 
@@ -128,10 +129,12 @@ def test_bytes_are_those_of_the_models():
     assert network.ledger.bytes == NUM_ROUNDS * 2 * NUM_NODES * 4 * num_params
 
 
-def test_local_adaptation_is_one_epoch_more_on_a_copy():
+@pytest.mark.parametrize(("adaptation_lr", "rate"), [(None, LR), (0.35, 0.35)])
+def test_local_adaptation_is_one_epoch_more_on_a_copy_at_a_rate_that_does_not_decay(adaptation_lr, rate):
     problem = make_problem()
-    plain, _ = run(make(FedAvg, lr_schedule=Constant()), problem, HUB, NUM_ROUNDS)
-    algorithm = make(FedAvg, lr_schedule=Constant(), adaptation_epochs=1)
+    # The last rounds train at half of LR.
+    plain, _ = run(make(FedAvg), problem, HUB, NUM_ROUNDS)
+    algorithm = make(FedAvg, adaptation_epochs=1, adaptation_lr=adaptation_lr)
     state, network = run(algorithm, problem, HUB, NUM_ROUNDS)
     evaluation = metrics.evaluate(algorithm, state, NUM_ROUNDS, problem, network, is_last=True)
     torch.testing.assert_close(state["params"], plain["params"], rtol=0, atol=0)
@@ -141,7 +144,7 @@ def test_local_adaptation_is_one_epoch_more_on_a_copy():
         velocity = np.zeros_like(adapted[i])
         for batch in data.epoch(i, NUM_ROUNDS):
             velocity = MOMENTUM * velocity + data.gradient(i, adapted[i], batch)
-            adapted[i] -= LR * velocity
+            adapted[i] -= rate * velocity
     expected = problem.evaluate(torch.from_numpy(adapted), problem.init_hparams())
     for name in ("test/accuracy", "test/loss", "train/loss"):
         torch.testing.assert_close(evaluation.per_node[name], expected[name], rtol=0, atol=1e-12)
@@ -185,3 +188,5 @@ def test_refuses_directed_graphs_and_bad_settings(kind):
             make(kind, **changes)
     with pytest.raises(ValueError, match=r"algorithm\.adaptation_epochs=-1: expected at least 0"):
         make(FedAvg, adaptation_epochs=-1)
+    with pytest.raises(ValueError, match=r"algorithm\.adaptation_lr=0\.0: expected"):
+        make(FedAvg, adaptation_lr=0.0)

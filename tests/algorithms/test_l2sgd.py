@@ -1,4 +1,4 @@
-"""L2SGD against NumPy, node by node, and its two ends: local training and full averages."""
+"""L2SGD against NumPy, node by node, its objective, and its two ends: local training and full averages."""
 
 import numpy as np
 import pytest
@@ -7,13 +7,15 @@ import torch
 from simulator.algorithms.federated.fedavg import FedAvg
 from simulator.algorithms.federated.l2sgd import L2SGD
 from simulator.graphs.hub import Hub
-from simulator.graphs.ring import Ring
+from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.self_loop import SelfLoop
-from simulator.schedules import Constant
+from simulator.network.network import Network
+from simulator.placement import Placement
+from simulator.schedules import Constant, MultiStep
 from tests.algorithms.node_data import NUM_NODES, TRAIN_SIZES, Regression, make_problem, run
 
-LR, PROBABILITY, NUM_STEPS = 0.1, 0.4, 12
-HUB, RING = Hub(num_nodes=NUM_NODES), Ring(num_nodes=NUM_NODES)
+LR, PROBABILITY, NUM_ROUNDS = 0.1, 0.4, 8
+HUB, CHANGING = Hub(num_nodes=NUM_NODES), OnePeerExponential(num_nodes=NUM_NODES)
 MEAN = np.tile(TRAIN_SIZES / TRAIN_SIZES.sum(), (NUM_NODES, 1))
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -24,45 +26,70 @@ def make(**changes):
     return L2SGD(**{**settings, "penalty": 2.0, "probability": PROBABILITY, "seed": 3, **changes})
 
 
-@pytest.mark.parametrize(("graph", "matrix"), [(HUB, MEAN), (RING, RING.edges(0).to_matrix(NUM_NODES))])
-def test_l2sgd(graph, matrix):
-    problem, algorithm = make_problem(), make()
-    state, network = run(algorithm, problem, graph, NUM_STEPS)
+def new_network(graph):
+    return Network(graph, Placement(NUM_NODES), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("graph", "matrix"), [(HUB, lambda _: MEAN), (CHANGING, lambda index: CHANGING.edges(index).to_matrix(NUM_NODES))]
+)
+def test_every_round_trains_and_then_averages_as_often_as_the_coin_says(graph, matrix):
+    problem, algorithm = make_problem(), make(lr_schedule=MultiStep(milestones=[4], decay=0.5))
+    state, network = run(algorithm, problem, graph, NUM_ROUNDS)
     data = Regression(problem)
-    x = np.tile(data.start, (NUM_NODES, 1))
-    coins = [algorithm.communicates(step) for step in range(NUM_STEPS)]
-    assert 2 <= sum(coins) <= NUM_STEPS - 2
-    for step, communicates in enumerate(coins):
-        if communicates:
-            x = x - LR * 2.0 / PROBABILITY * (x - matrix @ x)
-            continue
+    x, averages = np.tile(data.start, (NUM_NODES, 1)), [algorithm.num_averages(step) for step in range(NUM_ROUNDS)]
+    assert {0, 1} < set(averages)
+    done = 0
+    for step, count in enumerate(averages):
+        lr = LR * (0.5 if step >= 4 else 1.0)
         for i in range(NUM_NODES):
             for batch in data.epoch(i, step):
-                x[i] = x[i] - LR / (1 - PROBABILITY) * data.gradient(i, x[i], batch)
+                x[i] = x[i] - lr / (1 - PROBABILITY) * data.gradient(i, x[i], batch)
+        for _ in range(count):
+            x = x - lr * 2.0 / PROBABILITY * (x - matrix(done) @ x)
+            done += 1
     np.testing.assert_allclose(state["params"].numpy(), x, rtol=0, atol=1e-12)
-    rounds = 2 * (NUM_NODES - 1) if graph is HUB else 2 * NUM_NODES
-    assert network.ledger.bytes == sum(coins) * rounds * 8 * problem.num_params
+    # Over the hub several averages in a row are sent once: up and down.
+    sent = 2 * (NUM_NODES - 1) * sum(count > 0 for count in averages) if graph is HUB else NUM_NODES * done
+    assert network.ledger.bytes == sent * 8 * problem.num_params
+
+
+def test_over_a_hub_the_penalty_is_that_of_the_objective_weighted_with_samples():
+    problem, penalty = make_problem(), 2.0
+    seeds = [next(seed for seed in range(50) if make(seed=seed).num_averages(0) == count) for count in (0, 1)]
+    start = torch.randn(NUM_NODES, problem.num_params, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    trained, averaged = (
+        make(seed=seed, penalty=penalty).step(
+            {"params": start.clone(), "rounds": torch.zeros(NUM_NODES)}, 0, problem, new_network(HUB)
+        )["params"]
+        for seed in seeds
+    )
+    shares = torch.from_numpy(TRAIN_SIZES / TRAIN_SIZES.sum())
+    x = trained.clone().requires_grad_()
+    (shares @ (x - shares @ x).square().sum(dim=1) * penalty / 2).backward()
+    torch.testing.assert_close(averaged - trained, -LR / PROBABILITY * x.grad / shares[:, None], rtol=0, atol=1e-12)
 
 
 def test_full_pull_is_the_average_and_none_is_local_training():
     problem = make_problem()
     full = make(penalty=PROBABILITY / LR)
-    last = max(step for step in range(NUM_STEPS) if full.communicates(step))
+    last = max(step for step in range(NUM_ROUNDS) if full.num_averages(step))
     state, _ = run(full, problem, HUB, last + 1)
     torch.testing.assert_close(state["params"], state["params"][:1].expand(NUM_NODES, -1), rtol=0, atol=1e-14)
-    # Without a pull, steps that communicate change nothing: what is left is local training with pauses.
-    seed = next(seed for seed in range(20) if not make(seed=seed).communicates(0) and make(seed=seed).communicates(1))
-    state, _ = run(make(penalty=0.0, seed=seed), problem, HUB, 2)
-    local = FedAvg(lr=LR / 0.6, lr_schedule=Constant(), local_steps=None, momentum=0.0, adaptation_epochs=0)
-    expected, _ = run(local, problem, SelfLoop(num_nodes=NUM_NODES), 1)
+    state, _ = run(make(penalty=0.0), problem, HUB, NUM_ROUNDS)
+    settings = {"lr_schedule": Constant(), "local_steps": None, "adaptation_epochs": 0, "adaptation_lr": None}
+    local = FedAvg(lr=LR / (1 - PROBABILITY), momentum=0.0, **settings)
+    expected, _ = run(local, problem, SelfLoop(num_nodes=NUM_NODES), NUM_ROUNDS)
     torch.testing.assert_close(state["params"], expected["params"], rtol=0, atol=1e-14)
 
 
 def test_the_coin_has_its_probability_and_is_keyed():
-    tosses = np.array([make(seed=seed).communicates(step) for seed in range(4) for step in range(500)])
-    # Five standard deviations of a binomial frequency over 2000 tosses.
-    assert abs(tosses.mean() - PROBABILITY) < 5 * (PROBABILITY * (1 - PROBABILITY) / len(tosses)) ** 0.5
-    assert not np.array_equal(tosses[:500], tosses[500:1000])
+    counts = np.array([make(seed=seed).num_averages(step) for seed in range(4) for step in range(500)])
+    for least in (1, 2, 3):
+        share = PROBABILITY**least
+        # Five standard deviations of a binomial frequency over 2000 rounds.
+        assert abs((counts >= least).mean() - share) < 5 * (share * (1 - share) / len(counts)) ** 0.5
+    assert not np.array_equal(counts[:500], counts[500:1000])
 
 
 @pytest.mark.parametrize("changes", [{"probability": 0.0}, {"probability": 1.0}, {"penalty": -1.0}, {"penalty": 4.1}])

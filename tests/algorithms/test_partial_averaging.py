@@ -28,7 +28,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make(kind, **changes):
-    own = {FedPer: {"private_layers": 1}, LGFedAvg: {"shared_layers": 1}, FedAvg: {"adaptation_epochs": 0}}[kind]
+    own = {
+        FedPer: {"private_layers": 1},
+        LGFedAvg: {"shared_layers": 1},
+        FedAvg: {"adaptation_epochs": 0, "adaptation_lr": None},
+    }[kind]
     settings = {"lr": LR, "lr_schedule": MultiStep(milestones=[2], decay=0.5), "local_steps": None}
     return kind(**{**settings, "momentum": MOMENTUM, **own, **changes})
 

@@ -91,7 +91,7 @@ def test_without_a_step_to_foresee_it_is_fedavg_on_every_second_minibatch():
     problem = make_problem(batch_size=None)
     settings = {"lr": LR, "lr_schedule": Constant(), "local_steps": 2}
     found, _ = run(make(**settings, adaptation_lr=1e-12), problem, HUB, NUM_ROUNDS)
-    fedavg, _ = run(FedAvg(**settings, momentum=0.0, adaptation_epochs=0), problem, HUB, NUM_ROUNDS)
+    fedavg, _ = run(FedAvg(**settings, momentum=0.0, adaptation_epochs=0, adaptation_lr=None), problem, HUB, NUM_ROUNDS)
     torch.testing.assert_close(found["params"], fedavg["params"], rtol=0, atol=1e-11)
 
 

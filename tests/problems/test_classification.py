@@ -353,3 +353,16 @@ def test_some_nodes_alone_are_computed_as_among_all(make, point, sampling, compu
 def test_another_sampling_is_refused(make):
     with pytest.raises(ValueError, match=r"problem\.sampling='random': expected epochs or uniform"):
         make("classification", sampling="random")
+
+
+def test_equal_learners_train_as_one_model_with_a_share_of_the_decay_and_as_many_times_the_rate(make, point):
+    """The scaling of experiment=personalization_sgp_mixture and personalization_fedem_mixture."""
+    single, learners, decay, rate = make("classification"), 3, 0.3, 0.2
+    mixture = make("mixture_weights", weight_decay=decay / learners)
+    start, _, _ = point(single)
+    alone, together = start.clone(), start.repeat(1, learners)
+    for step in range(4):
+        single.add_grad_(alone, alone, single.init_hparams(), step, -rate)
+        mixture.add_grad_(together, together, mixture.init_hparams(), step, -learners * rate)
+    assert_equal(together, alone.repeat(1, learners))
+    assert (alone - start).abs().max() > 1e-2

@@ -30,6 +30,7 @@ def write(folder, *, lr=0.1, seed=0, algorithm="fedavg.FedAvg", valid=0.5, test=
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     summary = {"step": 40, "time/wall_s": 2.0 + seed, "comm/bytes": 9e9, "valid/accuracy": 0.0, "test/accuracy": 0.0}
     best = {"step": 20, "valid/accuracy": valid, "test/accuracy": test, "test/accuracy_bottom_decile": low}
+    best["test/accuracy_weighted"] = test + 0.1
     summary |= {f"best/{key}": value for key, value in {**best, "comm/bytes": 3e6}.items()}
     (folder / "summary.json").write_text(json.dumps(summary))
 
@@ -45,6 +46,7 @@ def test_seeds_are_averaged(tmp_path):
     (row,) = rows_of(tmp_path)
     assert row.num_seeds == 3
     assert row.numbers["Average (%)"] == pytest.approx((100 * sum(tests) / 3, 100 * statistics.stdev(tests)))
+    assert row.numbers["Weighted (%)"][0] == pytest.approx(10 + 100 * sum(tests) / 3)
     assert row.numbers["Bottom 10 % (%)"][0] == pytest.approx(50 * sum(tests) / 3)
     assert row.numbers["MB"] == (3.0, 0.0)
     assert row.numbers["Steps"] == (20.0, 0.0)
@@ -118,8 +120,8 @@ def test_command_writes_markdown_and_csv(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "table.py"), str(tmp_path / "runs"), "--grid", "algorithm.lr"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
     lines = done.stdout.splitlines()
-    assert lines[0] == "|  | Average (%) | Bottom 10 % (%) | MB | Steps | Time (s) | Seeds | lr |"
-    assert lines[2] == "| all runs | 55.0 ± 7.1 | 20.0 ± 0.0 | 3.0 | 20 | 2.5 | 2 | 0.2 |"
+    assert lines[0] == "|  | Average (%) | Weighted (%) | Bottom 10 % (%) | MB | Steps | Time (s) | Seeds | lr |"
+    assert lines[2] == "| all runs | 55.0 ± 7.1 | 65.0 ± 7.1 | 20.0 ± 0.0 | 3.0 | 20 | 2.5 | 2 | 0.2 |"
     assert len(lines) == 3
     subprocess.run([*command, "--output", str(tmp_path / "table")], check=True, timeout=60)
     assert (tmp_path / "table.md").read_text() == done.stdout

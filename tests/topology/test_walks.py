@@ -238,11 +238,11 @@ def test_standard_errors_are_those_of_repetitions():
 
 @pytest.mark.parametrize("num_samples", [8, 32])
 def test_intervals_cover_the_value_as_often_as_stated(num_samples):
-    """Random matchings, whose value is known: 95 of 100 intervals, within three binomial standard deviations.
+    """Random matchings, whose value is known: 95 % of the intervals, within three binomial standard deviations.
 
     Sixteen nodes need some 35 rounds to agree, so that what is left out after the last round does not count.
     """
-    repetitions, gamma = 100, 0.7
+    repetitions, gamma = 60, 0.7
     expected = 1 / random_matching_num_neighbors(16, gamma)
     covered = 0
     for seed in range(repetitions):

@@ -4,8 +4,8 @@ Update equations, one step being one round (see local_training.py):
     x_i <- a local epoch of SGD with momentum from x_i;    x_i <- sum_j n_j x_j / sum_j n_j over the hub,
     or x_i <- sum_j W_t[i, j] x_j elsewhere (decentralized FedAvg; with graph=self_loop local training).
 With adaptation_epochs > 0 what is evaluated is a copy that has been trained at its node for that many epochs more,
-from the average, with momentum of its own and the rate of the round (FedAvg + local adaptation). All metrics, the
-consensus distance too, are those of the adapted copies.
+from the average, with momentum of its own and the constant rate adaptation_lr (FedAvg + local adaptation). All metrics,
+the consensus distance too, are those of the adapted copies.
 State: ``params`` [N, D]; with momentum also ``momentum`` [N, D]; with local adaptation also ``rounds`` [N].
 Needs: graph=hub or doubly stochastic W.
 Sends: over the hub D numbers from every other node up and D numbers down, 2 (M - 1) D per step; else D per edge.
@@ -21,7 +21,7 @@ import torch
 
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of, train_locally_
-from simulator.checks import require_at_least
+from simulator.checks import require_at_least, require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 
@@ -33,13 +33,17 @@ class FedAvg(MomentumTraining):
     Args:
         lr, lr_schedule, local_steps, momentum: of the local training.
         adaptation_epochs: epochs that a copy of the model is trained at its node before it is evaluated.
+        adaptation_lr: rate of these epochs, whatever the round; None for lr.
     """
 
     adaptation_epochs: int
+    adaptation_lr: float | None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_at_least("algorithm.adaptation_epochs", self.adaptation_epochs, 0)
+        if self.adaptation_lr is not None:
+            require_positive("algorithm.adaptation_lr", self.adaptation_lr)
 
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)
@@ -63,7 +67,7 @@ class FedAvg(MomentumTraining):
             adapted,
             gradient_of(problem, problem.init_hparams()),
             chain.from_iterable(self.batches(problem, rounds + epoch) for epoch in range(self.adaptation_epochs)),
-            lr=self.rate(rounds - 1),
+            lr=self.lr if self.adaptation_lr is None else self.adaptation_lr,
             momentum=self.momentum,
             velocity=torch.zeros_like(adapted) if self.momentum else None,
         )

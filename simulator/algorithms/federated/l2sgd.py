@@ -1,15 +1,22 @@
-"""L2SGD: one model per node and an L2 penalty on the distance from the average, with local loops of random length.
+"""L2SGD: one model per node and an L2 penalty on the distance from the average, with rounds of random length.
 
-Update equations for the sum over nodes of f_i(x_i) + penalty / 2 ||x_i - mean x||^2: all nodes toss one coin per step,
-    with probability 1 - p:  x_i <- a local epoch of SGD at the rate lr / (1 - p)
-    with probability p:      x_i <- x_i - lr penalty / p (x_i - mean x)
-where the mean is that of the hub, or sum_j W_t[i, j] x_j on other graphs. Steps of the second kind communicate.
-State: ``params`` [N, D].
+Update equations. In the source all nodes toss one coin per step, which says "train" with probability 1 - p and
+"average" with probability p. Here one step is one round: a training and the averages until the next one. So num_steps
+counts local epochs, as in the other federated algorithms (see local_training.py); the iterates are those of the source:
+    x_i <- a local epoch of SGD at the rate lr / (1 - p);
+    k times, with probability (1 - p) p^k:    x_i <- x_i - lr penalty / p (x_i - m_i)
+Over a hub m_i = m = sum_j n_j x_j / sum_j n_j, n_j the training samples of node j, and the objective is
+    sum_i n_i (f_i(x_i) + penalty / 2 ||x_i - m||^2) / sum_i n_i,
+in whose gradient the part of node i is divided by n_i / sum_j n_j. On other graphs m_i = sum_j W_t[i, j] x_j, and
+where W is symmetric the objective is  sum_i f_i(x_i) + penalty / 4 sum_ij W[i, j] ||x_i - x_j||^2.
+State: ``params`` [N, D], ``rounds`` [N], the averages so far.
 Needs: graph=hub or doubly stochastic W.
-Sends: in a share p of the steps what FedAvg sends: D numbers up and D down for every node but the hub, or D per edge.
+Sends: over a hub D numbers up and D down for every node but the hub, in a share p of the rounds: k averages are one, as
+they leave m in its place. On other graphs D per edge and average, p / (1 - p) averages per round in the mean.
 Source: Hanzely and Richtarik, arXiv 2002.05516, algorithm L2SGD without variance reduction (L2GD with minibatches).
 Departures: an epoch stands for one gradient step, as in the released code of Marfoq et al. (arXiv 2108.10252), which
-also leaves lr out of the second kind; rates here are those of the sum over nodes, n times those of the paper's mean.
+also leaves lr out of the averages and counts each of them as a round. Rates here are those of the sum over nodes, n
+times those of the paper's mean, which counts every node once.
 """
 
 from dataclasses import dataclass
@@ -19,7 +26,7 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.local_training import LocalTraining, average, gradient_of, train_locally_
+from simulator.algorithms.federated.local_training import LocalTraining, average, gradient_of, has_hub, train_locally_
 from simulator.checks import require_within
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -33,7 +40,7 @@ class L2SGD(LocalTraining):
     Args:
         lr, lr_schedule, local_steps: of the local training.
         penalty: of the distance from the average (lambda in the paper); lr * penalty / probability at most 1.
-        probability: of a step that communicates, in (0, 1).
+        probability: of the coin's side that averages, in (0, 1).
         seed: keys the coin.
     """
 
@@ -52,25 +59,29 @@ class L2SGD(LocalTraining):
                 f"algorithm.penalty={self.penalty}: expected a number in [0, probability / lr] = [0, {largest:g}]"
             )
 
-    def communicates(self, step: int) -> bool:
-        """The coin of a step, the same for all nodes."""
-        return bool(generator(self.seed, "l2sgd", step=step).random() < self.probability)
+    def num_averages(self, step: int) -> int:
+        """How often the nodes average between the training of round ``step`` and the next one."""
+        return int(generator(self.seed, "l2sgd", step=step).geometric(1 - self.probability)) - 1
 
     def init(self, problem: Problem, network: Network) -> State:
-        return {"params": problem.init_params()}
+        params = problem.init_params()
+        return {"params": params, "rounds": params.new_zeros(len(params))}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        params = state["params"]
-        if self.communicates(step):
-            (averaged,) = average((params,), step, problem, network)
-            return {"params": torch.lerp(params, averaged, self.rate(step) * self.penalty / self.probability)}
+        params, rounds = state["params"], state["rounds"]
         train_locally_(
             params,
             gradient_of(problem, problem.init_hparams()),
             self.batches(problem, step),
             lr=self.rate(step) / (1 - self.probability),
         )
-        return {"params": params}
+        pull, count = self.rate(step) * self.penalty / self.probability, self.num_averages(step)
+        if count > 1 and has_hub(network.graph):
+            pull, count = 1 - (1 - pull) ** count, 1
+        for _ in range(count):
+            (averaged,) = average((params,), int(rounds[0]), problem, network)
+            params, rounds = torch.lerp(params, averaged, pull), rounds + 1
+        return {"params": params, "rounds": rounds}
 
     def estimate(self, state: State) -> Tensor:
         return state["params"]

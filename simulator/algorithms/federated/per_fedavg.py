@@ -1,7 +1,8 @@
 """Per-FedAvg: nodes average an initial model that is good after one local gradient step (meta-learning).
 
-Update equations, one step being one round (see local_training.py), for the sum over nodes of f_i(x - a grad f_i(x)),
-a = adaptation_lr; in each local step, with a minibatch of its own for every gradient f_i',
+Update equations, one step being one round (see local_training.py). The objective is the mean over nodes of
+f_i(x - a grad f_i(x)), a = adaptation_lr. Over a hub the mean is weighted with the nodes' numbers of training samples;
+elsewhere every node counts once, as in the paper. In each local step, with a minibatch of its own for every gradient,
     z = x_i - a f_i'(x_i),    g = f_i'(z),
     first_order:   x_i <- x_i - lr g
     hessian_free:  x_i <- x_i - lr (g - a d)  with  d = (f_i'(x_i + delta g) - f_i'(x_i - delta g)) / (2 delta)
@@ -12,8 +13,8 @@ Needs: graph=hub or doubly stochastic W.
 Sends: as FedAvg, D numbers up and D numbers down for every node but the hub, or D per edge.
 Source: Fallah, Mokhtari and Ozdaglar, "Personalized Federated Learning with Theoretical Guarantees: A Model-Agnostic
 Meta-Learning Approach", NeurIPS 2020, algorithm 1 with the approximations FO and HF.
-Departures: all nodes take part in every round. A local epoch passes through a node's minibatches once, two or three to
-a step, and leaves out those that do not fill a step; nodes with fewer take one step.
+Departures: the weights over a hub; all nodes take part in every round. A local epoch passes through a node's
+minibatches once, two or three to a step, and leaves out those that do not fill a step; nodes with fewer take one step.
 """
 
 from collections.abc import Iterator

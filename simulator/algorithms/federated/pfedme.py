@@ -1,4 +1,4 @@
-"""pFedMe: one model per node, held near the shared average by a Moreau envelope.
+"""pFedMe as in the code of FedEM: one model per node, held near the last average by a proximal term.
 
 Update equations, one step being one round (see local_training.py), with c_i the average that node i knows:
     x_i <- a local epoch of  x_i <- x_i - lr (grad f_i(x_i; batch) + proximity (x_i - c_i));
