@@ -45,6 +45,7 @@ DIGITS += " problem.batch_size=8 partition.digits_per_node=1 partition.test_frac
 
 # By name: the algorithm is the name up to the first dot. An algorithm that is not here runs on LINEAR and PEERS.
 CASES = {
+    "async_push_sum": f"{LINEAR} {DIRECTED} timing=lognormal",
     "beer": f"{LINEAR} {STATIC} compressor=top_k",
     "c2dfb": f"{BILEVEL} {STATIC} {PENALTY} compressor=top_k",
     "c2dfb.outage": f"{BILEVEL} {STATIC} {PENALTY} compressor=random_k faults=node_outage",

@@ -80,7 +80,9 @@ class MinibatchSampler:
         """The sampler of only the nodes at ``positions`` [n], ascending; shares the samples and the orders."""
         some = copy.copy(self)
         some._locals, some._nodes = self._locals[positions], self._nodes[positions]
-        some._sizes, some._first_rows = self._sizes[positions], self._first_rows[positions]
+        some._sizes = self._sizes[positions]
+        some._first_rows = self._first_rows[upload(positions, self._first_rows.device)]
+        some._last, some._whole = None, {}
         if not self.is_full_batch:
             some._batches_per_epoch = self._batches_per_epoch[positions]
             some._full_weights = {}

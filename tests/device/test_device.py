@@ -14,6 +14,8 @@ ROOT = Path(__file__).parents[2]
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 BUDGETS = json.loads((Path(__file__).parent / "budgets.json").read_text())
 """Blocking copies and waits per step, by case; those that are not here have none."""
+ON_HOST = {"async_push_sum": ["mail/source", "mail/step"]}
+"""Parts of states that only the host uses."""
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +43,7 @@ def blocking(entry):
 def check(name, entry):
     assert "error" not in entry, f"{name}: {entry['error']}"
     assert entry["different"] == [], f"{name}: other bits than on the CPU"
-    assert entry["left"] == [], f"{name}: results that left the device"
+    assert entry["left"] == ON_HOST.get(name, []), f"{name}: results that left the device"
     lines = "\n".join(f"{count}  {line}" for line, count in entry["lines"].items())
     assert blocking(entry) == BUDGETS.get(name, 0), f"{name}: not what budgets.json says; in all steps:\n{lines}"
 
