@@ -1,7 +1,8 @@
 """Checkpoints saved by node: every process writes the rows of its nodes, any number of processes may read them.
 
 Entries of a state whose name begins with ``hub/`` belong to node 0 alone: one row on the process that hosts it, none
-elsewhere.
+elsewhere. Entries whose name begins with ``mail/`` are messages in flight, as many as there are. Every reader gets
+those of all processes, and keeps what its nodes need; see :mod:`simulator.network.mailboxes`.
 
 ``<run folder>/checkpoint/step_00000100/`` holds one file per writing process and ``meta.json``; the file ``latest``
 beside it names the newest complete one and is replaced atomically, after everything else is on disk.
@@ -17,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from simulator.network.mailboxes import MAIL_PREFIX
 from simulator.network.network import Network
 
 FOLDER = "checkpoint"
@@ -57,11 +59,22 @@ class Checkpoint:
                 continue
             rows = torch.load(self.folder / name, weights_only=True, map_location="cpu")
             for key, value in rows.items():
+                if key.startswith(MAIL_PREFIX):
+                    continue
                 if key.startswith(HUB_PREFIX):
                     own = value if 0 in nodes else value[:0]
                 else:
                     own = value[first - start : last - start]
                 parts.setdefault(key, []).append(own.clone())
+        return {key: torch.cat(values) for key, values in parts.items()} | self._load_mail()
+
+    def _load_mail(self) -> dict[str, Tensor]:
+        parts: dict[str, list[Tensor]] = {}
+        for name, _, _ in self.meta["files"]:
+            rows = torch.load(self.folder / name, weights_only=True, map_location="cpu", mmap=True)
+            for key in rows:
+                if key.startswith(MAIL_PREFIX):
+                    parts.setdefault(key, []).append(rows[key].clone())
         return {key: torch.cat(values) for key, values in parts.items()}
 
 
@@ -94,7 +107,7 @@ def save(run_folder: Path, step: int, state: dict[str, Tensor], meta: dict[str, 
     path = folder / files[placement.rank][0]
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
-        torch.save({name: rows.detach().cpu() for name, rows in state.items()}, file)
+        torch.save({name: rows.detach().cpu() for name, rows in without_free_mail(state).items()}, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -105,6 +118,15 @@ def save(run_folder: Path, step: int, state: dict[str, Tensor], meta: dict[str, 
         for other in base.glob("step_*"):
             if other != folder:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def without_free_mail(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The state with only those rows of ``mail/`` that hold a message."""
+    source = state.get(f"{MAIL_PREFIX}source")
+    if source is None:
+        return state
+    used = (source >= 0).nonzero()[:, 0]
+    return {name: rows[used.to(rows.device)] if name.startswith(MAIL_PREFIX) else rows for name, rows in state.items()}
 
 
 def write_atomically(path: Path, text: str) -> None:

@@ -14,6 +14,7 @@ from simulator.checkpoint import Checkpoint, write_atomically
 from simulator.environment import describe_environment
 from simulator.loggers.base import Logger
 from simulator.loop import Loop, StopRequest
+from simulator.network.mailboxes import MAIL_PREFIX
 from simulator.processes import process_group
 from simulator.recorder import Recorder
 from simulator.resume import continued_config
@@ -146,11 +147,20 @@ def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:
         return state
     network = simulation.network
     loaded = resumed.load_rows(network.nodes)
-    if set(loaded) != set(state) or any(loaded[name].shape != rows.shape for name, rows in state.items()):
+    fits = all(
+        loaded[name].shape == rows.shape for name, rows in state.items() if name in loaded and not _is_mail(name)
+    )
+    if set(loaded) != set(state) or not fits:
         raise ValueError(f"resume={resumed.run_folder}: its checkpoint does not fit this algorithm and problem")
     network.ledger.load_state_dict(resumed.meta["ledger"])
     if network.clocks is not None:
         network.clocks.load_state_dict(resumed.meta["clocks"])
     if network.placement.rank == 0:
         network.ledger.wire_bytes, network.ledger.evaluation_bytes = resumed.meta["wire_totals"]
-    return {name: rows.to(state[name]) for name, rows in loaded.items()}
+    state = {name: rows.to(state[name]) for name, rows in loaded.items()}
+    simulation.algorithm.resume(state, resumed.step, simulation.problem, network)
+    return state
+
+
+def _is_mail(name: str) -> bool:
+    return name.startswith(MAIL_PREFIX)

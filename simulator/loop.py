@@ -1,6 +1,7 @@
 """The loop of a run on one process: steps, evaluations, checkpoints and the agreement on stopping."""
 
 import logging
+import math
 import signal
 import threading
 import time
@@ -45,6 +46,47 @@ class StopRequest:
         self.received = number
 
 
+class SimulatedTimes:
+    """The simulated times at which a run is evaluated, and at which it ends.
+
+    Args:
+        simulation: has the settings ``eval_every_s`` and ``max_sim_s``, and tells the time.
+    """
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._network = simulation.network
+        self._every_s: float | None = simulation.settings["eval_every_s"]
+        self._end_s: float = simulation.settings["max_sim_s"] or math.inf
+        self._next_s = math.inf
+        self.evaluated()
+
+    @property
+    def now_s(self) -> float:
+        """How far the run has come, seconds."""
+        return 0.0 if self._network.times is None else self._network.times.sim_s
+
+    @property
+    def next_s(self) -> float | None:
+        """When something is to be done; None for never."""
+        following = min(self._next_s, self._end_s)
+        return following if following < math.inf else None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the run ends."""
+        return self.now_s >= self._end_s
+
+    @property
+    def is_due(self) -> bool:
+        """Whether to evaluate."""
+        return self.now_s >= self._next_s
+
+    def evaluated(self) -> None:
+        """Sets the next time at which to evaluate."""
+        if self._every_s is not None:
+            self._next_s = self._every_s * (math.floor(self.now_s / self._every_s) + 1)
+
+
 class Loop:
     """Steps a simulation to its end, or to the step at which all processes agree to stop."""
 
@@ -63,37 +105,65 @@ class Loop:
         self._recorder.start_clock()
         if first_step < self._num_steps and self._is_evaluated(first_step):
             self._recorder.evaluate(state, first_step)
-        state, step = self._steps(state, first_step)
-        if step < self._num_steps:
+        self._times = SimulatedTimes(self._simulation)
+        state, step, is_stopped = self._steps(state, first_step)
+        if is_stopped:
             if self._recorder.is_first:
                 name = signal.Signals(self._stop.received).name
                 log.warning("stopped by %s after step %d; continue with resume=%s", name, step, self._recorder.folder)
             raise SystemExit(STOPPED_EXIT_CODE)
         self._recorder.finish(state, step)
 
-    def _steps(self, state: State, first_step: int) -> tuple[State, int]:
-        """Runs all steps, or those before an agreed stop; returns the state and the number of completed steps."""
+    def _steps(self, state: State, first_step: int) -> tuple[State, int, bool]:
+        """Runs all steps, or those before simulated time is up or an agreed stop.
+
+        Returns:
+            The state, the number of completed steps, and whether a stop was agreed.
+        """
         recorder = self._recorder
         checkpoint_every = self._simulation.settings["checkpoint"]["every"]
         meeting = _Meeting(self._simulation, self._stop, first_step)
         for step in range(first_step, self._num_steps):
-            state = self._simulation.step(state, step)
+            state, is_complete = self._step(state, step)
+            if not is_complete:
+                return state, step, False
             done = step + 1
             recorder.progress(done)
-            saved = checkpoint_every > 0 and (done % checkpoint_every == 0 or done == self._num_steps)
+            is_last = done == self._num_steps or self._times.is_up
+            saved = checkpoint_every > 0 and (done % checkpoint_every == 0 or is_last)
             if saved:
                 recorder.save(state, done)
-            if done == self._num_steps:
-                break
+            if is_last:
+                return state, done, False
             if done == meeting.next_step:
                 recorder.require_finite(state, done)
                 if meeting.agrees_to_stop(done):
                     if not saved:
                         recorder.save(state, done)
-                    return state, done
-            if self._is_evaluated(done):
+                    return state, done, True
+            is_due = self._simulation.network.events is None and self._times.is_due
+            if is_due:
+                self._times.evaluated()
+            if is_due or self._is_evaluated(done):
                 recorder.evaluate(state, done)
-        return state, self._num_steps
+        return state, self._num_steps, False
+
+    def _step(self, state: State, step: int) -> tuple[State, bool]:
+        """One step, with the evaluations at simulated times within it if it is asynchronous.
+
+        Returns:
+            The state, and whether the step is complete; it is not when simulated time is up within it.
+        """
+        network = self._simulation.network
+        while True:
+            state = self._simulation.step(state, step, self._times.next_s)
+            events = network.events
+            if events is None or int(events.num_steps.sum()) == (step + 1) * network.num_nodes:
+                return state, True
+            if self._times.is_up:
+                return state, False
+            self._times.evaluated()
+            self._recorder.evaluate(state, step)
 
     def _is_evaluated(self, step: int) -> bool:
         """Whether to evaluate after ``step`` completed steps; always true at the end of the run."""

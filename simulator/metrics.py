@@ -12,6 +12,7 @@ from torch import Tensor
 from simulator.algorithms.base import Algorithm, State, consensus_distance
 from simulator.network.network import Network
 from simulator.problems.base import Problem
+from simulator.timing.event_times import EventTimes
 
 
 @dataclass(frozen=True)
@@ -132,10 +133,13 @@ def traffic(network: Network) -> dict[str, float]:
 
 def simulated_time(network: Network) -> dict[str, float]:
     """Simulated seconds so far: of the local clocks, where there are some, and else of the rounds on equal links."""
-    if network.clocks is None:
+    times = network.times
+    if times is None:
         return {"time/sim_s": network.ledger.link_time_s}
-    times = network.clocks.times
-    return {"time/sim_s": times.sim_s, "time/sim_mean_s": times.sim_mean_s, "time/idle_share": times.idle_share}
+    numbers = {"time/sim_s": times.sim_s, "time/sim_mean_s": times.sim_mean_s, "time/idle_share": times.idle_share}
+    if isinstance(times, EventTimes):
+        numbers |= {"staleness/mean": times.staleness_mean, "staleness/max": float(times.staleness_max)}
+    return numbers
 
 
 def require_finite(state: State, step: int, last_finite_step: int, nodes: range) -> None:

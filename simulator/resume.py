@@ -8,7 +8,9 @@ from omegaconf import OmegaConf
 
 MAY_CHANGE = (
     "num_steps",
+    "max_sim_s",
     "eval_every",
+    "eval_every_s",
     "device",
     "compute",
     "num_threads",

@@ -73,6 +73,7 @@ class Simulation:
             timeout_s=settings["timeout_s"],
             link_model=LinkModel(**settings["link"]),
             timing=components.timing,
+            asynchronous=components.algorithm.asynchronous,
         )
         _set_up_problem(settings, components, network, device)
         config.check_hyperparameters(components)
@@ -89,10 +90,14 @@ class Simulation:
         """The state before step 0."""
         return self.algorithm.init(self.problem, self.network)
 
-    def step(self, state: State, step: int) -> State:
-        """The state after ``step``; the state that was given must not be used any more."""
+    def step(self, state: State, step: int, until_s: float | None = None) -> State:
+        """The state after ``step``; the state that was given must not be used any more.
+
+        Args:
+            until_s: simulated seconds at which an asynchronous algorithm stops within the step; it is given again then.
+        """
         self.network.begin_step(step)
-        return self.algorithm.step(state, step, self.problem, self.network)
+        return self.algorithm.step_until(state, step, self.problem, self.network, until_s)
 
     def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:
         """Steps ``first``..``last``-1; ``after`` is called with the state and the number of completed steps."""

@@ -39,9 +39,11 @@ def build_summary(
     summary |= {f"{name}_per_node": values.tolist() for name, values in evaluation.per_node.items()}
     summary["comm/bytes_sent_per_node"] = network.ledger.node_sent.tolist()
     summary["comm/bytes_received_per_node"] = network.ledger.node_received.tolist()
-    if network.clocks is not None:
-        summary["time/sim_s_per_node"] = network.clocks.times.now_s.tolist()
-        summary["time/idle_share_per_node"] = network.clocks.times.idle_shares.tolist()
+    if network.times is not None:
+        summary["time/sim_s_per_node"] = network.times.now_s.tolist()
+        summary["time/idle_share_per_node"] = network.times.idle_shares.tolist()
+    if network.events is not None:
+        summary["time/num_steps_per_node"] = network.events.num_steps.tolist()
     summary |= _best(records, selection)
     summary |= problem.facts().numbers
     return summary | dict(report.numbers)
@@ -65,13 +67,14 @@ def draw_figures(
     """Draws every figure for which the run has data into ``figures/``; returns their paths."""
     from simulator.figures import RunFacts, write_all
 
-    accuracy, clocks = evaluation.per_node.get("test/accuracy"), network.clocks
+    accuracy, times, events = evaluation.per_node.get("test/accuracy"), network.times, network.events
     facts = RunFacts(
         graph=network.graph,
         label_counts=problem.facts().label_counts,
         per_node_accuracy=None if accuracy is None else accuracy.numpy(),
-        idle_shares=None if clocks is None else clocks.times.idle_shares,
-        spans=None if clocks is None else clocks.times.timeline.spans,
+        idle_shares=None if times is None else times.idle_shares,
+        spans=None if times is None else times.spans,
+        staleness_counts=None if events is None else events.staleness_counts,
     )
     written = write_all(folder, records, facts)
     further = [draw(folder / "figures" / f"{name}.png") for name, draw in report.figures.items()]

@@ -2,7 +2,7 @@
 
 The state is a dictionary of tensors whose first axis is the local node, so that it can be saved by node and resumed on
 another number of processes. What only a hub holds has names that begin with ``hub/``: one row on the process that hosts
-node 0, none elsewhere.
+node 0, none elsewhere. Messages in flight have names that begin with ``mail/``, see :mod:`simulator.network.mailboxes`.
 
 Ownership: a step consumes the state that it is given. It may overwrite these tensors, return them, or neither; whoever
 calls it must not use the old state afterwards. No tensor of a state is shared with the problem or with the algorithm.
@@ -63,6 +63,8 @@ class Algorithm(ABC):
         keeps_agreement: whether nodes that agree keep their values while all gradients are 0. Where False, messages are
             inexact even then, and only the mean over nodes is kept.
         keeps_models_apart: whether models of different nodes are never mixed, so that they may differ in architecture.
+        asynchronous: whether nodes have local steps of their own instead of common ones, see
+            :mod:`simulator.algorithms.asynchronous.base`.
         studies_graph: whether a run studies the graph alone, so that made-up labels may stand in for those of data.
     """
 
@@ -75,6 +77,7 @@ class Algorithm(ABC):
     shares_hparams: ClassVar[bool] = False
     keeps_agreement: ClassVar[bool] = True
     keeps_models_apart: ClassVar[bool] = False
+    asynchronous: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
@@ -112,6 +115,16 @@ class Algorithm(ABC):
     @abstractmethod
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         """The state after ``step``, which counts from 0; ``state`` must not be used afterwards."""
+
+    def step_until(self, state: State, step: int, problem: Problem, network: Network, until_s: float | None) -> State:
+        """As :meth:`step`, but asynchronous algorithms stop at simulated time ``until_s`` if the step is not over then.
+
+        The same step is given again to go on.
+        """
+        return self.step(state, step, problem, network)
+
+    def resume(self, state: State, step: int, problem: Problem, network: Network) -> None:
+        """Called once after a checkpoint of ``step`` completed steps was read, before anything else."""
 
     def prepare_evaluation(self, state: State, problem: Problem, network: Network) -> State:
         """The state that :meth:`estimate`, :meth:`hparams` and :meth:`diagnose` get in an evaluation, on every process.

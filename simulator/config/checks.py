@@ -1,5 +1,6 @@
 """The checks across components: before any data are read, and after the problem is set up."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,8 +55,20 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
 
 def _check_timing(config: Mapping[str, Any], components: Components) -> None:
     """Reads the timing's files and checks them."""
+    name = components.algorithm.name
     if components.timing is None:
+        if components.algorithm.asynchronous:
+            raise ValueError(
+                f"timing=none: algorithm={name} needs to know how long steps take; use timing=constant, lognormal, "
+                "two_speed or trace"
+            )
+        for key in ("max_sim_s", "eval_every_s"):
+            if config[key] is not None:
+                raise ValueError(f"{key}={config[key]}: timing=none has no such time; use for example timing=constant")
         return
+    for key in ("max_sim_s", "eval_every_s"):
+        if config[key] is not None and not 0 < config[key] < math.inf:
+            raise ValueError(f"{key}={config[key]}: expected a positive number of seconds, or null")
     if components.timing.num_nodes != config["num_nodes"]:
         raise ValueError(f"timing.num_nodes={components.timing.num_nodes}: expected num_nodes={config['num_nodes']}")
     components.timing.check()

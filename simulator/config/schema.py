@@ -36,7 +36,9 @@ class Root:
     num_nodes: int = MISSING
     num_steps: int = MISSING
     seed: int = MISSING
+    max_sim_s: float | None = None
     eval_every: int = MISSING
+    eval_every_s: float | None = None
     dtype: str = MISSING
     device: str = MISSING
     compute: str = MISSING

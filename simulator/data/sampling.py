@@ -4,7 +4,9 @@ Every node passes through its samples in epochs, each in a fresh order keyed by 
 minibatch anew, with or without replacement. Shapes: N nodes, B batch.
 """
 
+import copy
 from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 import torch
@@ -57,17 +59,28 @@ class MinibatchSampler:
         # The offset of a node without samples may lie past the last row; its padding reads the last row instead.
         self._first_rows = np.minimum(split.offsets, max(len(split.labels) - 1, 0))
         self.is_full_batch = batch_size is None or batch_size >= self._largest
+        # Where the nodes stand among those that share the orders.
+        self._locals = np.arange(len(nodes))
         if batch_size is not None and not self.is_full_batch:
             self._batch_size = batch_size
             whole, rest = np.divmod(self._sizes, batch_size)
             short = (rest > 0) & ~(drop_last & (whole > 0))
             self._batches_per_epoch = np.maximum(whole + short, 1)
-            self._locals = np.arange(len(nodes))
             if not replacement and not uniform:
                 self._epochs = np.full(len(nodes), -1, dtype=np.int64)
                 # The order of every node's present epoch by batch, padded with 0: [N, batches, B].
                 self._orders = np.zeros((len(nodes), -(-self._largest // batch_size), batch_size), dtype=np.int64)
             self._full_weights: dict[torch.dtype, torch.Tensor] = {}
+
+    def part(self, positions: IntArray) -> Self:
+        """The sampler of only the nodes at ``positions`` [n], ascending; shares the samples and the orders."""
+        some = copy.copy(self)
+        some._locals, some._nodes = self._locals[positions], self._nodes[positions]
+        some._sizes, some._first_rows = self._sizes[positions], self._first_rows[positions]
+        if not self.is_full_batch:
+            some._batches_per_epoch = self._batches_per_epoch[positions]
+            some._full_weights = {}
+        return some
 
     @property
     def epoch_lengths(self) -> IntArray:
@@ -106,8 +119,8 @@ class MinibatchSampler:
         epochs, position = np.divmod(step, self._batches_per_epoch)
         rests = np.asarray(step) < 0
         if rests.any():
-            epochs, position = np.where(rests, self._epochs, epochs), np.where(rests, 0, position)
-        stale = np.flatnonzero(epochs != self._epochs)
+            epochs, position = np.where(rests, self._epochs[self._locals], epochs), np.where(rests, 0, position)
+        stale = np.flatnonzero(epochs != self._epochs[self._locals])
         if stale.size:
             self._shuffle(stale, epochs[stale])
         index = self._orders[self._locals, position]
@@ -137,8 +150,8 @@ class MinibatchSampler:
         # A stable sort would be five times slower, and keys of 53 random bits are distinct except for the padding.
         order = np.argsort(keys, axis=1)
         order[padding] = 0
-        self._epochs[local] = epochs
-        self._orders.reshape(len(self._orders), -1)[local, : self._largest] = order
+        self._epochs[self._locals[local]] = epochs
+        self._orders.reshape(len(self._orders), -1)[self._locals[local], : self._largest] = order
 
     def _blocks(self, dtype: torch.dtype) -> Iterator[Batch]:
         for start in range(0, self._largest, self._block_size):

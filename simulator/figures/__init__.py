@@ -16,7 +16,7 @@ from simulator.figures.curves import (
 from simulator.figures.graph import graph_and_mixing_matrix
 from simulator.figures.nodes import partition, per_node_accuracy
 from simulator.figures.report import RunFacts, write_all
-from simulator.figures.time import idle_share, timeline
+from simulator.figures.time import idle_share, staleness, timeline
 from simulator.loggers.jsonl import read_records
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "partition",
     "per_node_accuracy",
     "read_records",
+    "staleness",
     "timeline",
     "write_all",
 ]

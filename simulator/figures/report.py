@@ -10,7 +10,7 @@ from simulator.figures import curves
 from simulator.figures.curves import Records
 from simulator.figures.graph import graph_and_mixing_matrix
 from simulator.figures.nodes import partition, per_node_accuracy
-from simulator.figures.time import idle_share, timeline
+from simulator.figures.time import idle_share, staleness, timeline
 from simulator.graphs.base import Graph
 
 
@@ -24,6 +24,7 @@ class RunFacts:
         per_node_accuracy: test accuracy of every node at the end, in 0..1, shape [M].
         idle_shares: the part of its simulated time that every node has waited, in 0..1, shape [M].
         spans: what nodes did in the first rounds; see :func:`simulator.figures.time.timeline`.
+        staleness_counts: how many messages were 0, 1, 2, ... local steps old when they were taken in.
     """
 
     graph: Graph | None = None
@@ -31,6 +32,7 @@ class RunFacts:
     per_node_accuracy: FloatArray | None = None
     idle_shares: FloatArray | None = None
     spans: Sequence[tuple[str, int, float, float]] | None = None
+    staleness_counts: IntArray | None = None
 
 
 def write_all(run_folder: Path, records: Records, facts: RunFacts) -> list[Path]:
@@ -58,5 +60,7 @@ def write_all(run_folder: Path, records: Records, facts: RunFacts) -> list[Path]
         drawings["idle_share"] = partial(idle_share, facts.idle_shares)
     if facts.spans is not None:
         drawings["timeline"] = partial(timeline, facts.spans)
+    if facts.staleness_counts is not None:
+        drawings["staleness"] = partial(staleness, facts.staleness_counts)
     written = [draw(run_folder / "figures" / f"{name}.png") for name, draw in drawings.items()]
     return [path for path in written if path is not None]

@@ -1,4 +1,4 @@
-"""Pictures of simulated time: who waits how long, and what the nodes did in the first rounds. Shapes: M nodes."""
+"""Pictures of simulated time: who waits how long, what nodes did first, and how old messages are. Shapes: M nodes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -57,4 +57,26 @@ def timeline(spans: Sequence[tuple[str, int, float, float]], path: Path) -> Path
     dress(axes, "What the nodes did in the first rounds", "simulated seconds", "node", grid=False)
     handles = [Patch(color=colour, label=what) for what, (colour, _, _) in _BARS.items()]
     figure.legend(handles=handles, loc="outside upper right", ncols=3, fontsize=TICK_SIZE, frameon=False)
+    return save(figure, path)
+
+
+def staleness(counts: npt.ArrayLike, path: Path) -> Path | None:
+    """How many messages were how old when they were taken in.
+
+    Args:
+        counts: messages that were 0, 1, 2, ... local steps of their sender old.
+        path: the PNG to write.
+    """
+    numbers = np.trim_zeros(np.asarray(counts, dtype=np.float64), "b")
+    if not numbers.any():
+        return None
+    percent = 100.0 * numbers / numbers.sum()
+    mean = float(np.arange(len(percent)) @ percent) / 100.0
+    figure = new_figure()
+    axes = figure.add_subplot()
+    axes.bar(np.arange(len(percent)), percent, width=0.8, color=BAR_BLUE)
+    axes.axvline(mean, color=INK, linewidth=1.6, label=f"mean {mean:.2f}")
+    axes.set_xlim(-0.7, max(len(percent), 4) - 0.3)
+    dress(axes, "Age of what nodes took in", "local steps of the sender since", "share of messages (%)")
+    axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper right")
     return save(figure, path)

@@ -29,10 +29,14 @@ from simulator.network.payload import payload_bytes
 from simulator.network.plans import Plan
 from simulator.network.rounds import Inbox, Round
 from simulator.network.transport import InFlight, Transport
+from simulator.network.wave_plans import WavePlan
 from simulator.placement import Placement
 from simulator.timing.base import Timing
+from simulator.timing.clocks import Clocks
+from simulator.timing.event_times import EventTimes
 
 _Prepared = TypeVar("_Prepared", Plan, LinkPlan)
+_Kept = TypeVar("_Kept")
 
 
 class Network:
@@ -45,10 +49,13 @@ class Network:
         timeout_s: how long one message may take before the run is given up.
         link_model: of the links that ``ledger.link_time_s`` is counted with.
         timing: durations of steps and messages, for nodes with clocks of their own; None for no clocks.
+        asynchronous: whether the nodes' events follow a schedule of their own instead of rounds.
 
     Attributes:
         ledger: what has been sent so far.
-        clocks: the local times of the nodes, or None.
+        timing: as given.
+        clocks: the local times of the nodes in rounds, or None.
+        events: the times of asynchronous events, or None.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Network:
         timeout_s: float = 300.0,
         link_model: LinkModel | None = None,
         timing: Timing | None = None,
+        asynchronous: bool = False,
     ) -> None:
         assert graph.num_nodes == placement.num_nodes
         self.graph = graph
@@ -67,7 +75,10 @@ class Network:
         self.device = device
         self.timeout_s = timeout_s
         self.ledger = Ledger(placement.num_nodes, link_model or LinkModel())
-        self.clocks = None if timing is None else LocalClocks(timing)
+        self.timing = timing
+        self.clocks = None if timing is None or asynchronous else LocalClocks(timing)
+        self.events = EventTimes(placement.num_nodes) if asynchronous else None
+        self._kept: dict[type, object] = {}
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
         self._link_plans: dict[int, LinkPlan] = {}
@@ -103,6 +114,23 @@ class Network:
         )
         yield replicas
         self.ledger.absorb(replicas.ledger)
+
+    @property
+    def times(self) -> Clocks | EventTimes | None:
+        """The simulated times of the nodes; None where all have one."""
+        return self.events if self.clocks is None else self.clocks.times
+
+    def kept(self, kind: type[_Kept], build: Callable[[], _Kept]) -> _Kept:
+        """The object of this kind that goes with the network: built at the first call, the same at every other."""
+        if kind not in self._kept:
+            self._kept[kind] = build()
+        found = self._kept[kind]
+        assert isinstance(found, kind)
+        return found
+
+    def begin_events(self) -> None:
+        """Sets the times of asynchronous events back to the beginning."""
+        self.events = EventTimes(self.num_nodes)
 
     def begin_step(self, step: int) -> None:
         """Hears that a step of the algorithm begins, and charges its computation to the local clocks.
@@ -268,6 +296,22 @@ class Network:
         self._count_each(plan.links, edge_counts * payload_bytes((rows,)))
         return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
 
+    def post_events(self, rows: Sequence[Tensor], plan: WavePlan, edges: Edges) -> InFlight:
+        """Posts what a wave of asynchronous events sends; as :meth:`post`, but only bytes on the wire are counted.
+
+        Args:
+            rows: tensors with a row per local event.
+            plan: what crosses.
+            edges: all edges that carry a message, named in errors.
+        """
+        in_flight = self._transport.post(plan, rows, lambda: edges, 0)
+        self.ledger.record_wire(in_flight.sent_bytes)
+        return in_flight
+
+    def count_messages(self, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], payload_bytes: int) -> None:
+        """Counts messages of asynchronous events in the ledger; an edge may come several times, [E]."""
+        self.ledger.record(self._phase, Links.build(source, target, self.num_nodes), payload_bytes)
+
     def gather(self, rows: Tensor) -> Tensor:
         """Returns the rows [M, ...] of all nodes on every process; for metrics, counted apart."""
         return self._collectives.gather(rows)
@@ -340,7 +384,7 @@ class Network:
 
     def _send(self, plan: Plan | LinkPlan, rows: Sequence[Tensor], step: int) -> InFlight:
         """Posts the messages of a round that the ledger has counted."""
-        in_flight = self._transport.post(plan, rows, self.graph, step)
+        in_flight = self._transport.post(plan, rows, lambda: self.graph.edges(step), step)
         self.ledger.record_wire(in_flight.sent_bytes)
         return in_flight
 

@@ -16,13 +16,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from simulator.graphs.base import Graph
+from simulator.graphs.base import Edges
 from simulator.network.buffers import BufferPool
 from simulator.network.errors import LostProcessError, SilentProcessError, first_line, is_timeout
 from simulator.network.link_plans import LinkPlan
 from simulator.network.payload import payload_bytes, sections
 from simulator.network.peer_rows import PeerRows
 from simulator.network.plans import Plan
+from simulator.network.wave_plans import WavePlan
 from simulator.placement import Placement
 
 # Far more than the rounds in flight at once. Where a tag is used twice, gloo matches messages in the order of posting.
@@ -57,14 +58,16 @@ class Transport:
         self._num_posted = 0
         self._dropped: str | None = None
 
-    def post(self, plan: Plan | LinkPlan, rows: Sequence[Tensor], graph: Graph, step: int) -> "InFlight":
-        """Posts the messages of round ``step`` of ``graph`` and returns at once.
+    def post(
+        self, plan: Plan | LinkPlan | WavePlan, rows: Sequence[Tensor], edges: Callable[[], Edges], step: int
+    ) -> "InFlight":
+        """Posts the messages of round ``step`` and returns at once.
 
         Args:
             plan: of the round.
             rows: the tensors whose rows are sent. They may be sent from where they are, so they must not change until
                 the round is finished.
-            graph, step: named in errors.
+            edges, step: of the round, named in errors.
 
         Raises:
             LostProcessError: when the connection to a process broke.
@@ -72,7 +75,7 @@ class Transport:
         """
         self.check_dropped()
         self._num_posted += 1
-        return InFlight(self, plan, rows, graph, step, tag=self._num_posted % _NUM_TAGS)
+        return InFlight(self, plan, rows, edges, step, tag=self._num_posted % _NUM_TAGS)
 
     def check_dropped(self) -> None:
         """Raises a RuntimeError when a round was posted and garbage collected without having been finished."""
@@ -98,12 +101,19 @@ class InFlight:
     """
 
     def __init__(
-        self, transport: Transport, plan: Plan | LinkPlan, rows: Sequence[Tensor], graph: Graph, step: int, *, tag: int
+        self,
+        transport: Transport,
+        plan: Plan | LinkPlan | WavePlan,
+        rows: Sequence[Tensor],
+        edges: Callable[[], Edges],
+        step: int,
+        *,
+        tag: int,
     ) -> None:
         self._is_open = False
         self._transport = transport
         self._rows = rows
-        self._graph = graph
+        self._edges = edges
         self._step = step
         self._buffers: list[Tensor] = []
         self.sent_bytes = 0
@@ -145,7 +155,7 @@ class InFlight:
             self._wait(self._sends)
             self._transport.buffers.give_back(self._buffers)
 
-    def _post(self, plan: Plan | LinkPlan, tag: int) -> None:
+    def _post(self, plan: Plan | LinkPlan | WavePlan, tag: int) -> None:
         payload = payload_bytes(self._rows)
         self._incoming = [(part, self._take(payload * part.nodes.size)) for part in plan.receives]
         outgoing = [(part, self._pack(part, payload)) for part in plan.sends]
@@ -227,7 +237,7 @@ class InFlight:
 
     def _describe(self, part: PeerRows, direction: str) -> str:
         """Says how many nodes the rows come from, and names one edge that they travel along."""
-        placement, edges = self._transport.placement, self._graph.edges(self._step)
+        placement, edges = self._transport.placement, self._edges()
         targets = placement.nodes if direction == "receive" else placement.nodes_of(part.peer)
         chosen = np.isin(edges.source, part.nodes) & (edges.target >= targets.start) & (edges.target < targets.stop)
         edge = int(np.flatnonzero(chosen)[0])

@@ -59,6 +59,7 @@ class Problem(ABC):
         uses_model: whether a problem that uses data uses the model of the configuration, too.
         mixes_architectures: whether nodes have models of different architectures, which cannot be averaged.
         reports_iterates: whether the parameters and hyperparameters are few enough to be reported by node.
+        steps_apart: whether there are :meth:`part` and :meth:`add_grad_at_`, which asynchronous algorithms need.
         num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
     """
 
@@ -66,6 +67,7 @@ class Problem(ABC):
     uses_model: ClassVar[bool] = True
     mixes_architectures: ClassVar[bool] = False
     reports_iterates: ClassVar[bool] = False
+    steps_apart: ClassVar[bool] = False
     num_params: int
     num_hparams: int = 0
 
@@ -100,6 +102,10 @@ class Problem(ABC):
         """
         assert (steps == steps[0]).all(), "nodes whose epochs differ need a problem that overrides this"
         return self.grad(params, hparams, int(steps[0]))
+
+    def add_grad_at_(self, out: Tensor, params: Tensor, hparams: Tensor, steps: IntArray, alpha: float) -> None:
+        """As :meth:`add_grad_`, with the minibatch of a step of each node's own, [N]."""
+        raise ValueError(f"problem: {type(self).__name__} computes one step for all nodes at once only")
 
     def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
         """The samples that every local node uses at ``step``, as positions in its training set.

@@ -46,6 +46,7 @@ class Classification(BilevelProblem):
     """
 
     uses_data: ClassVar[bool] = True
+    steps_apart: ClassVar[bool] = True
     hparams_enter_outer: ClassVar[bool] = True
     """Whether the outer loss depends on the hyperparameters; if not, it is the plain loss."""
 
@@ -165,8 +166,7 @@ class Classification(BilevelProblem):
         some = copy.copy(self)
         some._keys = self._keys[positions]
         some.data = self.data.part(positions)
-        some._prepare()
-        some.executors = self.executors
+        some._train, some._outer = self._train.part(positions), self._outer.part(positions)
         return some
 
     def use_train(self, train: Split, generation: int, held_sizes: IntArray | None) -> None:
@@ -262,6 +262,9 @@ class Classification(BilevelProblem):
             out.addcmul_(params, coefficients, value=alpha)
         elif coefficients:
             out.add_(params, alpha=alpha * coefficients)
+
+    def add_grad_at_(self, out: Tensor, params: Tensor, hparams: Tensor, steps: IntArray, alpha: float) -> None:
+        self.add_grad_(out, params, hparams, steps, alpha)
 
     def grad_at(self, params: Tensor, hparams: Tensor, steps: IntArray) -> Tensor:
         out = torch.zeros_like(params)

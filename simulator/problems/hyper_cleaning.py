@@ -16,7 +16,7 @@ Shapes: N local nodes, M all nodes, D parameters, H training samples of all node
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -76,6 +76,11 @@ class HyperCleaning(Classification):
         # Slots past a node's own samples hold a position that no batch of the node uses.
         positions = np.minimum(first[:, None] + slots, self.num_hparams - 1)
         self._positions = torch.from_numpy(positions).to(self.data.train.labels.device)
+
+    def part(self, positions: IntArray) -> Self:
+        some = super().part(positions)
+        some._positions = self._positions[torch.from_numpy(positions).to(self._positions.device)]
+        return some
 
     def replicate(self, streams: Sequence[int]) -> "HyperCleaning":
         raise ValueError("problem: HyperCleaning cannot be computed for several runs at once")

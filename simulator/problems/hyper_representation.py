@@ -15,7 +15,7 @@ Shapes: N local nodes, D parameters of the head, H parameters of the other layer
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -59,6 +59,11 @@ class HyperRepresentation(Classification):
         super()._prepare()
         self._is_noisy = self.data.augmentation is not None or bool(self.function.dropout(self.data.input_shape))
         self._kept: dict[int, tuple[Tensor, list[Batch]]] = {}
+
+    def part(self, positions: IntArray) -> Self:
+        some = super().part(positions)
+        some._kept = {}
+        return some
 
     def init_params(self) -> Tensor:
         return self.initial_rows()[:, self.num_hparams :].clone()

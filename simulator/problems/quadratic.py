@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from simulator import randomness
+from simulator.arrays import IntArray
 from simulator.checks import require_at_least
 from simulator.problems.base import BilevelProblem, Setting
 
@@ -39,6 +40,7 @@ class Quadratic(BilevelProblem):
     """
 
     uses_data: ClassVar[bool] = False
+    steps_apart: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -89,6 +91,13 @@ class Quadratic(BilevelProblem):
             setattr(replicas, name, getattr(self, name).repeat_interleave(len(streams), dim=0))
         return replicas
 
+    def part(self, positions: IntArray) -> Self:
+        some, index = copy.copy(self), torch.from_numpy(positions).to(self.linear.device)
+        some._keys = self._keys[positions]
+        for name in ("hessian", "linear", "coupling", "target"):
+            setattr(some, name, getattr(self, name)[index])
+        return some
+
     def init_params(self) -> Tensor:
         return torch.zeros_like(self.linear)
 
@@ -98,13 +107,18 @@ class Quadratic(BilevelProblem):
     def _times(self, matrices: Tensor, vectors: Tensor) -> Tensor:
         return (matrices.to(vectors.dtype) @ vectors.unsqueeze(-1)).squeeze(-1)
 
-    def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
+    def add_grad_(
+        self, out: Tensor, params: Tensor, hparams: Tensor, step: int | IntArray | None, alpha: float
+    ) -> None:
         gradient = self._times(self.hessian, params) - self.linear - self._times(self.coupling, hparams)
         if self.noise and step is not None:
             uniforms = randomness.uniforms(self._setting.seed, "gradient_noise", self._keys, step, self.num_params)
             # Uniform noise with the wanted standard deviation.
             gradient += torch.from_numpy((uniforms - 0.5) * 12**0.5 * self.noise).to(gradient)
         out.add_(gradient, alpha=alpha)
+
+    def add_grad_at_(self, out: Tensor, params: Tensor, hparams: Tensor, steps: IntArray, alpha: float) -> None:
+        self.add_grad_(out, params, hparams, steps, alpha)
 
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
         return self.grad(params, hparams, step), -self._times(self.coupling.transpose(1, 2), params)

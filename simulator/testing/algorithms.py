@@ -7,7 +7,7 @@ import random
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -15,8 +15,10 @@ from torch import Tensor
 
 from simulator import checkpoint
 from simulator.algorithms.base import Algorithm, State
+from simulator.arrays import IntArray
 from simulator.graphs.base import Graph
 from simulator.network.ledger import Ledger
+from simulator.network.mailboxes import MAIL_PREFIX
 from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import BilevelProblem, Setting
@@ -25,6 +27,7 @@ from simulator.testing import placements
 from simulator.testing.cases import GRAPHS, small_settings, with_settings
 from simulator.testing.globals import global_generators_unmoved
 from simulator.testing.states import check_shapes
+from simulator.timing.lognormal import Lognormal
 
 NUM_STEPS = 10
 STOPS = (3, 4, 5, 8)
@@ -67,6 +70,8 @@ def check_state(settings: Mapping[str, Any]) -> None:
         for step in range(NUM_STEPS + 1):
             check_shapes(state, type(simulation.algorithm), known)
             for key, rows in state.items():
+                if key.startswith(MAIL_PREFIX):
+                    continue
                 expected = 1 if key.startswith(checkpoint.HUB_PREFIX) else num_nodes
                 assert len(rows) == expected, f"step {step}: {key} has {len(rows)} rows, not {expected}"
                 assert rows.dtype == getattr(torch, dtype), f"step {step}: {key} is {rows.dtype} in a {dtype} run"
@@ -158,7 +163,12 @@ def check_agreement_on(graph: Graph, algorithm: Algorithm) -> None:
         algorithm.check_problem(problem)
     except ValueError:
         return
-    network = Network(graph, Placement(graph.num_nodes), torch.device("cpu"))
+    timing = (
+        Lognormal(num_nodes=graph.num_nodes, step_s=1.0, sigma=0.5, latency_s=0.5) if algorithm.asynchronous else None
+    )
+    network = Network(
+        *(graph, Placement(graph.num_nodes), torch.device("cpu")), timing=timing, asynchronous=algorithm.asynchronous
+    )
     state = algorithm.init(problem, network)
     for step in range(NUM_STEPS):
         state = algorithm.step(state, step, problem, network)
@@ -208,6 +218,7 @@ class Flat(BilevelProblem):
     """Nothing to learn: all nodes start at one random row, and every derivative is zero."""
 
     uses_data = False
+    steps_apart = True
     num_params, num_hparams = 7, 2
 
     def __init__(self, num_nodes: int) -> None:
@@ -215,6 +226,9 @@ class Flat(BilevelProblem):
 
     def setup(self, setting: Setting) -> None:
         """There is nothing to set up."""
+
+    def part(self, positions: IntArray) -> Self:
+        return type(self)(len(positions))
 
     def init_params(self) -> Tensor:
         row = torch.randn(7, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -224,6 +238,9 @@ class Flat(BilevelProblem):
         return torch.full((self.num_nodes, 2), 0.5, dtype=torch.float64)
 
     def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
+        pass
+
+    def add_grad_at_(self, out: Tensor, params: Tensor, hparams: Tensor, steps: IntArray, alpha: float) -> None:
         pass
 
     def inner_grads(self, params: Tensor, hparams: Tensor, step: int | None) -> tuple[Tensor, Tensor]:
@@ -250,14 +267,25 @@ def traffic(ledger: Ledger) -> tuple[Any, ...]:
     )
 
 
+def sorted_mail(state: State) -> State:
+    """The state with its messages in flight in the order of (source, step), without free rows."""
+    state = checkpoint.without_free_mail(state)
+    if f"{MAIL_PREFIX}source" not in state:
+        return state
+    keys = [state[f"{MAIL_PREFIX}{name}"].cpu().numpy() for name in ("step", "source")]
+    order = torch.from_numpy(np.lexsort(keys))
+    return {name: rows[order] if name.startswith(MAIL_PREFIX) else rows for name, rows in state.items()}
+
+
 def _spoil(tensors: Any) -> None:
-    """Overwrites tensors with NaN."""
+    """Overwrites tensors with NaN, and those of integers with -7."""
     for tensor in tensors:
-        tensor.fill_(torch.nan)
+        tensor.fill_(torch.nan if tensor.is_floating_point() else -7)
 
 
 def _assert_same_bits(found: State, expected: State, message: str) -> None:
     assert found.keys() == expected.keys(), f"{message}: other keys"
+    found, expected = sorted_mail(found), sorted_mail(expected)
     for key, rows in expected.items():
         error = (found[key] - rows).abs().max() if rows.numel() else 0.0
         assert torch.equal(found[key], rows), f"{message}: {key} is apart by {float(error):.3g}"

@@ -45,6 +45,7 @@ def small_settings(*overrides: str, graphs: tuple[str, ...] = GRAPHS) -> dict[st
     Raises:
         ValueError: when it refuses all of them, with the last reason.
     """
+    overrides = _with_timing(overrides)
     reason: ValueError | None = None
     for settings in _candidates(overrides, graphs):
         try:
@@ -55,6 +56,14 @@ def small_settings(*overrides: str, graphs: tuple[str, ...] = GRAPHS) -> dict[st
         else:
             return settings
     raise ValueError(f"no small configuration suits {' '.join(overrides)}; the last refusal: {reason}")
+
+
+def _with_timing(overrides: tuple[str, ...]) -> tuple[str, ...]:
+    """With a timing for an asynchronous algorithm, unless there is one."""
+    if any(word.startswith("timing=") for word in overrides):
+        return overrides
+    algorithm = config.build(config.compose([*BASE, *overrides])).algorithm
+    return (*overrides, "timing=lognormal", "timing.latency_sigma=0.5") if algorithm.asynchronous else overrides
 
 
 def _candidates(overrides: tuple[str, ...], graphs: tuple[str, ...]) -> Iterator[dict[str, Any]]:

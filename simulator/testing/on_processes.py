@@ -14,6 +14,7 @@ import torch
 
 from simulator.checkpoint import HUB_PREFIX
 from simulator.local_processes import run_local
+from simulator.network.mailboxes import MAIL_PREFIX
 from simulator.processes import process_group
 from simulator.simulation import Simulation
 from simulator.world import Compute, World
@@ -29,8 +30,11 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
             simulation = Simulation.build(settings, world)
             state = simulation.run(simulation.init(), 0, order["num_steps"])
             network = simulation.network
+            # Which messages a process has depends on how many processes there are.
+            state = {key: x for key, x in state.items() if not key.startswith(MAIL_PREFIX)} | {
+                "estimate": simulation.estimate(state)
+            }
             rows = {key: x if key.startswith(HUB_PREFIX) else network.gather(x) for key, x in state.items()}
-            rows["estimate"] = network.gather(simulation.estimate(state))
             wire_bytes, _ = network.wire_totals()
             ledger = network.ledger
             if world.rank > 0:
@@ -44,6 +48,7 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
                 "received": ledger.node_received.tolist(),
                 "time_s": ledger.link_time_s,
                 "clocks": None if network.clocks is None else network.clocks.state_dict(),
+                "events": None if network.events is None else network.events.summary(),
             }
             Path(f"{stem}.json").write_text(json.dumps({"counts": counts, "wire_bytes": wire_bytes}))
 

@@ -78,6 +78,11 @@ class Clocks:
         shares: FloatArray = np.divide(self.idle_s, self.now_s, out=np.zeros_like(self.now_s), where=self.now_s > 0)
         return shares
 
+    @property
+    def spans(self) -> list[tuple[str, int, float, float]]:
+        """Those of the timeline."""
+        return self.timeline.spans
+
     def compute(self, step: int, nodes: npt.NDArray[np.int64] | None = None) -> None:
         """Charges the computation of one step of the algorithm, before the rounds of the step.
 

@@ -149,6 +149,37 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         steps = self._clocks.until(horizon, before.done, before.last_end_s, rates)
         return _MessageWindow(self, before, horizon, steps)
 
+    def at_hand(self) -> Letters:
+        """Messages that were sent before the last barrier, that no event before it takes in, and that are there.
+
+        A message is there when it has arrived by the end of its target's last event before the barrier: with
+        ``takes_in=start``, the event in progress computes with it. Sorted by (target, source, step).
+        """
+        if self._window is None:
+            now = _Position.load(self._position, self.num_nodes)
+            letters = now.waiting[now.waiting["at_s"] <= now.last_end_s[now.waiting["target"]]]
+        else:
+            assert isinstance(self._window, _MessageWindow)
+            letters = self._window.at_hand(self._taken)
+        there: Letters = letters[np.lexsort((letters["step"], letters["source"], letters["target"]))]
+        return there
+
+    def overload(self) -> str:
+        """Says which node's messages take its uplink or downlink longer than its steps; empty if none."""
+        nodes = np.arange(self.num_nodes)
+        first = np.zeros(self.num_nodes, dtype=np.int64)
+        table, row = self.rounds.stack(nodes, first)
+        step_s = 1.0 / self._clocks.rates(first, np.zeros(self.num_nodes))
+        incoming = np.bincount(table.target, minlength=self.num_nodes)
+        for name, busy_s in (("uplink", table.busy_s[row]), ("downlink", incoming * self.rounds.downlink_s)):
+            worst = int(np.argmax(busy_s / step_s))
+            if busy_s[worst] > step_s[worst]:
+                return (
+                    f"the messages of a step occupy the {name} of node {worst} for {busy_s[worst]:.3g} s, longer than "
+                    f"its steps of {step_s[worst]:.3g} s: they will come later and later"
+                )
+        return ""
+
 
 @dataclass(frozen=True, eq=False)
 class _Position:
@@ -223,6 +254,12 @@ class _MessageWindow(Window[MessageWave]):
             letters[waiting],
         )
         self._letters = letters
+        self._last_end_s = before.last_end_s
+        earlier = np.full(letters.size - sent.size, -1)
+        position = np.arange(by_time.size)
+        self._sent_by = np.concatenate(
+            [earlier, np.repeat(position, table.first[self._row + 1] - table.first[self._row])]
+        )
         self._put_in_order(events, by_time, before.done, taken, taker)
 
     def _put_in_order(
@@ -246,7 +283,18 @@ class _MessageWindow(Window[MessageWave]):
         counts = np.bincount(taker, minlength=events.nodes.size)
         order = concatenate_ranges(firsts_of(counts)[by_time], counts[by_time])
         self._taken_first = firsts_of(counts[by_time])
+        self._taken_by = np.full(self._letters.size, by_time.size)
+        self._taken_by[taken] = position[taker]
         self._taken, self._age, self._sender = taken[order], age[order], sender[order]
+
+    def at_hand(self, stop: int) -> Letters:
+        """See :meth:`MessageSchedule.at_hand`, with a barrier before event ``stop``."""
+        last_end = self._last_end_s.copy()
+        last_end[self.nodes[:stop]] = self.ends_s[:stop]
+        # Messages that have not had their turn at the downlink are complete at the horizon or later.
+        is_there = self._letters["at_s"] <= last_end[self._letters["target"]]
+        letters: Letters = self._letters[is_there & (self._sent_by < stop) & (self._taken_by >= stop)]
+        return letters
 
     def levels(self, begin: int, stop: int) -> IntArray:
         """See the base class."""

@@ -19,6 +19,7 @@ from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
+from simulator.network.mailboxes import MAIL_PREFIX
 from simulator.simulation import Simulation
 from simulator.testing.states import check_shapes, stated
 from tests.algorithms.simulation import ALGORITHMS, algorithm_class, small
@@ -223,4 +224,5 @@ def test_the_state_is_what_the_docstring_says(name):
 def test_hub_keys_begin_with_the_prefix_that_checkpoints_know(name):
     for key, shape in {**stated(algorithm_class(name))[0], **stated(algorithm_class(name))[1]}.items():
         first = shape.split(",")[0].strip()
-        assert first == ("1" if key.startswith(HUB_PREFIX) else "N"), f"{key} [{shape}]"
+        kinds = {HUB_PREFIX: "1", MAIL_PREFIX: "S"}
+        assert first == next((kinds[p] for p in kinds if key.startswith(p)), "N"), f"{key} [{shape}]"

@@ -1,0 +1,114 @@
+"""What a run of asynchronous events takes in simulated time, and how old what they take in is.
+
+Staleness of a message that an event of node i takes in: how many later local steps its sender has ended by the end of
+the event. Staleness of a meeting: how often others have touched the node since it took the snapshot that it computes
+with. 0 is what synchronous rounds have.
+
+Shapes: M nodes, n events of a wave.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+from simulator.timing.timeline import COMPUTING, NUM_NODES, NUM_ROUNDS, SENDING
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+
+class EventTimes:
+    """The times of all nodes, the same on every process; the counterpart of :class:`simulator.timing.clocks.Clocks`.
+
+    Args:
+        num_nodes: M.
+
+    Attributes:
+        now_s: when every node's last event ended, seconds, [M].
+        idle_s: how much of it the node has spent on messages instead of computing, seconds, [M].
+        num_steps: local steps that every node has ended, [M].
+        staleness_counts: how many messages or meetings had staleness 0, 1, 2, ...
+        spans: what the first 16 nodes did in their first 24 local steps, as in :mod:`simulator.timing.timeline`.
+    """
+
+    def __init__(self, num_nodes: int) -> None:
+        self.now_s = np.zeros(num_nodes)
+        self.idle_s = np.zeros(num_nodes)
+        self.num_steps = np.zeros(num_nodes, dtype=np.int64)
+        self.staleness_counts = np.zeros(1, dtype=np.int64)
+        self.spans: list[tuple[str, int, float, float]] = []
+        self._barrier_s = 0.0
+
+    @property
+    def sim_s(self) -> float:
+        """The time of the last barrier: what ended by then is done, and nothing later, seconds."""
+        return self._barrier_s
+
+    @property
+    def sim_mean_s(self) -> float:
+        """The mean over the nodes of when their last event ended, seconds."""
+        return float(self.now_s.mean())
+
+    @property
+    def idle_share(self) -> float:
+        """The part of all nodes' time that went into messages instead of computing."""
+        total = float(self.now_s.sum())
+        return float(self.idle_s.sum()) / total if total > 0 else 0.0
+
+    @property
+    def idle_shares(self) -> FloatArray:
+        """The part of every node's time that went into messages instead of computing, [M]."""
+        shares: FloatArray = np.divide(self.idle_s, self.now_s, out=np.zeros_like(self.now_s), where=self.now_s > 0)
+        return shares
+
+    @property
+    def staleness_mean(self) -> float:
+        """Mean staleness so far; 0 before anything was taken in."""
+        total = int(self.staleness_counts.sum())
+        return float(self.staleness_counts @ np.arange(self.staleness_counts.size)) / total if total else 0.0
+
+    @property
+    def staleness_max(self) -> int:
+        """Largest staleness so far."""
+        found = np.flatnonzero(self.staleness_counts)
+        return int(found[-1]) if found.size else 0
+
+    def summary(self) -> dict[str, list[float]]:
+        """All counts as plain lists."""
+        return {name: getattr(self, name).tolist() for name in ("now_s", "idle_s", "num_steps", "staleness_counts")}
+
+    def add(
+        self,
+        nodes: IntArray,
+        starts_s: FloatArray,
+        ends_s: FloatArray,
+        staleness: IntArray,
+        exchange_s: FloatArray | float,
+    ) -> None:
+        """Adds the events of a wave.
+
+        Args:
+            nodes, starts_s, ends_s: as in :class:`simulator.timing.waves.Wave`, [n].
+            staleness: of the messages that they take in, [m], or of the meetings, [n].
+            exchange_s: the part of every event that is not computing, at its end, [n].
+        """
+        if nodes.size == 0:
+            return
+        self.now_s[nodes] = ends_s
+        self.idle_s[nodes] += exchange_s
+        self._barrier_s = max(self._barrier_s, float(ends_s.max()))
+        counts = np.bincount(staleness, minlength=self.staleness_counts.size)
+        counts[: self.staleness_counts.size] += self.staleness_counts
+        self.staleness_counts = counts
+        shown = np.flatnonzero((nodes < NUM_NODES) & (self.num_steps[nodes] < NUM_ROUNDS))
+        self.num_steps[nodes] += 1
+        exchange = np.broadcast_to(exchange_s, nodes.shape)
+        for event in shown.tolist():
+            node, end = int(nodes[event]), float(ends_s[event])
+            computed = end - float(exchange[event])
+            self.spans.append((COMPUTING, node, float(starts_s[event]), computed))
+            if computed < end:
+                self.spans.append((SENDING, node, computed, end))
+
+    def reach(self, barrier_s: float) -> None:
+        """Says that all events until ``barrier_s`` are done, seconds."""
+        self._barrier_s = max(self._barrier_s, barrier_s)
