@@ -26,7 +26,8 @@ def to_torch(matrix: "csr_matrix", dtype: torch.dtype, device: torch.device | st
         # torch warns once per process that CSR tensors are in beta; only products with them are used here.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
-            *(upload(part.astype(np.int64), torch.device(device)) for part in (matrix.indptr, matrix.indices)),
+            upload(matrix.indptr.astype(np.int64), torch.device(device)),
+            upload(matrix.indices.astype(np.int64), torch.device(device)),
             upload(matrix.data, torch.device(device), dtype),
             size=matrix.shape,
             check_invariants=False,

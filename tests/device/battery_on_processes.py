@@ -1,4 +1,4 @@
-"""Every algorithm on two processes under NCCL rules: ``python -m tests.device.battery_on_processes TABLE.json [NAMES]``.
+"""Every algorithm on two processes under NCCL rules: ``python -m tests.device.battery_on_processes TABLE.json NAMES``.
 
 Both processes run a case on the CPU with gloo, and on the pretended device under the rules of
 :mod:`tests.device.nccl_rules`. Rank 0 writes which states differ, and how often it waited per step.
