@@ -41,6 +41,7 @@ ON_EVERY_GRAPH = {"data_exchange", "topology_analysis"}
 # Settings, one changed at a time, with which algorithms have further keys in their state.
 SWITCHES = (
     {"momentum": 0.5},
+    {"order": "combine_and_adapt"},
     {"momentum": 0.0},
     {"ema": 0.5},
     {"error_feedback": True},
