@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 STOPPED_EXIT_CODE = 130
 """Exit status of a run that was stopped by SIGTERM or SIGINT after it had written its checkpoint."""
 
-_REPORT_WAIT_S = 3.0
-_LEAVE_WAIT_S = 10.0
+_REPORT_WAIT_S = 10.0  # a rank on a busy machine needs seconds to notice that another one has ended
+_LEAVE_WAIT_S = 15.0
 _POLL_S = 0.02
 
 

@@ -12,16 +12,13 @@ computed.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, Graph
-from simulator.graphs.support import (
-    Support,
-    draw_connected_support,
-    draw_until_connected,
-    undirected_support,
-    unrank_pairs,
-)
+from simulator.graphs.support import MAX_DRAWS, draw_connected_support, not_connected, unrank_pairs
 from simulator.graphs.weights import metropolis
+from simulator.randomness import generator
 
 _KEPT_EVERY = 100
 
@@ -52,8 +49,8 @@ class SlowlyChanging(Graph):
             )
         self.probability = probability
         self.num_changes = num_changes
-        self._kept: dict[int, Support] = {}
-        self._last: tuple[int, Support] | None = None
+        self._kept: list[NDArray[np.uint8]] = []
+        self._last: tuple[int, NDArray[np.bool_]] | None = None
 
     @property
     def period(self) -> None:
@@ -62,42 +59,60 @@ class SlowlyChanging(Graph):
 
     def edges(self, step: int) -> Edges:
         """Walks to round ``step``."""
-        source, target = self._walk_to(step)
+        target, source = np.divmod(np.flatnonzero(self._walk_to(step)), self.num_nodes)
         return Edges.from_sorted(source, target, metropolis(source, target, self.num_nodes))
 
-    def _walk_to(self, step: int) -> Support:
+    def _walk_to(self, step: int) -> NDArray[np.bool_]:
+        """Which pairs are joined in round ``step``, [M, M], with the self-loops. The next call overwrites it."""
         if not self._kept:
-            self._kept[0] = draw_connected_support(
-                self.num_nodes, self.probability, self.seed, "graph/slowly_changing/start"
-            )
+            joined = np.eye(self.num_nodes, dtype=bool)
+            stream = "graph/slowly_changing/start"
+            joined[draw_connected_support(self.num_nodes, self.probability, self.seed, stream)] = True
+            self._kept.append(np.packbits(joined))
         start = min(step // _KEPT_EVERY, len(self._kept) - 1) * _KEPT_EVERY
-        support = self._kept[start]
         if self._last is not None and start <= self._last[0] <= step:
-            start, support = self._last
+            start, joined = self._last
+        else:
+            bits = np.unpackbits(self._kept[start // _KEPT_EVERY], count=self.num_nodes**2)
+            joined = bits.view(bool).reshape(self.num_nodes, self.num_nodes)
+        self._last = None  # what it refers to changes now
         for at in range(start, step):
-            support = self._toggle(support, at)
-            if (at + 1) % _KEPT_EVERY == 0:
-                self._kept[at + 1] = support
-        self._last = step, support
-        return support
+            self._toggle(joined, at)
+            if (at + 1) % _KEPT_EVERY == 0 and (at + 1) // _KEPT_EVERY == len(self._kept):
+                self._kept.append(np.packbits(joined))
+        self._last = step, joined
+        return joined
 
-    def _toggle(self, support: Support, step: int) -> Support:
-        """Round ``step`` + 1 from round ``step``."""
-        source, target = support
-        upper = source < target
-        joined = source[upper] * self.num_nodes + target[upper]
-
-        def draw(rng: np.random.Generator) -> Support:
+    def _toggle(self, joined: NDArray[np.bool_], step: int) -> None:
+        """Turns round ``step`` into round ``step`` + 1, in place."""
+        for attempt in range(MAX_DRAWS):
+            rng = generator(self.seed, "graph/slowly_changing", node=step, step=attempt)
             ranks = rng.choice(self.num_pairs, size=self.num_changes, replace=False, shuffle=False)
             low, high = unrank_pairs(ranks)
-            left = np.setxor1d(joined, low * self.num_nodes + high, assume_unique=True)
-            return undirected_support(left // self.num_nodes, left % self.num_nodes, self.num_nodes)
-
-        return draw_until_connected(
-            draw,
-            self.num_nodes,
-            seed=self.seed,
-            stream="graph/slowly_changing",
-            step=step,
-            advice=f"toggle fewer pairs than graph.num_changes={self.num_changes}, or use more nodes",
+            joined[low, high] ^= True
+            joined[high, low] ^= True
+            separated = ~joined[low, high]
+            if _are_connected(joined, low[separated], high[separated]):
+                return
+            joined[low, high] ^= True
+            joined[high, low] ^= True
+        raise not_connected(
+            self.num_nodes, f"toggle fewer pairs than graph.num_changes={self.num_changes}, or use more nodes"
         )
+
+
+def _are_connected(joined: NDArray[np.bool_], first: IntArray, second: IntArray) -> bool:
+    """Whether a path joins each pair of nodes, [K] and [K]; ``joined`` [M, M] is symmetric.
+
+    A connected graph stays connected when the ends of every edge that was removed are.
+    """
+    for a, b in zip(first, second, strict=True):
+        if (joined[a] & joined[b]).any():  # a common neighbour, which is the rule in a dense graph
+            continue
+        reached = joined[a]
+        while not reached[b]:
+            wider = joined[reached].any(axis=0)
+            if np.array_equal(wider, reached):
+                return False
+            reached = wider
+    return True

@@ -16,7 +16,8 @@ from simulator.randomness import generator
 
 Support = tuple[IntArray, IntArray]
 
-_MAX_DRAWS = 1000
+MAX_DRAWS = 1000
+"""How often a random graph is drawn until it is connected."""
 
 
 def directed_support(source: npt.ArrayLike, target: npt.ArrayLike, num_nodes: int) -> Support:
@@ -91,11 +92,16 @@ def draw_until_connected(
     Raises:
         ValueError: when none of 1000 draws is connected.
     """
-    for attempt in range(_MAX_DRAWS):
+    for attempt in range(MAX_DRAWS):
         support = draw(generator(seed, stream, node=step, step=attempt))
         if count_components(support, num_nodes)[0] == 1:
             return support
-    raise ValueError(f"graph of {num_nodes} nodes: none of {_MAX_DRAWS} draws is connected; {advice}")
+    raise not_connected(num_nodes, advice)
+
+
+def not_connected(num_nodes: int, advice: str) -> ValueError:
+    """The error of a random graph of which no draw is connected."""
+    return ValueError(f"graph of {num_nodes} nodes: none of {MAX_DRAWS} draws is connected; {advice}")
 
 
 def draw_connected_support(num_nodes: int, probability: float, seed: int, stream: str) -> Support:
