@@ -1,5 +1,7 @@
 """Asynchronous algorithms as plain event loops in NumPy: one event after the other, dense matrices, float64."""
 
+import heapq
+
 import numpy as np
 
 from simulator import randomness
@@ -80,4 +82,37 @@ def adpsgd(timing, partner_of, exchange_s, objectives, num_events, lr):
         x[i] = x[i] - lr * gradient
         snapshot[i] = x[i].copy()
         ages.append(age)
+    return x, ages
+
+
+def async_fedavg(timing, trip_s, objectives, num_events, *, lr, local_steps, mixing, decay, buffer_size):
+    """The hub's model and the staleness of every answer; FedAsync where buffer_size is 0."""
+    x, dim = np.zeros(objectives.linear.shape[1]), objectives.linear.shape[1]
+    num_nodes = timing.num_nodes
+    heap, held, version, ages = [], {}, 0, []
+    buffer, in_buffer = np.zeros(dim), 0
+
+    def begin(now, i, k):
+        held[i] = (x.copy(), version)
+        heapq.heappush(heap, (now + (timing.compute_s([i], [k], [now])[0] + trip_s(i)), i, k))
+
+    for i in range(1, num_nodes):
+        begin(0.0, i, 0)
+    for _ in range(num_events):
+        now, i, k = heapq.heappop(heap)
+        y, seen = held[i]
+        u = y.copy()
+        for local in range(local_steps):
+            u = u - lr * objectives.gradient(i, u, k * local_steps + local)
+        ages.append(version - seen)
+        weight = mixing * (1 + ages[-1]) ** -decay
+        if buffer_size == 0:
+            x = (1 - weight) * x + weight * u
+            version += 1
+        else:
+            buffer, in_buffer = buffer + weight * (u - y), in_buffer + 1
+            if in_buffer == buffer_size:
+                x, buffer, in_buffer = x + buffer / buffer_size, np.zeros(dim), 0
+                version += 1
+        begin(now, i, k + 1)
     return x, ages
