@@ -45,9 +45,12 @@ def small_settings(*overrides: str, graphs: tuple[str, ...] = GRAPHS) -> dict[st
     Raises:
         ValueError: when it refuses all of them, with the last reason.
     """
-    overrides = _with_timing(overrides)
+    chosen = config.compose([*BASE, *overrides])
+    if config.build(chosen).algorithm.asynchronous and not any(word.startswith("timing=") for word in overrides):
+        overrides = (*overrides, "timing=lognormal", "timing.latency_sigma=0.5")
+        chosen = config.compose([*BASE, *overrides])
     reason: ValueError | None = None
-    for settings in _candidates(overrides, graphs):
+    for settings in _candidates(overrides, chosen, graphs):
         try:
             simulation = Simulation.build(settings)
             simulation.step(simulation.init(), 0)
@@ -58,18 +61,11 @@ def small_settings(*overrides: str, graphs: tuple[str, ...] = GRAPHS) -> dict[st
     raise ValueError(f"no small configuration suits {' '.join(overrides)}; the last refusal: {reason}")
 
 
-def _with_timing(overrides: tuple[str, ...]) -> tuple[str, ...]:
-    """With a timing for an asynchronous algorithm, unless there is one."""
-    if any(word.startswith("timing=") for word in overrides):
-        return overrides
-    algorithm = config.build(config.compose([*BASE, *overrides])).algorithm
-    return (*overrides, "timing=lognormal", "timing.latency_sigma=0.5") if algorithm.asynchronous else overrides
-
-
-def _candidates(overrides: tuple[str, ...], graphs: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+def _candidates(
+    overrides: tuple[str, ...], settings: dict[str, Any], graphs: tuple[str, ...]
+) -> Iterator[dict[str, Any]]:
     """Configurations whose problem and graph the algorithm accepts, with several kinds of data and models."""
-    root = (*BASE, *(word for word in overrides if "." not in word.partition("=")[0] or word.startswith("hydra.")))
-    settings = config.compose([*BASE, *overrides])
+    root = (*BASE, *(word for word in overrides if _is_of_root(word, settings)))
     chosen = {word.partition("=")[0].partition(".")[0] for word in overrides}
     suitable = BILEVEL_PROBLEMS if config.build(settings).algorithm.needs_bilevel else PROBLEMS
     problems = (None,) if "problem" in chosen else suitable
@@ -95,6 +91,12 @@ def _candidates(overrides: tuple[str, ...], graphs: tuple[str, ...]) -> Iterator
             yield filled
 
 
+def _is_of_root(override: str, settings: Mapping[str, Any]) -> bool:
+    """Whether an override sets a key outside all groups."""
+    key = override.partition("=")[0]
+    return key.startswith("hydra.") or ("." not in key and key not in settings["choices"])
+
+
 def _with_section(
     settings: Mapping[str, Any], group: str, name: str, words: tuple[str, ...], root: tuple[str, ...]
 ) -> dict[str, Any]:
@@ -105,9 +107,8 @@ def _with_section(
 
 @cache
 def _section(group: str, name: str, words: tuple[str, ...], root: tuple[str, ...]) -> Any:
-    """The settings of one group, composed once."""
-    others = [word for word in root if word.partition("=")[0] != group]
-    return config.compose([*others, f"{group}={name}", *words])[group]
+    """The settings of one group, composed once for all algorithms; no group refers to another one."""
+    return config.compose([*root, f"{group}={name}", *words])[group]
 
 
 def with_settings(settings: Mapping[str, Any], section: str, **changes: Any) -> dict[str, Any]:
