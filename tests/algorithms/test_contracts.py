@@ -42,6 +42,7 @@ ON_EVERY_GRAPH = {"data_exchange", "topology_analysis"}
 SWITCHES = (
     {"momentum": 0.5},
     {"order": "combine_and_adapt"},
+    {"aggregation": "fedbuff"},
     {"momentum": 0.0},
     {"ema": 0.5},
     {"error_feedback": True},
