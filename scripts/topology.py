@@ -9,8 +9,10 @@ rows. A gap in the table is a number that is not defined or not computed; the re
 --spread makes one row of all seeds: mean and standard deviation. The numbers are those that
 ``experiment=topology_analysis`` writes into summary.json. --output writes OUTPUT.csv (all numbers of every graph),
 OUTPUT.md (the table) and, where there is something to draw, OUTPUT_setting.png (n_W against the first setting with
-several numbers, a band over seeds) and OUTPUT_rates.png (the best rate against n_W, that of the worst node and the
-gap). Rank correlations of these with the rate are printed where there are ten graphs or more.
+several numbers, a band over seeds), OUTPUT_rates.png (the best rate against n_W, that of the worst node and the gap)
+and, for up to seven graphs, OUTPUT_decay.png (n_W against gamma), OUTPUT_learning_rates.png (the rate against the
+learning rate) and OUTPUT_bounds.png (the theorem's largest learning rate, in its older form, against n_W). Rank
+correlations of the best rate with its predictors are printed where there are ten graphs or more.
 
 Examples: a graph that is drawn anew in every round against a fixed one, and predictors of the best rate of random
 graphs:
@@ -38,8 +40,14 @@ import numpy as np  # noqa: E402
 
 from simulator import config  # noqa: E402
 from simulator.arrays import FloatArray  # noqa: E402
+from simulator.figures.style import PALETTE  # noqa: E402
+from simulator.figures.topology import (  # noqa: E402
+    effective_neighbors_against_decay,
+    learning_rate_bounds,
+    rate_against_learning_rate,
+)
 from simulator.figures.topology_sweep import Band, quantity_against_setting, rate_against  # noqa: E402
-from simulator.topology.analysis import analyse  # noqa: E402
+from simulator.topology.analysis import Analysis, analyse  # noqa: E402
 from simulator.topology.fitting import rank_correlation  # noqa: E402
 
 SWEPT = ("graph", "num_nodes", "seed")
@@ -67,8 +75,12 @@ class Row:
     graph: str
     num_nodes: int
     seed: int
-    numbers: Mapping[str, Any]
+    analysis: Analysis
     varied: Mapping[str, str]
+
+    @property
+    def numbers(self) -> Mapping[str, Any]:
+        return self.analysis.numbers
 
     @property
     def label(self) -> str:
@@ -143,7 +155,7 @@ def rows_of(overrides: Sequence[str], gamma: float) -> list[Row]:
             components = config.build(settings)
             config.check(settings, components, 1)
             analysis = analyse(components.graph, components.algorithm)  # type: ignore[arg-type]
-            rows.append(Row(graph, settings["num_nodes"], settings["seed"], analysis.numbers, settings_of_graph))
+            rows.append(Row(graph, settings["num_nodes"], settings["seed"], analysis, settings_of_graph))
     return rows
 
 
@@ -241,6 +253,25 @@ def draw_rates(rows: Sequence[Row], gamma: float, path: Path) -> Path | None:
     return rate_against(groups, (N_W, N_W_WORST, GAP), RATE, path)
 
 
+def draw_curves(rows: Sequence[Row], output: Path) -> None:
+    """n_W against gamma, rates against the learning rate and bounds on it, where the curves have a colour each."""
+    if len(rows) > len(PALETTE):
+        return
+    analyses = {f"{row.label}, {row.num_nodes} nodes": row.analysis for row in rows}
+    curves = {label: analysis.curves for label, analysis in analyses.items()}
+    decays = {label: (each["gammas"], each["num_neighbors"]) for label, each in curves.items()}
+    rates = {label: (each["lrs"], each["rates"]) for label, each in curves.items() if "lrs" in each}
+    older = {label: analysis.bounds["older"] for label, analysis in analyses.items() if "older" in analysis.bounds}
+    bounds = {
+        label: (bound.num_neighbors, bound.consensus, bound.noise)
+        for label, bound in older.items()
+        if math.isfinite(bound.lr)
+    }
+    effective_neighbors_against_decay(decays, {}, output.with_name(f"{output.name}_decay.png"))
+    rate_against_learning_rate(rates, {}, output.with_name(f"{output.name}_learning_rates.png"))
+    learning_rate_bounds(bounds, output.with_name(f"{output.name}_bounds.png"))
+
+
 def is_number(word: str) -> bool:
     try:
         float(word)
@@ -322,6 +353,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.output.with_suffix(".md").write_text(to_markdown(lines), encoding="utf-8")
         for name, draw in (("setting", draw_setting), ("rates", draw_rates)):
             draw(rows, options.gamma, options.output.with_name(f"{options.output.name}_{name}.png"))
+        draw_curves(rows, options.output)
     return 0
 
 

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from simulator import config, metrics
 from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.membership import step_with_churn
 from simulator.config import Components
+from simulator.faults.churn import Churn
 from simulator.network.ledger import LinkModel
 from simulator.network.network import Network
 from simulator.placement import Placement
@@ -97,6 +99,8 @@ class Simulation:
             until_s: simulated seconds at which an asynchronous algorithm stops within the step; it is given again then.
         """
         self.network.begin_step(step)
+        if isinstance(self.network.graph, Churn):
+            return step_with_churn(self.algorithm, state, step, self.problem, self.network, self.network.graph)
         return self.algorithm.step_until(state, step, self.problem, self.network, until_s)
 
     def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:

@@ -51,6 +51,7 @@ TOUCH_FILES = {
     "testing/on_processes",
     "testing/placements",
     "timing/files",
+    "faults/absences",
 }
 DIFFERENTIATE = {"rows", "compute", "problems"}
 

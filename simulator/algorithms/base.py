@@ -63,6 +63,9 @@ class Algorithm(ABC):
         keeps_agreement: whether nodes that agree keep their values while all gradients are 0. Where False, messages are
             inexact even then, and only the mean over nodes is kept.
         keeps_models_apart: whether models of different nodes are never mixed, so that they may differ in architecture.
+        takes_late_messages: whether its rounds are push-sum by :meth:`Network.push`, so that messages may be late.
+        survives_churn: whether nodes may leave for some steps: each step takes the round of its own number, and the
+            state is ``params``, with push-sum ``push_sum_weight``, and entries that are a node's own.
         asynchronous: whether nodes have local steps of their own instead of common ones, see
             :mod:`simulator.algorithms.asynchronous.base`.
         studies_graph: whether a run studies the graph alone, so that made-up labels may stand in for those of data.
@@ -77,6 +80,8 @@ class Algorithm(ABC):
     shares_hparams: ClassVar[bool] = False
     keeps_agreement: ClassVar[bool] = True
     keeps_models_apart: ClassVar[bool] = False
+    takes_late_messages: ClassVar[bool] = False
+    survives_churn: ClassVar[bool] = False
     asynchronous: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
 

@@ -43,6 +43,8 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     if graph.num_nodes != config["num_nodes"]:
         raise ValueError(f"graph.num_nodes={graph.num_nodes}: expected num_nodes={config['num_nodes']}")
     _check_timing(config, components)
+    _check_delays(components)
+    _check_churn(components)
     algorithm.check_problem(problem)
     if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
         raise ValueError(
@@ -74,6 +76,42 @@ def _check_timing(config: Mapping[str, Any], components: Components) -> None:
     components.timing.check()
 
 
+def _check_delays(components: Components) -> None:
+    """Checks that the algorithm knows what to do with messages that are late, and that nothing else delays them."""
+    if not components.graph.max_delay:
+        return
+    if not components.algorithm.takes_late_messages:
+        raise ValueError(
+            f"faults.max_delay={components.graph.max_delay}: algorithm={components.algorithm.name} has no use for "
+            "messages that are late; use algorithm=sgp, push_diging, push_penalty, hgp or hypergradient_error"
+        )
+    if components.timing is not None:
+        raise ValueError(
+            f"timing: faults.max_delay={components.graph.max_delay} says how late messages are, in rounds, and clocks "
+            "would say it again, in seconds; use timing=none"
+        )
+
+
+def _check_churn(components: Components) -> None:
+    """Reads the trace of nodes that leave, and checks that the algorithm knows what to do when they do."""
+    from simulator.algorithms.weights import Weights
+    from simulator.faults.churn import Churn
+
+    algorithm, graph = components.algorithm, components.graph
+    if not isinstance(graph, Churn):
+        return
+    graph.check()
+    if not algorithm.survives_churn:
+        raise ValueError(
+            f"faults: algorithm={algorithm.name} cannot go on while nodes leave; use algorithm=sgp or dsgd"
+        )
+    if graph.mass == "hands_over" and algorithm.weights is not Weights.COLUMN_STOCHASTIC:
+        raise ValueError(
+            f"faults.mass=hands_over: algorithm={algorithm.name} has no push-sum weights to hand over; use "
+            "faults.mass=keeps, or algorithm=sgp"
+        )
+
+
 def _is_alone(graph: "Graph") -> bool:
     """Whether no node ever receives a message from another one."""
     from simulator.faults.base import beneath_faults
@@ -89,12 +127,15 @@ def check_graph(components: Components) -> None:
         ValueError: when the graph has wrong edges, or the algorithm cannot run on it.
     """
     from simulator.algorithms.weights import check_weights
+    from simulator.faults.message_delay import MessageDelay
     from simulator.graphs.connectivity import check_mixes, check_stochastic
 
     check_weights(components.algorithm, components.graph)
     components.algorithm.check_graph(components.graph)
     check_stochastic(components.graph)
     check_mixes(components.graph)
+    if isinstance(components.graph, MessageDelay):
+        components.graph.check_shares()
 
 
 def finish_graph(components: Components) -> None:

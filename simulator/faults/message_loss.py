@@ -1,8 +1,8 @@
-"""Random loss of single messages.
+"""Random loss of single messages, independent from round to round.
 
 Definition: in round t the message j -> i is lost if u < probability with a fresh u ~ U[0, 1) for (j, i, t). On a
 symmetric doubly stochastic schedule a pair draws one u, and its two messages are lost together. For the weights of
-lost messages, and the stochasticity of the schedule, see :mod:`simulator.faults.base`.
+lost messages, and the stochasticity of the schedule, see :mod:`simulator.faults.lossy`.
 Sends: the messages that are not lost; lost ones are not counted.
 Source: symmetric link failures of Kar and Moura, "Distributed consensus algorithms in sensor networks with imperfect
 communication", IEEE TSP 2009, and packet drops of Hadjicostis, Vaidya and Dominguez-Garcia, "Robust distributed average
@@ -11,31 +11,30 @@ Departures: the sender knows of the loss and keeps its share; in the latter, run
 neither end notices.
 """
 
-import numpy as np
-
-from simulator.arrays import BoolArray
-from simulator.faults.base import FaultyGraph
-from simulator.graphs.base import Edges
+from simulator.arrays import BoolArray, IntArray
+from simulator.checks import require_within
+from simulator.faults.lossy import LossyLinks
+from simulator.graphs.base import Graph
 from simulator.randomness import uniforms
 
 
-class MessageLoss(FaultyGraph):
-    """Loses messages; see the base class for the arguments."""
+class MessageLoss(LossyLinks):
+    """Loses messages.
 
-    @property
-    def directed(self) -> bool:
-        """Losses are mutual only on symmetric doubly stochastic schedules; a single node has no edge."""
-        return not self._in_pairs and self.num_nodes > 1
+    Args:
+        probability: of a loss, in [0, 1).
+        graph, seed: see the base class.
 
-    @property
-    def _in_pairs(self) -> bool:
-        return self.stochasticity == "double"
+    Raises:
+        ValueError: when ``probability`` is out of range.
+    """
 
-    def is_down(self, edges: Edges, step: int) -> BoolArray:
-        """One draw for every directed edge, or for every pair."""
-        first, second = edges.source, edges.target
-        if self._in_pairs:
-            first, second = np.minimum(first, second), np.maximum(first, second)
-        draws = uniforms(self.seed, "fault/message", first * self.num_nodes + second, step, 1)
-        down: BoolArray = draws[:, 0] < self.probability
-        return down
+    def __init__(self, *, graph: Graph, probability: float, seed: int = 0) -> None:
+        super().__init__(graph=graph, seed=seed)
+        require_within("faults.probability", probability, "[0, 1)")
+        self.probability = probability
+
+    def is_lost(self, links: IntArray, step: int) -> BoolArray:
+        """A fresh draw for every link and round."""
+        lost: BoolArray = uniforms(self.seed, "fault/message", links, step, 1)[:, 0] < self.probability
+        return lost

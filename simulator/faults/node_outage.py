@@ -2,7 +2,7 @@
 
 Definition: in round t node i is down if u < probability with a fresh u ~ U[0, 1) for (i, t). A node that is down
 neither sends nor receives, keeps its values, and continues to compute. For the weights of its messages, and the
-stochasticity of the schedule, see :mod:`simulator.faults.base`.
+stochasticity of the schedule, see :mod:`simulator.faults.lossy`.
 Sends: the messages between nodes that are up; others are not counted.
 Source: standard.
 Departures: none.
@@ -11,18 +11,27 @@ Departures: none.
 import numpy as np
 
 from simulator.arrays import BoolArray
-from simulator.faults.base import FaultyGraph
-from simulator.graphs.base import Edges
+from simulator.checks import require_within
+from simulator.faults.lossy import LossyGraph
+from simulator.graphs.base import Edges, Graph
 from simulator.randomness import uniforms
 
 
-class NodeOutage(FaultyGraph):
-    """Takes nodes down for a round; see the base class for the arguments."""
+class NodeOutage(LossyGraph):
+    """Takes nodes down for a round. Both directions of a pair fail together, so the schedule stays directed or not.
 
-    @property
-    def directed(self) -> bool:
-        """Both directions of a pair fail together, so this is what the schedule beneath says."""
-        return self.graph.directed
+    Args:
+        probability: of an outage, in [0, 1).
+        graph, seed: see the base class.
+
+    Raises:
+        ValueError: when ``probability`` is out of range.
+    """
+
+    def __init__(self, *, graph: Graph, probability: float, seed: int = 0) -> None:
+        super().__init__(graph=graph, seed=seed)
+        require_within("faults.probability", probability, "[0, 1)")
+        self.probability = probability
 
     def is_down(self, edges: Edges, step: int) -> BoolArray:
         """One draw for every node; an edge needs both of its ends."""

@@ -69,9 +69,11 @@ class Graph(ABC):
     Attributes:
         mixes: False only for schedules that are meant never to connect all nodes (isolated nodes).
         parts: the schedules that this one is made of.
+        max_delay: the most rounds that a message is late, see :meth:`delays`.
     """
 
     mixes: bool = True
+    max_delay: int = 0
     parts: "tuple[Graph, ...]" = ()
 
     def __init__(self, *, num_nodes: int, seed: int = 0) -> None:
@@ -121,6 +123,15 @@ class Graph(ABC):
     @abstractmethod
     def edges(self, step: int) -> Edges:
         """The entries of W_step. Pure in ``step``; a periodic schedule returns the same object every period."""
+
+    def delays(self, source: IntArray, target: IntArray, steps: npt.ArrayLike) -> IntArray:
+        """How many rounds after the one in which it is sent every message arrives, int64, shape [E].
+
+        Args:
+            source, target: the ends of every message, different nodes, shape [E].
+            steps: the round in which it is sent, shape [E] or a scalar.
+        """
+        return np.zeros(source.shape, dtype=np.int64)
 
     def side_by_side(self, steps: IntArray) -> Edges:
         """Several rounds as one: copy k of the nodes follows W_steps[k]; node i of copy k has index i * K + k.

@@ -12,7 +12,9 @@ Departures: none.
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from simulator.arrays import IntArray
 from simulator.graphs.base import Edges, Graph, Stochasticity
 
 
@@ -30,6 +32,7 @@ class Replicated(Graph):
         super().__init__(num_nodes=graph.num_nodes * len(first_rounds), seed=graph.seed)
         self._graph = graph
         self._first_rounds = np.asarray(first_rounds, dtype=np.int64)
+        self.max_delay = graph.max_delay
 
     @property
     def description(self) -> str:
@@ -54,3 +57,9 @@ class Replicated(Graph):
     def edges(self, step: int) -> Edges:
         """The entries of the block-diagonal W_step."""
         return self._graph.side_by_side(self._first_rounds + step)
+
+    def delays(self, source: IntArray, target: IntArray, steps: npt.ArrayLike) -> IntArray:
+        """As the schedule, in the round of every copy."""
+        copies = len(self._first_rounds)
+        rounds = self._first_rounds[source % copies] + np.asarray(steps)
+        return self._graph.delays(source // copies, target // copies, rounds)

@@ -10,6 +10,10 @@ Update equations at fixed params z_i, with P_t column-stochastic and push-sum we
 The average-preserving form never debiases what is mixed again: q <- u, w <- 1 once; for every m, num_pushes times
 q <- P_t q, w <- P_t w; s_i = q_i / w_i; v as above; q_i <- q_i - step_size (d2 f_i / dparams2) s_i. It keeps
 sum_i q_i, so the true average is kept from one m to the next.
+With messages that are late (faults=message_delay), P_t (...) takes in the shares that arrive in round t. Where weights
+restart, mailboxes are emptied with them: shares that come after their term are lost, and s_i is an average of those
+that came in time. The average-preserving form lets late shares arrive in later terms, where the sum over nodes and
+messages in flight is kept.
 Needs: column-stochastic P.
 Sends: D + 1 numbers per edge and push.
 Source: Terashita and Hara, arXiv 2210.02129, the HGP algorithm; the average-preserving form is ours.
@@ -72,12 +76,14 @@ def push_hypergradient(
     pushed = outer_params / num_nodes
     estimate = outer_hparams / num_nodes
     weight = params.new_ones(len(params))
+    late = network.nothing_in_flight((pushed, weight))
     round_index, batch = first_round, first_batch
     for term in range(1, depth + 1):
         if reset_weights and not average_preserving:
             weight = params.new_ones(len(params))
+            late = network.nothing_in_flight((pushed, weight))
         for _ in range(num_pushes):
-            pushed, weight = network.mix((pushed, weight), round_index)
+            (pushed, weight), late = network.push((pushed, weight), round_index, late)
             round_index += 1
         debiased = pushed / weight[:, None]
         if not minibatch:

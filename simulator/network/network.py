@@ -191,10 +191,8 @@ class Network:
             LostProcessError: when a process died.
             RuntimeError: when an earlier round was garbage collected without having been finished.
         """
-        assert all(x.shape[0] == len(self.nodes) for x in rows)
-        plan = self.plan(step)
-        self._count(plan.links, payload_bytes(rows))
-        return Round(plan, tuple(rows), self._send(plan, rows, step))
+        self._require_punctual()
+        return self._post(self.plan(step), rows, step)
 
     def mix(self, rows: Sequence[Tensor], step: int) -> tuple[Tensor, ...]:
         """Returns W_step @ X for each X of ``rows``; see :meth:`post` and :meth:`Round.mixed`.
@@ -208,6 +206,46 @@ class Network:
             SilentProcessError: when a message did not come within the timeout; names the edge.
         """
         return self.post(rows, step).mixed()
+
+    def nothing_in_flight(self, rows: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """What is on its way before the first :meth:`push` of ``rows``: zeros [N, L, ...] for each of [N, ...].
+
+        L is the largest delay of the schedule; without delays there are no tensors at all.
+        """
+        late = self.graph.max_delay
+        return tuple(x.new_zeros(len(x), late, *x.shape[1:]) for x in rows) if late else ()
+
+    def push(
+        self, rows: Sequence[Tensor], step: int, in_flight: Sequence[Tensor]
+    ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """Mixes rows whose messages may be late, as push-sum does: x_i <- P_t[i, i] x_i + all shares that arrive now.
+
+        A message that is d rounds late crosses in this round and waits in the mailbox of its receiver, so that the
+        ledger counts it now. What nodes and mailboxes hold together is kept by a column-stochastic W_t.
+        Without delays this is :meth:`mix`.
+
+        Args:
+            rows: tensors of shape [N] or [N, ...].
+            step: index of the round in the graph schedule.
+            in_flight: the mailboxes: for every tensor [N, L, ...], where entry [:, d] arrives d rounds after this one;
+                from the last call, or from :meth:`nothing_in_flight`.
+
+        Returns:
+            The mixed rows, and the mailboxes after this round, in new tensors.
+
+        Raises:
+            LostProcessError, SilentProcessError: as :meth:`mix`.
+        """
+        if not self.graph.max_delay:
+            return self.mix(rows, step), ()
+        arriving = self._post(self._late_plan(step), rows, step).by_arrival()
+        mixed, left = [], []
+        for shares, waiting in zip(arriving, in_flight, strict=True):
+            mixed.append(shares[:, 0] + waiting[:, 0])
+            later = shares[:, 1:].clone()
+            later[:, :-1] += waiting[:, 1:]
+            left.append(later)
+        return tuple(mixed), tuple(left)
 
     def mix_coded(self, values: Tensor, packed: Tensor, decode: Callable[[Tensor], Tensor], step: int) -> Tensor:
         """Returns W_step @ X, where the packed form of X's rows is what crosses the edges.
@@ -250,6 +288,7 @@ class Network:
         Raises:
             LostProcessError, SilentProcessError: as :meth:`mix`.
         """
+        self._require_punctual()
         plan = plan or self.link_plan(step)
         assert len(messages) == plan.out_source.size
         self._count(plan.links, payload_bytes((messages,)))
@@ -279,6 +318,7 @@ class Network:
         Raises:
             LostProcessError, SilentProcessError: as :meth:`mix`.
         """
+        self._require_punctual()
         plan = plan or self.link_plan(step)
         if known is not None:
             assert (counts == known[plan.out_source]).all()
@@ -369,6 +409,21 @@ class Network:
         if key not in kept:
             kept[key] = build(self.graph.edges(step), self.placement)
         return kept[key]
+
+    def _late_plan(self, step: int) -> Plan:
+        """The prepared round ``step`` with a slot for every round in which a message may arrive."""
+        edges = self.graph.edges(step)
+        delay = np.where(edges.source == edges.target, 0, self.graph.delays(edges.source, edges.target, step))
+        return Plan.build(edges, self.placement, delay, 1 + self.graph.max_delay)
+
+    def _require_punctual(self) -> None:
+        if self.graph.max_delay:
+            raise RuntimeError(f"graph {self.graph.description} has messages that are late, which only push takes")
+
+    def _post(self, plan: Plan, rows: Sequence[Tensor], step: int) -> Round:
+        assert all(x.shape[0] == len(self.nodes) for x in rows)
+        self._count(plan.links, payload_bytes(rows))
+        return Round(plan, tuple(rows), self._send(plan, rows, step))
 
     def _count(self, links: Links, payload_bytes: int) -> None:
         """Counts one round in the ledger and on the local clocks, with ``payload_bytes`` on every edge."""

@@ -36,8 +36,8 @@ class Inbox:
 class Round:
     """Rows on their way along the edges of W_t; made by :meth:`Network.post`.
 
-    Exactly one of :meth:`mixed`, :meth:`mixed_coded` and :meth:`inbox` is called, once; it waits until the messages
-    have come. The rows that were posted must not be changed before it returns.
+    Exactly one of :meth:`mixed`, :meth:`mixed_coded`, :meth:`by_arrival` and :meth:`inbox` is called, once; it waits
+    until the messages have come. The rows that were posted must not be changed before it returns.
 
     A round that is garbage collected without such a call makes the next :meth:`Network.post` or
     :meth:`Network.barrier` raise a RuntimeError.
@@ -56,13 +56,18 @@ class Round:
             SilentProcessError: when a message did not come within the timeout; names the edge.
             RuntimeError: when the round was finished before.
         """
-        flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in self._rows]
-        mixed = [self._plan.local.multiply(x) for x in flat]
-        with self._in_flight as received:
-            if received:
-                for out, rows in zip(mixed, received, strict=True):
-                    self._plan.remote.add_product_(out, rows.reshape(len(rows), out.shape[1]))
-        return tuple(out.reshape(x.shape) for out, x in zip(mixed, self._rows, strict=True))
+        return tuple(out.reshape(x.shape) for out, x in zip(self._products(), self._rows, strict=True))
+
+    def by_arrival(self) -> tuple[Tensor, ...]:
+        """Returns the shares of W_t @ X by the round in which they arrive, [N, S, ...] for each X [N, ...].
+
+        S is the number of slots of the plan; entry [:, d] is what arrives d rounds after this one.
+
+        Raises:
+            LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
+        """
+        parts = zip(self._products(), self._rows, strict=True)
+        return tuple(out.reshape(len(x), -1, *x.shape[1:]) for out, x in parts)
 
     def mixed_coded(self, values: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
         """Returns W_t @ X, where the one tensor that was posted holds the rows of X in packed form.
@@ -78,6 +83,16 @@ class Round:
         with self._in_flight as received:
             if received:
                 self._plan.remote.add_product_(mixed, decode(received[0]))
+        return mixed
+
+    def _products(self) -> list[Tensor]:
+        """The rows of W_t times each X, flat: [rows of the plan's blocks, columns]."""
+        flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in self._rows]
+        mixed = [self._plan.local.multiply(x) for x in flat]
+        with self._in_flight as received:
+            if received:
+                for out, rows in zip(mixed, received, strict=True):
+                    self._plan.remote.add_product_(out, rows.reshape(len(rows), out.shape[1]))
         return mixed
 
     def inbox(self) -> Inbox:

@@ -1,4 +1,7 @@
-"""The battery over every fault in conf/faults on every schedule in conf/graph, and what single faults promise."""
+"""The battery over every fault that takes edges away on every schedule in conf/graph, and what single faults promise.
+
+Late messages are in test_delays.py, nodes that leave in test_churn.py.
+"""
 
 import inspect
 from pathlib import Path
@@ -13,8 +16,10 @@ from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.algorithms.weights import check_weights
 from simulator.config import build, check
 from simulator.faults.base import FaultyGraph
+from simulator.faults.burst_loss import BurstLoss
 from simulator.faults.message_loss import MessageLoss
 from simulator.faults.node_outage import NodeOutage
+from simulator.faults.two_state import is_in_state_1
 from simulator.graphs.base import Edges, PeriodicGraph
 from simulator.graphs.connectivity import check_mixes, check_stochastic
 from simulator.graphs.fully_connected import FullyConnected
@@ -23,12 +28,16 @@ from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.network.network import Network
 from simulator.placement import Placement
+from simulator.randomness import uniforms
 from simulator.schedules import Constant
 from tests.graphs.loading import build as build_graph
 from tests.graphs.loading import load
 
 CONF = Path(__file__).parents[2] / "conf"
-FAULTS = sorted(path.stem for path in (CONF / "faults").glob("*.yaml") if path.stem != "none")
+FAULTS = sorted({path.stem for path in (CONF / "faults").glob("*.yaml")} - {"none", "message_delay", "churn"})
+# Settings that make a fault frequent, and those without any.
+OFTEN = {"burst_loss": {"good_to_bad": 0.3, "bad_to_good": 0.45}}
+NEVER = {"burst_loss": {"good_to_bad": 0.0}}
 GRAPHS = sorted(path.stem for path in (CONF / "graph").glob("*.yaml"))
 NUM_NODES = 6
 # Schedules that there are not of 6 nodes.
@@ -68,8 +77,7 @@ def make(graph: str, folder: Path, fault: str | None = None, num_nodes: int = NU
     if fault is None:
         return built
     config.faults = OmegaConf.load(CONF / "faults" / f"{fault}.yaml")
-    config.faults.probability = 0.4
-    config.faults.update(changes)
+    config.faults.update(OFTEN.get(fault, {"probability": 0.4}) | changes)
     return instantiate(config.faults, graph=built)
 
 
@@ -128,7 +136,8 @@ def test_edges_are_sorted_read_only_and_pure_in_the_step(pair, fault, tmp_path):
 
 
 def test_probability_0_changes_nothing_and_one_node_has_nothing_to_lose(fault, tmp_path):
-    plain, faulty = make("random_directed", tmp_path), make("random_directed", tmp_path, fault, probability=0.0)
+    never = NEVER.get(fault, {"probability": 0.0})
+    plain, faulty = make("random_directed", tmp_path), make("random_directed", tmp_path, fault, **never)
     for step in ROUNDS:
         np.testing.assert_array_equal(faulty.edges(step).to_matrix(NUM_NODES), plain.edges(step).to_matrix(NUM_NODES))
     alone = make("random_directed", tmp_path, fault, num_nodes=1)
@@ -148,9 +157,10 @@ def test_seed_and_step_change_the_faults(fault, tmp_path):
 
 @pytest.mark.parametrize("probability", [-0.1, 1.0, float("nan")])
 def test_bad_probability_is_refused(fault, probability):
-    module = OmegaConf.load(CONF / "faults" / f"{fault}.yaml")["_target_"]
-    with pytest.raises(ValueError, match=r"faults\.probability=.*expected a number in \[0, 1\)"):
-        get_class(module)(graph=Ring(num_nodes=3), probability=probability, seed=0)
+    settings = dict(OmegaConf.to_container(OmegaConf.load(CONF / "faults" / f"{fault}.yaml")))
+    key = "good_to_bad" if fault == "burst_loss" else "probability"
+    with pytest.raises(ValueError, match=rf"faults\.{key}=.*expected a number in \[0, 1\)"):
+        get_class(settings.pop("_target_"))(graph=Ring(num_nodes=3), **{**settings, key: probability, "seed": 0})
 
 
 def test_yaml_lists_every_constructor_argument_with_a_comment(fault):
@@ -257,7 +267,7 @@ def test_dsgd_is_allowed_on_symmetric_weights_and_refused_on_others(composed, fa
     assert isinstance(components.graph.graph, Ring)
     assert components.graph.seed == settings["seed"]
     check(settings, components, 1)
-    refused = get_class(settings["faults"]["_target_"])(graph=OnePeerExponential(num_nodes=6), probability=0.1)
+    refused = instantiate(settings["faults"], graph=OnePeerExponential(num_nodes=6))
     name = type(refused).__name__
     with pytest.raises(ValueError, match=f"OnePeerExponential with {name} is column-stochastic; use algorithm=sgp"):
         check_weights(algorithm, refused)
@@ -268,3 +278,52 @@ def test_a_schedule_that_a_fault_cuts_is_refused():
     graph = MessageLoss(graph=Ring(num_nodes=50), probability=0.999, seed=0)
     with pytest.raises(ValueError, match=r"graph Ring with MessageLoss cannot mix: over 100 rounds"):
         check_mixes(graph)
+
+
+def test_bursts_have_the_rate_the_length_and_the_correlation_of_the_chain():
+    """Closed forms of Gilbert and Elliott, on 380 links over 400 rounds; sums over links are independent."""
+    p, r, num_nodes, rounds = 0.06, 0.25, 20, 400
+    graph = BurstLoss(graph=FullyConnected(num_nodes=num_nodes), good_to_bad=p, bad_to_good=r, seed=5)
+    links = np.flatnonzero(~np.eye(num_nodes, dtype=bool))
+    lost = np.stack([graph.is_lost(links, step) for step in range(rounds)])
+    rate = p / (p + r)
+    assert graph.loss_rate == pytest.approx(rate)
+
+    def near(values, expected):
+        """Means over links, within 4 standard errors."""
+        return abs(values.mean() - expected) < 4 * values.std() / values.size**0.5
+
+    assert near(lost.mean(axis=0), rate)
+    assert near(lost[0].astype(float), rate)  # stationary from the first round on
+    for apart in (1, 3, 8):
+        together = (lost[:-apart] & lost[apart:]).mean(axis=0)
+        assert near(together, rate**2 + rate * (1 - rate) * (1 - p - r) ** apart)
+    ends = (lost[:-1] & ~lost[1:]).sum(axis=0)
+    # Rounds lost for every burst that ends; the ratio of means is within 4 standard errors of 1 / r.
+    difference = lost[:-1].sum(axis=0) - ends / r
+    assert abs(difference.mean()) < 4 * difference.std() / links.size**0.5
+    assert lost[:-1].sum() / ends.sum() == pytest.approx(1 / r, rel=0.05)
+
+    mild = BurstLoss(
+        graph=FullyConnected(num_nodes=num_nodes), good_to_bad=p, bad_to_good=r, loss_good=0.1, loss_bad=0.7, seed=5
+    )
+    assert mild.loss_rate == pytest.approx((r * 0.1 + p * 0.7) / (p + r))
+    assert near(np.stack([mild.is_lost(links, step) for step in range(rounds)]).mean(axis=0), mild.loss_rate)
+
+
+def test_the_chain_in_any_round_is_the_one_that_steps_from_round_to_round():
+    """The same draws, used one round after the other."""
+    p, r, chains = 0.1, 0.3, np.arange(50)
+    for stationary in (True, False):
+        state = np.zeros(50, dtype=bool)
+        for step in range(40):
+            draws = uniforms(4, "chain", chains, step, 2)
+            renewed = draws[:, 0] < p + r if step else np.full(50, stationary)
+            state = np.where(renewed, draws[:, 1] < p / (p + r), state)
+            found = is_in_state_1(4, "chain", chains, step, into=p, out_of=r, starts_stationary=stationary)
+            np.testing.assert_array_equal(found, state)
+
+
+def test_bursts_that_would_repel_each_other_are_refused():
+    with pytest.raises(ValueError, match=r"faults\.good_to_bad=0\.5: expected at most 1 - faults\.bad_to_good = 0\.2"):
+        BurstLoss(graph=Ring(num_nodes=3), good_to_bad=0.5, bad_to_good=0.8)

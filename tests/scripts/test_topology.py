@@ -26,6 +26,8 @@ def test_several_graphs_and_sizes_make_one_table(tmp_path, capsys):
     markdown = (tmp_path / "out" / "table.md").read_text().splitlines()
     assert len(markdown) == 6
     assert markdown[1].startswith("| --- | ---: |")
+    for picture in ("table_decay.png", "table_learning_rates.png", "table_bounds.png"):
+        assert (tmp_path / "out" / picture).stat().st_size > 5_000
 
 
 def test_settings_seeds_and_all_numbers(capsys):
@@ -78,6 +80,7 @@ def test_any_setting_of_a_graph_is_varied_and_seeds_are_summed_up(tmp_path, caps
     assert found == [pytest.approx(effective(seed), rel=1e-9) for seed in range(3)]
     for picture in ("er_setting.png", "er_rates.png"):
         assert (tmp_path / picture).stat().st_size > 5_000
+    assert not (tmp_path / "er_decay.png").exists()  # twelve curves would need twelve colours
 
 
 def effective(seed):

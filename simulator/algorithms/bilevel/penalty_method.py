@@ -38,6 +38,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.penalty_gossip import PenaltyGossip
 from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel
 from simulator.algorithms.bilevel.step_rounds import StepRounds
+from simulator.algorithms.push_sum import with_in_flight
 from simulator.checks import require_positive
 from simulator.network.network import Network
 from simulator.problems.base import BilevelProblem, Problem
@@ -118,10 +119,11 @@ class PenaltyMethod(SharedBilevel):
         return {**state, "hparam_tracker": state["hparam_tracker"] + new - state["surrogate"], "surrogate": new}
 
     def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:
+        x_tracker, vectors = with_in_flight(state, "hparam_tracker"), with_in_flight(state, "vectors")
         return {
-            "the trackers of x have the mean of the surrogates": (state["hparam_tracker"], state["surrogate"]),
-            "the trackers of y have the mean of its gradients": (state["vectors"][:, 2], state["gradients"][:, 0]),
-            "the trackers of z have the mean of its gradients": (state["vectors"][:, 3], state["gradients"][:, 1]),
+            "the trackers of x have the mean of the surrogates": (x_tracker, state["surrogate"]),
+            "the trackers of y have the mean of its gradients": (vectors[:, 2], state["gradients"][:, 0]),
+            "the trackers of z have the mean of its gradients": (vectors[:, 3], state["gradients"][:, 1]),
             **self.gossip.tracked(state),
         }
 

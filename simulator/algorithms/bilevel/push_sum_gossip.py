@@ -16,8 +16,12 @@ from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.penalty_gossip import PenaltyGossip
+from simulator.algorithms.push_sum import push, with_in_flight, with_mailboxes
 from simulator.algorithms.weights import Weights
 from simulator.network.network import Network
+
+_OUTER = ("hparams", "hparams_weight", "hparam_tracker")
+_INNER = ("vectors", "solvers_weight")
 
 
 class PushSumGossip(PenaltyGossip):
@@ -27,18 +31,17 @@ class PushSumGossip(PenaltyGossip):
 
     def init(self, state: State, network: Network) -> State:
         ones = state["hparams"].new_ones(len(state["hparams"]))
-        return {"hparams_weight": ones, "solvers_weight": ones.clone()}
+        state = {**state, "hparams_weight": ones, "solvers_weight": ones.clone()}
+        return with_mailboxes(state, (*_OUTER, *_INNER), network)
 
     def outer_round(self, state: State, lr: float, round_index: int, network: Network) -> State:
         moved = state["hparams"].sub(state["hparam_tracker"], alpha=lr)
-        hparams, weight, tracker = network.mix((moved, state["hparams_weight"], state["hparam_tracker"]), round_index)
-        return {**state, "hparams": hparams, "hparams_weight": weight, "hparam_tracker": tracker}
+        return push({**state, "hparams": moved}, _OUTER, network, round_index)
 
     def inner_round(self, state: State, lr: float, round_index: int, network: Network) -> State:
         vectors = state["vectors"]
         vectors[:, :2].sub_(vectors[:, 2:], alpha=lr)
-        mixed, weight = network.mix((vectors.flatten(1), state["solvers_weight"]), round_index)
-        return {**state, "vectors": mixed.view_as(vectors), "solvers_weight": weight}
+        return push(state, _INNER, network, round_index)
 
     def x(self, state: State) -> Tensor:
         return state["hparams"] / state["hparams_weight"][:, None]
@@ -50,5 +53,5 @@ class PushSumGossip(PenaltyGossip):
         return state["vectors"][:, :2] / state["solvers_weight"][:, None, None]
 
     def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:
-        weights = {key: state[f"{key}_weight"] for key in ("hparams", "solvers")}
+        weights = {key: with_in_flight(state, f"{key}_weight") for key in ("hparams", "solvers")}
         return {f"the push-sum weights of {key} have mean 1": (w, w.new_ones(len(w))) for key, w in weights.items()}

@@ -3,7 +3,9 @@
 Update equations, with P_t column-stochastic, push-sum weights w_i (1 at the start) and debiased z_i = x_i / w_i:
     adapt-then-mix:  x <- P_t (x - a_t grad f(z)),    w <- P_t w
     mix-then-adapt:  x <- P_t x - a_t grad f(z),      w <- P_t w
-State: ``params`` [N, D], ``push_sum_weight`` [N].
+With messages that are late (faults=message_delay), P_t (...) takes in the shares that arrive in round t.
+State: ``params`` [N, D], ``push_sum_weight`` [N]; with delays of up to L rounds also ``in_flight/params`` [N, L, D],
+``in_flight/push_sum_weight`` [N, L].
 Needs: column-stochastic P (doubly stochastic is a special case: all weights stay 1).
 Sends: D + 1 numbers per edge and step, in one buffer.
 Source: Assran et al., ICML 2019 (arXiv 1811.10792), algorithm 1, and Nedic and Olshevsky, IEEE TAC 2016
@@ -17,6 +19,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.push_sum import push, with_mailboxes
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
 from simulator.network.network import Network
@@ -26,9 +29,18 @@ from simulator.schedules import Schedule
 Order = Literal["adapt_then_mix", "mix_then_adapt"]
 
 
+PUSHED = ("params", "push_sum_weight")
+"""The entries of a state that SGP mixes."""
+
+
+def init_push(problem: Problem, network: Network) -> State:
+    """The state before the first step: the starting parameters, weights of 1, and nothing in flight."""
+    params = problem.init_params()
+    return with_mailboxes({"params": params, "push_sum_weight": params.new_ones(len(params))}, PUSHED, network)
+
+
 def push_gradient_step(
-    params: Tensor,
-    push_sum_weight: Tensor,
+    state: State,
     hparams: Tensor,
     problem: Problem,
     network: Network,
@@ -37,16 +49,15 @@ def push_gradient_step(
     lr: float,
     batch_step: int,
     round_index: int,
-) -> tuple[Tensor, Tensor]:
-    """One SGP step; returns the new biased parameters [N, D] and push-sum weights [N]. Overwrites ``params``."""
-    debiased = params / push_sum_weight[:, None]
+) -> State:
+    """``state`` (biased parameters and push-sum weights) after one SGP step; consumes it."""
+    debiased = state["params"] / state["push_sum_weight"][:, None]
     if order == "adapt_then_mix":
-        problem.add_grad_(params, debiased, hparams, batch_step, -lr)
-        mixed, weight = network.mix((params, push_sum_weight), round_index)
-    else:
-        mixed, weight = network.mix((params, push_sum_weight), round_index)
-        problem.add_grad_(mixed, debiased, hparams, batch_step, -lr)
-    return mixed, weight
+        problem.add_grad_(state["params"], debiased, hparams, batch_step, -lr)
+        return push(state, PUSHED, network, round_index)
+    state = push(state, PUSHED, network, round_index)
+    problem.add_grad_(state["params"], debiased, hparams, batch_step, -lr)
+    return state
 
 
 def check_order(order: str) -> None:
@@ -65,6 +76,8 @@ class SGP(Algorithm):
     """
 
     weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+    takes_late_messages: ClassVar[bool] = True
+    survives_churn: ClassVar[bool] = True
 
     lr: float
     lr_schedule: Schedule
@@ -75,13 +88,11 @@ class SGP(Algorithm):
         check_order(self.order)
 
     def init(self, problem: Problem, network: Network) -> State:
-        params = problem.init_params()
-        return {"params": params, "push_sum_weight": params.new_ones(len(params))}
+        return init_push(problem, network)
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        params, weight = push_gradient_step(
-            state["params"],
-            state["push_sum_weight"],
+        return push_gradient_step(
+            state,
             problem.init_hparams(),
             problem,
             network,
@@ -90,7 +101,6 @@ class SGP(Algorithm):
             batch_step=step,
             round_index=step,
         )
-        return {"params": params, "push_sum_weight": weight}
 
     def estimate(self, state: State) -> Tensor:
         return state["params"] / state["push_sum_weight"][:, None]

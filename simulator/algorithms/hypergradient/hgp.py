@@ -8,8 +8,11 @@ Adam's step is taken when the next outer step begins, so that what is reported a
 together: the trained parameters, the hyperparameters they were trained with, and the hypergradient there.
 Each node has hyperparameters h_i of its own. With share_rounds S all have the same: as the derivative with respect to
 shared hyperparameters is sum_i v_i, S rounds of push-sum average M v_i before Adam's step, and h_i after it.
+With messages that are late (faults=message_delay), every outer step, hypergradient and average begins with empty
+mailboxes: what is still in flight at the end of one is lost to it.
 State: ``params`` [N, D], ``push_sum_weight`` [N], ``hparams`` [N, H], ``hypergradient`` [N, H], ``adam_mean`` [N, H],
-``adam_square`` [N, H].
+``adam_square`` [N, H]; with delays of up to L rounds also ``in_flight/params`` [N, L, D],
+``in_flight/push_sum_weight`` [N, L].
 Needs: column-stochastic P; a bilevel problem.
 Sends: D + 1 numbers per edge and inner step; depth * num_pushes rounds of D + 1 numbers per hypergradient; 2 S rounds
 of H + 1 numbers per outer step.
@@ -27,7 +30,7 @@ from torch import Tensor
 
 from simulator.algorithms.adam import adam_
 from simulator.algorithms.base import Algorithm, State
-from simulator.algorithms.gossip.sgp import Order, check_order, push_gradient_step
+from simulator.algorithms.gossip.sgp import Order, check_order, init_push, push_gradient_step
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
 from simulator.hypergradients.exact import exact_hypergradient
@@ -84,7 +87,7 @@ class HypergradientPush(Algorithm):
             raise ValueError(f"algorithm.reference={self.reference!r}: expected none, dense or iterative")
 
     @abstractmethod
-    def init_training(self, problem: Problem) -> State:
+    def init_training(self, problem: Problem, network: Network) -> State:
         """The part of the state that every outer step starts anew."""
 
     @abstractmethod
@@ -95,7 +98,7 @@ class HypergradientPush(Algorithm):
         hparams = problem.init_hparams()
         nothing = torch.zeros_like(hparams)
         return {
-            **self.init_training(problem),
+            **self.init_training(problem, network),
             "hparams": hparams,
             "hypergradient": nothing,
             "adam_mean": nothing.clone(),
@@ -105,7 +108,7 @@ class HypergradientPush(Algorithm):
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         outer_step, inner_step = divmod(step, self.inner_steps)
         if inner_step == 0 and outer_step > 0:
-            state = {**self._outer_update(state, outer_step, network), **self.init_training(problem)}
+            state = {**self._outer_update(state, outer_step, network), **self.init_training(problem, network)}
         state = {**state, **self.train(state, inner_step, problem, network)}
         return self._push(state, problem, network) if self.evaluates_after(step) else state
 
@@ -194,6 +197,7 @@ class HGP(HypergradientPush):
     """
 
     weights: ClassVar[Weights] = Weights.COLUMN_STOCHASTIC
+    takes_late_messages: ClassVar[bool] = True
 
     order: Order
     share_rounds: int
@@ -222,20 +226,19 @@ class HGP(HypergradientPush):
     def _average(self, rows: Tensor, network: Network, first: int) -> Tensor:
         """Push-sum over ``share_rounds`` rounds, from the ``first`` after those of the hypergradient on."""
         weight = rows.new_ones(len(rows))
+        late = network.nothing_in_flight((rows, weight))
         start = self.inner_steps + self.depth * self.num_pushes + first
         with network.phase("sharing"):
             for round_index in range(start, start + self.share_rounds):
-                rows, weight = network.mix((rows, weight), round_index)
+                (rows, weight), late = network.push((rows, weight), round_index, late)
         return rows / weight[:, None]
 
-    def init_training(self, problem: Problem) -> State:
-        params = problem.init_params()
-        return {"params": params, "push_sum_weight": params.new_ones(len(params))}
+    def init_training(self, problem: Problem, network: Network) -> State:
+        return init_push(problem, network)
 
     def train(self, state: State, inner_step: int, problem: Problem, network: Network) -> State:
-        params, weight = push_gradient_step(
-            state["params"],
-            state["push_sum_weight"],
+        return push_gradient_step(
+            state,
             state["hparams"],
             problem,
             network,
@@ -244,7 +247,6 @@ class HGP(HypergradientPush):
             batch_step=inner_step,
             round_index=inner_step,
         )
-        return {"params": params, "push_sum_weight": weight}
 
     def estimate(self, state: State) -> Tensor:
         return state["params"] / state["push_sum_weight"][:, None]

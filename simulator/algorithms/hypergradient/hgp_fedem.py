@@ -52,7 +52,7 @@ class HGPFedEM(HypergradientPush):
         require_momentum(self.momentum)
         require_local_steps(self.local_steps)
 
-    def init_training(self, problem: Problem) -> State:
+    def init_training(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         return {"params": params, "momentum": torch.zeros_like(params)} if self.momentum else {"params": params}
 

@@ -65,6 +65,7 @@ class HypergradientError(SGP):
     summary_terms: Sequence[int]
 
     needs_bilevel: ClassVar[bool] = True
+    survives_churn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

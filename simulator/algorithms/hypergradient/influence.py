@@ -83,6 +83,8 @@ class Influence(SGP):
     trainings_at_once: int
 
     needs_bilevel: ClassVar[bool] = True
+    takes_late_messages: ClassVar[bool] = False
+    survives_churn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -211,11 +213,10 @@ class Influence(SGP):
                 elif place[0] in network.nodes:
                     row = (place[0] - network.nodes.start) * len(removed) + k
                     hparams[row, place[1]] *= 1 - self.removed_share
-            weight = params.new_ones(len(params))
+            state = {"params": params, "push_sum_weight": params.new_ones(len(params))}
             for step in range(num_steps):
-                params, weight = push_gradient_step(
-                    params,
-                    weight,
+                state = push_gradient_step(
+                    state,
                     hparams,
                     replicas,
                     connected,
@@ -224,7 +225,7 @@ class Influence(SGP):
                     batch_step=step,
                     round_index=step,
                 )
-            losses = _outer_losses(replicas, params / weight[:, None], hparams)
+            losses = _outer_losses(replicas, self.estimate(state), hparams)
         return network.mean(losses.reshape(-1, len(removed)))
 
     def _warn_without_consensus(self, params: Tensor, network: Network) -> None:

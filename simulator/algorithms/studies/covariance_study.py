@@ -20,7 +20,7 @@ Shapes: N local nodes, M all nodes, D parameters, R repetitions, P coordinates.
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -65,6 +65,8 @@ class CovarianceStudy(DSGD):
     horizon: int
     num_coordinates: int
     copies: int
+
+    survives_churn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,7 +18,7 @@ Shapes: N local nodes, M all nodes, D parameters, R repetitions, S steps.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class QuadraticStudy(DSGD):
 
     repetitions: int
     horizon: int
+
+    survives_churn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

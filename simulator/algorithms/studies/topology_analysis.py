@@ -43,6 +43,8 @@ class TopologyAnalysis(SGP, AnalysisSettings):
 
     weights: ClassVar[Weights] = Weights.ANY
     studies_graph: ClassVar[bool] = True
+    takes_late_messages: ClassVar[bool] = False  # the analysis is of the schedule, not of the delays
+    survives_churn: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
