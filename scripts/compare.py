@@ -8,6 +8,7 @@ Draws ``--metric`` against megabytes sent over all edges, seconds of wall time a
 table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds
 ("-" where a seed does not); the metric at the end; the number of settings that finished and of seeds; the chosen grid
 values. Where all runs have a ``timing``, simulated seconds stand beside those of wall time, in table and picture.
+``--costs`` leaves some of them out: seconds of runs that shared their machine cannot be compared.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
 
@@ -30,6 +31,7 @@ from simulator.figures.comparison import Curve, comparison  # noqa: E402
 COSTS = {"MB": ("comm/bytes", 1e-6), "s": ("time/wall_s", 1.0), "steps": ("step", 1.0)}
 # Where the nodes of all runs have clocks of their own, which these metrics tell.
 SIMULATED = {"simulated s": ("time/sim_s", 1.0)}
+ALL_COSTS = COSTS | SIMULATED
 CLOCKS = "time/idle_share"
 
 
@@ -82,7 +84,7 @@ def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str
 
 def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> float | None:
     """The cost, mean over seeds, until the first evaluation that reaches the target; None if never."""
-    name, factor = (COSTS | SIMULATED)[cost]
+    name, factor = ALL_COSTS[cost]
     spent = []
     for history in method.histories:
         reached = [record[name] * factor for record in history if is_better(metric, record[metric], target)]
@@ -98,17 +100,31 @@ def has_clocks(methods: Sequence[Method]) -> bool:
     return bool(records) and all(CLOCKS in record for record in records)
 
 
+def choose_costs(wanted: str | None, methods: Sequence[Method]) -> list[str]:
+    """The costs to show: those of ``--costs``, or all that the runs have.
+
+    Raises:
+        ValueError: when one is not known, or when the runs do not have it.
+    """
+    available = list(ALL_COSTS if has_clocks(methods) else COSTS)
+    if wanted is None:
+        return available
+    for cost in (chosen := wanted.split(",")):
+        if cost not in available:
+            raise ValueError(f"--costs {wanted}: expected some of {', '.join(available)}")
+    return chosen
+
+
 def make_table(
-    methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str]
+    methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str], costs: Sequence[str]
 ) -> list[list[str]]:
     """Header and rows."""
-    shown = (*COSTS, *SIMULATED) if has_clocks(methods) else tuple(COSTS)
-    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in shown), metric, "std", "settings"]
+    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in costs), metric, "std", "settings"]
     lines = [[*header, "seeds", *grid]]
     for method in methods:
         ends = [history[-1][metric] for history in method.histories]
-        costs = [cost_to_reach(method, metric, target, cost) for target in targets for cost in shown]
-        line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in costs)]
+        spent = [cost_to_reach(method, metric, target, cost) for target in targets for cost in costs]
+        line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in spent)]
         line += [f"{statistics.fmean(ends):.4g}", f"{statistics.stdev(ends):.2g}" if len(ends) > 1 else "-"]
         line += [str(method.num_settings), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]
         lines.append(line)
@@ -117,7 +133,7 @@ def make_table(
 
 def mean_curve(method: Method, metric: str, cost: str) -> Curve:
     """The metric against a cost, both mean over the seeds at the evaluations after step 0 that all seeds have."""
-    name, factor = (COSTS | SIMULATED)[cost]
+    name, factor = ALL_COSTS[cost]
     points = [point for point in zip(*method.histories, strict=False) if point[0]["step"] > 0]
     spent = [statistics.fmean(record[name] * factor for record in point) for point in points]
     return Curve(method.label, spent, [statistics.fmean(record[metric] for record in point) for point in points])
@@ -131,23 +147,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--choose-by", help="metric that chooses among the grid; without it, the one compared")
     parser.add_argument("--grid", default="", help="settings of which the best is shown, as in algorithm.lr,problem.x")
     parser.add_argument("--targets", default="", help="values of the metric to reach, as in 0.8,0.9")
+    parser.add_argument(
+        "--costs", help=f"what is shown, of {', '.join(ALL_COSTS)}; all that the runs have unless given"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder to write to")
     options = parser.parse_args(arguments)
     grid = [key for key in options.grid.split(",") if key]
     try:
         targets = [float(target) for target in options.targets.split(",") if target]
         methods = choose(read_runs(options.folders), grid, options.metric, options.choose_by or options.metric)
+        costs = choose_costs(options.costs, methods)
     except ValueError as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
-    lines = make_table(methods, options.metric, targets, grid)
+    lines = make_table(methods, options.metric, targets, grid, costs)
     options.output.mkdir(parents=True, exist_ok=True)
     rule = ["---", *["---:"] * (len(lines[0]) - 1)]
     text = "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
     (options.output / "compare.md").write_text(text, encoding="utf-8")
     with (options.output / "compare.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(lines)
-    costs = {**COSTS, **SIMULATED} if has_clocks(methods) else COSTS
     panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in costs}
     comparison(panels, options.metric, options.output / "compare.png")
     print(text, end="")

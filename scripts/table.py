@@ -38,6 +38,7 @@ IRRELEVANT = frozenset(
         "compute",
         "checkpoint",
         "eval_every",
+        "eval_every_s",
         "launcher",
         "logger",
         "link",

@@ -71,6 +71,15 @@ def test_simulated_seconds_where_all_runs_have_clocks(tmp_path):
     assert "simulated s to 0.6" not in read(tmp_path / "out")[0]
 
 
+def test_costs_can_be_left_out(runs, capsys):
+    arguments = [str(runs), "--grid", "algorithm.lr", "--targets", "0.6", "--output", str(runs / "out")]
+    assert compare.main([*arguments, "--costs", "MB,steps"]) == 0
+    (row, _) = read(runs / "out")
+    assert [key for key in row if " to " in key] == ["MB to 0.6", "steps to 0.6"]
+    assert compare.main([*arguments, "--costs", "MB,simulated s"]) == 1
+    assert capsys.readouterr().err == "compare: --costs MB,simulated s: expected some of MB, s, steps\n"
+
+
 def test_another_metric_chooses_and_losses_are_best_when_small(tmp_path):
     write(tmp_path / "a", "choco.Choco", 0.1, [0.1, 0.9], loss=2.0)
     write(tmp_path / "b", "choco.Choco", 0.2, [0.1, 0.4], loss=1.0)
