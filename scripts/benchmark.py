@@ -19,6 +19,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as launch.py does
 import torch  # noqa: E402
 
 from scripts import benchmark_parts  # noqa: E402
+from scripts.benchmark_asynchronous import asynchronous  # noqa: E402
 from scripts.benchmark_measuring import Effort, Table  # noqa: E402
 
 PARTS: dict[str, Callable[[Table, Effort, int], None]] = {
@@ -30,6 +31,7 @@ PARTS: dict[str, Callable[[Table, Effort, int], None]] = {
     "memory": benchmark_parts.memory,
     "graphs": benchmark_parts.graphs,
     "ring": benchmark_parts.large_ring,
+    "asynchronous": asynchronous,
     "gpu": benchmark_parts.gpu,
 }
 

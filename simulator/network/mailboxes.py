@@ -254,6 +254,14 @@ class Mailboxes:
         letters = self.schedule.at_hand()
         letters = letters[(letters["target"] >= self._nodes.start) & (letters["target"] < self._nodes.stop)]
         nodes = np.arange(self._nodes.start, self._nodes.stop)
+        if self._keeps_newest:
+            newest, edge = (
+                self._newest.copy(),
+                np.searchsorted(self._edge_code, letters["target"] * self._network.num_nodes + letters["source"]),
+            )
+            newest[edge] = self.slots.find(letters["source"], letters["step"])  # by ascending step
+            entries = self._newest_rows(nodes, newest)
+            return tuple(self._mix(entries, self.rows[name]) for name in self._names)
         entries = self._sum(nodes, letters["target"] - nodes[0], letters["source"], letters["step"], letters["weight"])
         return tuple(self._mix(entries, self.rows[name]) for name in self._names)
 
@@ -297,13 +305,26 @@ class Mailboxes:
         is_newest[:-1] = edge[1:] != edge[:-1]
         outdated = np.concatenate([self._newest[edge[is_newest]], slots[~is_newest]])
         self._newest[edge[is_newest]] = slots[is_newest]
-        first = self._first_edge[nodes - self._nodes.start]
-        counts = self._first_edge[nodes - self._nodes.start + 1] - first
-        edges = concatenate_ranges(first, counts)
-        event = np.repeat(np.arange(nodes.size), counts)
-        entries = self._entries(event, self._newest[edges], self._edges.weight[edges], nodes.size)
+        entries = self._newest_rows(nodes, self._newest)
         self.slots.release(outdated)
         return entries
+
+    def _newest_rows(self, nodes: IntArray, newest: IntArray) -> Entries:
+        """W times these newest rows; nodes that have sent nothing yet and mix when they begin have their own row."""
+        first = self._first_edge[nodes - self._nodes.start]
+        counts = self._first_edge[nodes - self._nodes.start + 1] - first
+        edges, event = concatenate_ranges(first, counts), np.repeat(np.arange(nodes.size), counts)
+        slots, weights = newest[edges], self._edges.weight[edges]
+        begins = np.flatnonzero(self._sent_step[nodes] == FIRST_STEP)
+        if self._takes_in == "start" and begins.size:
+            rest = np.flatnonzero(self._sent_step[nodes[event]] != FIRST_STEP)
+            own = self.slots.find(nodes[begins], self._sent_step[nodes[begins]])
+            event = np.concatenate([event[rest], begins])
+            order = np.argsort(event, kind="stable")
+            event = event[order]
+            slots = np.concatenate([slots[rest], own])[order]
+            weights = np.concatenate([weights[rest], np.ones(begins.size)])[order]
+        return self._entries(event, slots, weights, nodes.size)
 
     def _entries(self, event: IntArray, slot: IntArray, weight: FloatArray, num_events: int) -> Entries:
         """Made while the rows are still known by (source, step)."""

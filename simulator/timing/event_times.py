@@ -27,7 +27,6 @@ class EventTimes:
         idle_s: how much of it the node has spent on messages instead of computing, seconds, [M].
         num_steps: local steps that every node has ended, [M].
         staleness_counts: how many messages or meetings had staleness 0, 1, 2, ...
-        spans: what the first 16 nodes did in their first 24 local steps, as in :mod:`simulator.timing.timeline`.
     """
 
     def __init__(self, num_nodes: int) -> None:
@@ -35,7 +34,8 @@ class EventTimes:
         self.idle_s = np.zeros(num_nodes)
         self.num_steps = np.zeros(num_nodes, dtype=np.int64)
         self.staleness_counts = np.zeros(1, dtype=np.int64)
-        self.spans: list[tuple[str, int, float, float]] = []
+        self._spans: list[tuple[str, int, float, float]] = []
+        self._shown_s = np.inf
         self._barrier_s = 0.0
 
     @property
@@ -59,6 +59,12 @@ class EventTimes:
         """The part of every node's time that went into messages instead of computing, [M]."""
         shares: FloatArray = np.divide(self.idle_s, self.now_s, out=np.zeros_like(self.now_s), where=self.now_s > 0)
         return shares
+
+    @property
+    def spans(self) -> list[tuple[str, int, float, float]]:
+        """What the first 16 nodes did until one had ended 24 local steps, as in :mod:`simulator.timing.timeline`."""
+        shown_s = self._shown_s
+        return [(what, i, begin, min(end, shown_s)) for what, i, begin, end in self._spans if begin < shown_s]
 
     @property
     def staleness_mean(self) -> float:
@@ -101,13 +107,15 @@ class EventTimes:
         self.staleness_counts = counts
         shown = np.flatnonzero((nodes < NUM_NODES) & (self.num_steps[nodes] < NUM_ROUNDS))
         self.num_steps[nodes] += 1
+        full = ends_s[(nodes < NUM_NODES) & (self.num_steps[nodes] == NUM_ROUNDS)]
+        self._shown_s = min(self._shown_s, float(full.min(initial=np.inf)))
         exchange = np.broadcast_to(exchange_s, nodes.shape)
         for event in shown.tolist():
             node, end = int(nodes[event]), float(ends_s[event])
             computed = end - float(exchange[event])
-            self.spans.append((COMPUTING, node, float(starts_s[event]), computed))
+            self._spans.append((COMPUTING, node, float(starts_s[event]), computed))
             if computed < end:
-                self.spans.append((SENDING, node, computed, end))
+                self._spans.append((SENDING, node, computed, end))
 
     def reach(self, barrier_s: float) -> None:
         """Says that all events until ``barrier_s`` are done, seconds."""

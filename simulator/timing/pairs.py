@@ -90,11 +90,15 @@ class PairSchedule(WaveSchedule[PairWave]):
         return partners
 
     def _durations(self, nodes: IntArray, steps: IntArray, starts_s: FloatArray) -> FloatArray:
-        partners = self.partners(nodes, steps)
-        there, back = self._message_s(nodes, partners), self._message_s(partners, nodes)
-        exchange = np.where(nodes == partners, 0.0, np.maximum(there, back))
+        exchange = self.exchange_s(nodes, self.partners(nodes, steps))
         durations: FloatArray = self.timing.compute_s(nodes, steps, starts_s) + exchange
         return durations
+
+    def exchange_s(self, nodes: IntArray, partners: IntArray) -> FloatArray:
+        """How long nodes and their partners exchange messages, seconds, [n]; 0 for a node with itself."""
+        there, back = self._message_s(nodes, partners), self._message_s(partners, nodes)
+        exchange: FloatArray = np.where(nodes == partners, 0.0, np.maximum(there, back))
+        return exchange
 
     def _message_s(self, source: IntArray, target: IntArray) -> FloatArray:
         """Duration of one message with links to itself."""

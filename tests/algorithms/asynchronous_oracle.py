@@ -1,9 +1,11 @@
 """Asynchronous algorithms as plain event loops in NumPy: one event after the other, dense matrices, float64."""
 
+import heapq
+
 import numpy as np
 
 from simulator import randomness
-from tests.timing.event_loops import asynchronous
+from tests.timing.event_loops import asynchronous, meetings
 
 
 class Objectives:
@@ -47,3 +49,70 @@ def push_sum(timing, graph, objectives, num_events, num_bytes, lr, scales):
         ages += own_ages
     assert abs(kept @ w + sum(weight for _, weight in mail.values()) - num_nodes) < 1e-9
     return x, w, now, ages
+
+
+def stale_gossip(timing, graph, objectives, num_events, num_bytes, lr, order):
+    """Rows as the nodes sent them last."""
+    num_nodes, dim = objectives.linear.shape
+    matrix = graph.edges(0).to_matrix(num_nodes)
+    x, sent = np.zeros((num_nodes, dim)), {}
+    newest = np.zeros((num_nodes, num_nodes, dim))
+    takes_in = "start" if order == "adapt_then_combine" else "end"
+    for i, k, _, taken, _ in asynchronous(timing, pairs_of(graph), num_bytes, num_events, takes_in):
+        for j, step, _, _ in sorted(taken, key=lambda letter: letter[1]):
+            newest[i, j] = sent[j, step]
+        newest[i, i] = x[i]
+        mixed = matrix[i] @ newest[i]
+        if order == "adapt_then_combine":
+            x[i] = mixed - lr * objectives.gradient(i, mixed, k)
+        else:
+            x[i] = mixed - lr * objectives.gradient(i, x[i], k)
+        sent[i, k] = x[i].copy()
+    return x
+
+
+def adpsgd(timing, partner_of, exchange_s, objectives, num_events, lr):
+    """Rows, and staleness of every meeting."""
+    x, ages = np.zeros(objectives.linear.shape), []
+    snapshot = x.copy()
+    for i, k, _, j, age in meetings(timing, partner_of, exchange_s, num_events):
+        gradient = objectives.gradient(i, snapshot[i], k)
+        mean = (x[i] + x[j]) / 2
+        x[i], x[j] = mean, mean
+        x[i] = x[i] - lr * gradient
+        snapshot[i] = x[i].copy()
+        ages.append(age)
+    return x, ages
+
+
+def async_fedavg(timing, trip_s, objectives, num_events, *, lr, local_steps, mixing, decay, buffer_size):
+    """The hub's model and the staleness of every answer; FedAsync where buffer_size is 0."""
+    x, dim = np.zeros(objectives.linear.shape[1]), objectives.linear.shape[1]
+    num_nodes = timing.num_nodes
+    heap, held, version, ages = [], {}, 0, []
+    buffer, in_buffer = np.zeros(dim), 0
+
+    def begin(now, i, k):
+        held[i] = (x.copy(), version)
+        heapq.heappush(heap, (now + (timing.compute_s([i], [k], [now])[0] + trip_s(i)), i, k))
+
+    for i in range(1, num_nodes):
+        begin(0.0, i, 0)
+    for _ in range(num_events):
+        now, i, k = heapq.heappop(heap)
+        y, seen = held[i]
+        u = y.copy()
+        for local in range(local_steps):
+            u = u - lr * objectives.gradient(i, u, k * local_steps + local)
+        ages.append(version - seen)
+        weight = mixing * (1 + ages[-1]) ** -decay
+        if buffer_size == 0:
+            x = (1 - weight) * x + weight * u
+            version += 1
+        else:
+            buffer, in_buffer = buffer + weight * (u - y), in_buffer + 1
+            if in_buffer == buffer_size:
+                x, buffer, in_buffer = x + buffer / buffer_size, np.zeros(dim), 0
+                version += 1
+        begin(now, i, k + 1)
+    return x, ages

@@ -41,6 +41,8 @@ ON_EVERY_GRAPH = {"data_exchange", "topology_analysis"}
 # Settings, one changed at a time, with which algorithms have further keys in their state.
 SWITCHES = (
     {"momentum": 0.5},
+    {"order": "combine_and_adapt"},
+    {"aggregation": "fedbuff"},
     {"momentum": 0.0},
     {"ema": 0.5},
     {"error_feedback": True},
