@@ -45,6 +45,9 @@ DIGITS += " problem.batch_size=8 partition.digits_per_node=1 partition.test_frac
 
 # By name: the algorithm is the name up to the first dot. An algorithm that is not here runs on LINEAR and PEERS.
 CASES = {
+    "adpsgd": f"{LINEAR} {STATIC} timing=lognormal",
+    "async_fedavg": f"{LINEAR} graph=hub timing=lognormal",
+    "async_push_sum": f"{LINEAR} {DIRECTED} timing=lognormal",
     "beer": f"{LINEAR} {STATIC} compressor=top_k",
     "c2dfb": f"{BILEVEL} {STATIC} {PENALTY} compressor=top_k",
     "c2dfb.outage": f"{BILEVEL} {STATIC} {PENALTY} compressor=random_k faults=node_outage",
@@ -86,6 +89,7 @@ CASES = {
     "sgp": f"{LINEAR} {DIRECTED}",
     "sgp.adapt_then_mix": f"{LINEAR} {DIRECTED} algorithm.order=adapt_then_mix compute=loop",
     "sparkle": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
+    "stale_gossip": f"{LINEAR} {STATIC} timing=lognormal",
     "topology_analysis": f"{LINEAR} {DIRECTED}",
 }
 

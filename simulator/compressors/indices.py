@@ -142,7 +142,7 @@ def _ones_at(columns: Tensor, width: int) -> Tensor:
 
 def _columns_of_ones(ones: Tensor, k: int) -> Tensor:
     """Columns [N, k] of the ones in rows [N, width] of bytes that are 0 or 1, k of them in each row."""
-    return columns_of(true_positions(ones.view(torch.bool)), k, ones.shape[1])
+    return columns_of(true_positions(ones.view(torch.bool), k), k, ones.shape[1])
 
 
 INDEX_CODINGS: dict[str, IndexCoding] = {

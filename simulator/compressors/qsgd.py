@@ -28,6 +28,7 @@ from simulator.compressors.bits import pack, packed_bytes, section, unpack
 from simulator.compressors.norms import row_norms
 from simulator.compressors.wire import check_wire_dtype, wire_type
 from simulator.randomness import expand
+from simulator.uploads import upload
 
 # Buckets with a smaller norm count as zeros: levels per unit would overflow float32.
 _SMALLEST_NORM = 1e-36
@@ -72,7 +73,9 @@ class QSGD(Compressor):
         q, s = rows.shape[1], self.levels
         norms = norms_used = self._norms(rows).to(wire_type(self.wire_dtype, rows.dtype))
         usable = (norms > _SMALLEST_NORM) & norms.isfinite()
-        if not usable.all():  # level 0 everywhere; multiplied with an infinite or NaN norm it decodes to NaN
+        # Where not, level 0 everywhere; multiplied with an infinite or NaN norm it decodes to NaN. The host of another
+        # device would have to wait for the answer.
+        if rows.device.type != "cpu" or not usable.all():
             rows = torch.where(self._by_column(usable, q), rows, 0.0)
             norms_used = norms.where(usable, 1.0)
         per_unit = self._by_column(s / norms_used.to(rows.dtype), q)
@@ -127,5 +130,5 @@ class QSGD(Compressor):
 
 def _noise(keys: npt.NDArray[np.uint64], q: int, rows: Tensor) -> Tensor:
     """Noise u for every entry of rows [N, q], of their type and on their device."""
-    words = torch.from_numpy(expand(keys, (q + 3) // 4).view(np.int16)[:, :q])
-    return words.to(rows.device).to(rows.dtype).mul_(2.0**-16).add_(0.5 + 2.0**-17)
+    words = upload(expand(keys, (q + 3) // 4).view(np.int16)[:, :q], rows.device)
+    return words.to(rows.dtype).mul_(2.0**-16).add_(0.5 + 2.0**-17)

@@ -22,6 +22,7 @@ from simulator.compressors.bits import section
 from simulator.compressors.selection import check_fraction, num_kept, positions_of_largest, spread
 from simulator.compressors.wire import check_wire_dtype, wire_type
 from simulator.randomness import expand
+from simulator.uploads import upload
 
 _SEED_BYTES = 8
 
@@ -56,16 +57,16 @@ class RandomK(Compressor):
         rows = rows.detach().contiguous()
         num_rows, q = rows.shape
         k = num_kept(self.fraction, q)
-        positions = _draw(keys, q, k).to(rows.device)
+        positions = upload(_draw(keys, q, k), rows.device)
         kept = rows.flatten().index_select(0, positions).to(wire_type(self.wire_dtype, rows.dtype))
-        seeds = torch.from_numpy(keys.copy().view(np.uint8).reshape(num_rows, _SEED_BYTES)).to(rows.device)
+        seeds = upload(keys.copy().view(np.uint8).reshape(num_rows, _SEED_BYTES), rows.device)
         packed = torch.cat([seeds, kept.view(torch.uint8).view(num_rows, k * kept.itemsize)], dim=1)
         return Coded(packed=packed, values=self._values(kept, positions, num_rows, q, rows.dtype))
 
     def decode(self, packed: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:
         k, wire = num_kept(self.fraction, num_columns), wire_type(self.wire_dtype, dtype)
         seeds = section(packed, 0, _SEED_BYTES, torch.int64).flatten()
-        positions = _draw(seeds.cpu().numpy().view(np.uint64), num_columns, k).to(packed.device)
+        positions = upload(_draw(seeds.cpu().numpy().view(np.uint64), num_columns, k), packed.device)
         kept = section(packed, _SEED_BYTES, wire.itemsize * k, wire).flatten()
         return self._values(kept, positions, len(packed), num_columns, dtype)
 

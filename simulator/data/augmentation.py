@@ -17,6 +17,7 @@ from torch import Tensor
 
 from simulator import randomness
 from simulator.arrays import IntArray
+from simulator.uploads import upload
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class CropAndFlip:
         places = np.clip(rows, 0, height - 1)[..., None] * width + np.clip(columns, 0, width - 1)[..., None, :]
 
         def at_images(array: npt.NDArray[np.generic]) -> Tensor:
-            return torch.from_numpy(array.reshape(num_nodes, size, 1, height * width)).to(images.device)
+            return upload(array.reshape(num_nodes, size, 1, height * width), images.device)
 
         moved = images.flatten(3).gather(3, at_images(places).expand(-1, -1, images.shape[2], -1))
-        black = torch.tensor(self.black, dtype=images.dtype, device=images.device)[:, None]
+        black = upload(np.array(self.black)[:, None], images.device, images.dtype)
         return torch.where(at_images(inside), moved, black).view(images.shape)

@@ -19,6 +19,7 @@ from simulator.compute.executors import Batch
 from simulator.data.augmentation import CropAndFlip
 from simulator.data.base import Split
 from simulator.data.sampling import MinibatchSampler
+from simulator.uploads import upload_like
 
 
 class NoisySampler(MinibatchSampler):
@@ -58,6 +59,6 @@ class NoisySampler(MinibatchSampler):
             shape = (*batch.labels.shape, len(self._rates))
             count = shape[1] * shape[2]
             drawn = randomness.uniforms(self._seed, f"dropout/{block}", self._nodes, step, count).reshape(shape)
-            masks = torch.from_numpy((drawn >= self._rates) / (1.0 - self._rates))
-            batch = replace(batch, masks=masks.to(batch.weights))
+            masks = upload_like((drawn >= self._rates) / (1.0 - self._rates), batch.weights)
+            batch = replace(batch, masks=masks)
         return batch

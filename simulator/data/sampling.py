@@ -15,6 +15,7 @@ from simulator import randomness
 from simulator.arrays import IntArray
 from simulator.compute.executors import Batch
 from simulator.data.base import Split
+from simulator.uploads import upload
 
 
 class MinibatchSampler:
@@ -57,7 +58,10 @@ class MinibatchSampler:
         self._sizes = split.sizes
         self._largest = int(self._sizes.max(initial=0))
         # The offset of a node without samples may lie past the last row; its padding reads the last row instead.
-        self._first_rows = np.minimum(split.offsets, max(len(split.labels) - 1, 0))
+        first_rows = np.minimum(split.offsets, max(len(split.labels) - 1, 0))
+        self._first_rows = upload(first_rows[:, None], split.inputs.device)
+        self._last: tuple[int, torch.dtype, Batch] | None = None
+        self._whole: dict[torch.dtype, list[tuple[torch.Tensor, torch.Tensor, IntArray]]] = {}
         self.is_full_batch = batch_size is None or batch_size >= self._largest
         # Where the nodes stand among those that share the orders.
         self._locals = np.arange(len(nodes))
@@ -76,7 +80,9 @@ class MinibatchSampler:
         """The sampler of only the nodes at ``positions`` [n], ascending; shares the samples and the orders."""
         some = copy.copy(self)
         some._locals, some._nodes = self._locals[positions], self._nodes[positions]
-        some._sizes, some._first_rows = self._sizes[positions], self._first_rows[positions]
+        some._sizes = self._sizes[positions]
+        some._first_rows = self._first_rows[upload(positions, self._first_rows.device)]
+        some._last, some._whole = None, {}
         if not self.is_full_batch:
             some._batches_per_epoch = self._batches_per_epoch[positions]
             some._full_weights = {}
@@ -99,7 +105,7 @@ class MinibatchSampler:
         if step is None or self.is_full_batch:
             yield from self._blocks(dtype)
         else:
-            yield self._minibatch(step, dtype)
+            yield self._remembered(step, dtype)
 
     def positions(self, step: int | IntArray) -> list[IntArray]:
         """The samples of ``step`` as positions in each node's split."""
@@ -134,8 +140,18 @@ class MinibatchSampler:
         sizes = np.minimum(self._sizes, self._batch_size) * (np.asarray(step) >= 0)
         return np.where(np.arange(self._batch_size) < sizes[:, None], chosen, 0), sizes
 
+    def _remembered(self, step: int | IntArray, dtype: torch.dtype) -> Batch:
+        """The minibatch of ``step``; methods of several inner steps ask for the same one many times in a row."""
+        if not isinstance(step, int):
+            return self._minibatch(step, dtype)
+        if self._last is None or self._last[:2] != (step, dtype):
+            self._last = None  # its memory is free before the next one is made
+            self._last = (step, dtype, self._minibatch(step, dtype))
+        return self._last[2]
+
     def _minibatch(self, step: int | IntArray, dtype: torch.dtype) -> Batch:
-        index, sizes = self._draw(step)
+        drawn, sizes = self._draw(step)
+        index = upload(drawn, self._split.inputs.device)
         if sizes.min() < self._batch_size:
             return self._batch(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes)
         if dtype not in self._full_weights:
@@ -154,26 +170,34 @@ class MinibatchSampler:
         self._orders.reshape(len(self._orders), -1)[self._locals[local], : self._largest] = order
 
     def _blocks(self, dtype: torch.dtype) -> Iterator[Batch]:
+        """Blocks that together hold all samples; which they are is kept on the device where every step wants them."""
+        if dtype in self._whole:
+            yield from (self._batch(*block) for block in self._whole[dtype])
+            return
+        blocks = []
         for start in range(0, self._largest, self._block_size):
             slots = np.arange(start, min(start + self._block_size, self._largest))
-            index = np.where(slots < self._sizes[:, None], slots, 0)
+            index = upload(np.where(slots < self._sizes[:, None], slots, 0), self._split.inputs.device)
             sizes = np.clip(self._sizes - start, 0, len(slots))
-            yield self._batch(index, self._weights(slots, self._sizes, dtype), sizes)
+            blocks.append((index, self._weights(slots, self._sizes, dtype), sizes))
+            yield self._batch(*blocks[-1])
+        if self.is_full_batch:
+            self._whole[dtype] = blocks
 
     def _weights(self, slots: IntArray, counts: IntArray, dtype: torch.dtype) -> torch.Tensor:
         """1/count for the slots below a node's count, and 0 for padding, [N, B]."""
         weights = (slots < counts[:, None]) / np.maximum(counts, 1)[:, None]
-        return torch.from_numpy(weights).to(device=self._split.inputs.device, dtype=dtype)
+        return upload(weights, self._split.inputs.device, dtype)
 
-    def _batch(self, index: IntArray, weights: torch.Tensor, sizes: IntArray) -> Batch:
-        split, device = self._split, self._split.inputs.device
-        rows = torch.from_numpy(index + self._first_rows[:, None]).to(device)
+    def _batch(self, index: torch.Tensor, weights: torch.Tensor, sizes: IntArray) -> Batch:
+        split = self._split
+        rows = index + self._first_rows
         flat = rows.view(-1)
         inputs = split.inputs.index_select(0, flat).view(*rows.shape, *split.inputs.shape[1:])
         return Batch(
             inputs.to(weights.dtype),
             split.labels.index_select(0, flat).view(rows.shape),
             weights,
-            torch.from_numpy(index).to(device),
+            index,
             sizes.tolist(),
         )

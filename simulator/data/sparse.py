@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from simulator.arrays import IntArray
+from simulator.uploads import upload
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -25,12 +26,10 @@ def to_torch(matrix: "csr_matrix", dtype: torch.dtype, device: torch.device | st
         # torch warns once per process that CSR tensors are in beta; only products with them are used here.
         warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta")
         return torch.sparse_csr_tensor(
-            torch.from_numpy(matrix.indptr.astype(np.int64)),
-            torch.from_numpy(matrix.indices.astype(np.int64)),
-            torch.from_numpy(matrix.data),
+            upload(matrix.indptr.astype(np.int64), torch.device(device)),
+            upload(matrix.indices.astype(np.int64), torch.device(device)),
+            upload(matrix.data, torch.device(device), dtype),
             size=matrix.shape,
-            dtype=dtype,
-            device=device,
             check_invariants=False,
         )
 

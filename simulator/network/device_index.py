@@ -5,6 +5,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.uploads import upload
+
 
 class DeviceIndex:
     """An index array and its tensors, one per device, each made at its first use.
@@ -21,5 +23,5 @@ class DeviceIndex:
         """The array as a tensor on ``device``; always the same tensor, so it must not be changed."""
         tensor = self._tensors.get(device)
         if tensor is None:
-            tensor = self._tensors[device] = torch.from_numpy(self._array).to(device)
+            tensor = self._tensors[device] = upload(self._array, device)
         return tensor

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from simulator.network.device_index import DeviceIndex
+from simulator.uploads import upload
 
 # From this share of non-zero entries on a dense product is faster than summing the rows one by one (measured on CPU).
 _DENSE_MIN_DENSITY = 0.1
@@ -64,16 +65,16 @@ class WeightMatrix:
     def _dense(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
         array = np.zeros(self.shape)
         array[self.row, self.column] = self.weight
-        return torch.from_numpy(array).to(device, dtype).matmul
+        return upload(array, device, dtype).matmul
 
     def _sparse(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
         """The product as an embedding bag: one weighted sum of rows per bag, which is a fast sparse product."""
         ends = np.searchsorted(self.row, np.arange(self.shape[0] + 1))
         return partial(
             F.embedding_bag,
-            torch.from_numpy(self.column.copy()).to(device),
-            offsets=torch.from_numpy(ends).to(device),
-            per_sample_weights=torch.from_numpy(self.weight.copy()).to(device, dtype),
+            upload(self.column.copy(), device),
+            offsets=upload(ends, device),
+            per_sample_weights=upload(self.weight.copy(), device, dtype),
             mode="sum",
             include_last_offset=True,
         )

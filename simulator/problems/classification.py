@@ -30,6 +30,7 @@ from simulator.data.sampling import MinibatchSampler
 from simulator.problems.base import BilevelProblem, Facts, Setting
 from simulator.problems.heads import CrossEntropy
 from simulator.rows import ModelFunction
+from simulator.uploads import upload
 
 
 class Classification(BilevelProblem):
@@ -233,7 +234,7 @@ class Classification(BilevelProblem):
                 assert setting.build_model is not None
                 module = setting.build_model(input_shape=self.data.input_shape, num_classes=self.data.num_classes)
             rows.append(self.function.layout.flatten(module))
-        row = torch.cat(rows).to(device=setting.device, dtype=setting.dtype)
+        row = upload(torch.cat(rows), setting.device, setting.dtype)
         return row.expand(len(self._keys), -1).clone()
 
     def init_hparams(self) -> Tensor:

@@ -25,6 +25,7 @@ from torch import Tensor
 
 from simulator import randomness
 from simulator.problems.base import Problem, Setting
+from simulator.uploads import upload, upload_like
 
 
 class NoisyRegression(Problem):
@@ -83,10 +84,10 @@ class NoisyRegression(Problem):
             return
         seed, size = self._setting.seed, self.batch_size
         uniforms = randomness.uniforms(seed, "noisy_regression/samples", self._keys, step, size)
-        rows = torch.from_numpy((uniforms * self.num_samples).astype(np.int64)).to(params.device)
-        noise = torch.from_numpy(randomness.normals(seed, "noisy_regression/noise", self._keys, step, size))
+        rows = upload((uniforms * self.num_samples).astype(np.int64), params.device)
+        noise = upload_like(randomness.normals(seed, "noisy_regression/noise", self._keys, step, size), params)
         inputs = self.inputs[rows].to(params.dtype)
-        labels = self.labels[rows].to(params.dtype) + self.noise * noise.to(params)
+        labels = self.labels[rows].to(params.dtype) + self.noise * noise
         # Compute the product before changing out, which may be the same tensor as params.
         residuals = (inputs @ params.unsqueeze(-1)).squeeze(-1) - labels
         gradient = (residuals.unsqueeze(1) @ inputs).squeeze(1)

@@ -25,6 +25,7 @@ from simulator import randomness
 from simulator.arrays import IntArray
 from simulator.checks import require_at_least
 from simulator.problems.base import BilevelProblem, Setting
+from simulator.uploads import upload_like
 
 
 class Quadratic(BilevelProblem):
@@ -114,7 +115,7 @@ class Quadratic(BilevelProblem):
         if self.noise and step is not None:
             uniforms = randomness.uniforms(self._setting.seed, "gradient_noise", self._keys, step, self.num_params)
             # Uniform noise with the wanted standard deviation.
-            gradient += torch.from_numpy((uniforms - 0.5) * 12**0.5 * self.noise).to(gradient)
+            gradient += upload_like((uniforms - 0.5) * 12**0.5 * self.noise, gradient)
         out.add_(gradient, alpha=alpha)
 
     def add_grad_at_(self, out: Tensor, params: Tensor, hparams: Tensor, steps: IntArray, alpha: float) -> None:

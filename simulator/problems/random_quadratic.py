@@ -22,6 +22,7 @@ from torch import Tensor
 from simulator import randomness
 from simulator.arrays import FloatArray
 from simulator.problems.base import Problem, Setting
+from simulator.uploads import upload_like
 
 
 class RandomQuadratic(Problem):
@@ -64,7 +65,7 @@ class RandomQuadratic(Problem):
     def init_params(self) -> Tensor:
         """All entries equal, of length 1."""
         row = torch.full((len(self._keys), self.num_params), self.num_params**-0.5, dtype=torch.float64)
-        return row.to(self._scales)
+        return upload_like(row, self._scales)
 
     def add_grad_(self, out: Tensor, params: Tensor, hparams: Tensor, step: int | None, alpha: float) -> None:
         if step is None:
@@ -72,7 +73,7 @@ class RandomQuadratic(Problem):
             return
         count = self.batch_size * self.num_params
         drawn = randomness.normals(self._setting.seed, "quadratic_samples", self._keys, step, count)
-        samples = torch.from_numpy(drawn.reshape(-1, self.batch_size, self.num_params)).to(params)
+        samples = upload_like(drawn.reshape(-1, self.batch_size, self.num_params), params)
         samples *= self._scales.to(params.dtype)
         # Compute both products before changing out, which may be the same tensor as params.
         residuals = samples @ params.unsqueeze(-1)

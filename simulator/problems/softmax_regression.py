@@ -16,6 +16,7 @@ from simulator.arrays import IntArray
 from simulator.data.base import Split
 from simulator.data.sampling import MinibatchSampler
 from simulator.data.sparse import is_sparse, to_scipy, to_torch
+from simulator.uploads import upload
 
 Steps = int | IntArray | None
 
@@ -115,9 +116,10 @@ class SoftmaxRegression:
                 yield node, self._block(split.offsets[node] + positions)
 
     def _block(self, rows: slice | IntArray) -> _Block:
-        labels = self._split.labels[rows]
+        chosen = rows if isinstance(rows, slice) else upload(rows, self._split.labels.device)
+        labels = self._split.labels[chosen]
         if self._dense is not None:
-            features = self._dense[rows]
+            features = self._dense[chosen]
             return _Block(features, features.T, labels)
         assert self._sparse is not None
         matrix, like = self._sparse[rows], self._split.inputs

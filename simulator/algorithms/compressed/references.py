@@ -40,6 +40,7 @@ from simulator.compressors.bits import section
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.uploads import upload, upload_like
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class References:
         if network.graph.period == 1:
             plan, first = network.plan(0), network.nodes.start
             sums = np.bincount(plan.in_target - first, plan.in_weight, len(vectors))
-            mixed = start * torch.from_numpy(sums).to(start)[:, None, None]
+            mixed = start * upload_like(sums, start)[:, None, None]
             return {f"{self.name}/reference": start.clone(), f"{self.name}/mixed": mixed}
         slots = start[:, None].repeat(1, slots_of(network.graph).count, 1, 1)
         return {
@@ -132,8 +133,9 @@ class References:
     ) -> Tensor:
         sent, received = state[f"{self.name}/sent"], state[f"{self.name}/received"]
         plan, slots, first = network.link_plan(round_index), slots_of(network.graph), network.nodes.start
-        source, out_slot = plan.out_source - first, slots.find(plan.out_source, plan.out_target)
-        target, in_slot = plan.in_target - first, slots.find(plan.in_target, plan.in_source)
+        leaving = (plan.out_source - first, slots.find(plan.out_source, plan.out_target))
+        entering = (plan.in_target - first, slots.find(plan.in_target, plan.in_source))
+        source, out_slot, target, in_slot = (upload(rows, vectors.device) for rows in (*leaving, *entering))
         codes = plan.out_source * network.num_nodes + plan.out_target
         packed, values = self.coding.encode(vectors[source] - sent[source, out_slot], codes, round_index)
         arrived_weight, arrived = _split(network.deliver(_join(weight[source], packed), round_index), weight)
@@ -141,15 +143,14 @@ class References:
         received[target, in_slot] += self.coding.decode(arrived, vectors)
 
         # What leaves a node and what enters it, edge by edge: its share of the weight, and that share of a reference.
-        leaves, enters = (torch.from_numpy(rows).to(vectors.device) for rows in (source, target))
-        out_share, in_share = (torch.from_numpy(w).to(vectors)[:, None] for w in (plan.out_weight, plan.in_weight))
+        out_share, in_share = (upload_like(w, vectors)[:, None] for w in (plan.out_weight, plan.in_weight))
         out_weight, in_weight = out_share * weight[source], in_share * arrived_weight
         if weight.shape[1]:
             out_share, in_share = out_weight, in_weight
         disagreement = state[f"{self.name}/disagreement"].zero_()
-        disagreement.index_add_(0, enters, in_share[:, :, None] * received[target, in_slot])
-        disagreement.index_add_(0, leaves, out_share[:, :, None] * sent[source, out_slot], alpha=-1.0)
-        return weight.index_add(0, enters, in_weight).index_add_(0, leaves, out_weight, alpha=-1.0)
+        disagreement.index_add_(0, target, in_share[:, :, None] * received[target, in_slot])
+        disagreement.index_add_(0, source, out_share[:, :, None] * sent[source, out_slot], alpha=-1.0)
+        return weight.index_add(0, target, in_weight).index_add_(0, source, out_weight, alpha=-1.0)
 
 
 def _join(weight: Tensor, packed: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from simulator.algorithms.federated.local_training import LocalTraining, average
 from simulator.checks import require_within
 from simulator.network.network import Network
 from simulator.problems.base import Problem
+from simulator.uploads import upload_like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +54,7 @@ class APFL(LocalTraining):
         x, v, hparams, lr = state["params"], state["own"], problem.init_hparams(), self.rate(step)
         a = state["mixing"][:, None]
         for position, steps in enumerate(self.batches(problem, step)):
-            trains = torch.from_numpy(steps >= 0).to(x)[:, None]
+            trains = upload_like(steps >= 0, x)[:, None]
             gradient = problem.grad_at(torch.lerp(x, v, a), hparams, steps)
             if self.adaptive and position == 0:
                 slope = ((v - x) * gradient).sum(dim=1, keepdim=True)

@@ -43,6 +43,7 @@ from simulator.checks import require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
+from simulator.uploads import upload, upload_like
 
 
 def bipartition(products: FloatArray) -> IntArray:
@@ -144,7 +145,7 @@ class ClusteredFL(MomentumTraining):
                 self.mean_threshold,
                 self.max_threshold,
             )
-            news[HUB, torch.from_numpy(nodes).to(news.device)] = torch.from_numpy(found).to(news)
+            news[HUB, upload(nodes, news.device)] = upload_like(found, news)
             for cluster in np.unique(found):
                 members = found == cluster
                 weights = sample_weights(problem, nodes[members])

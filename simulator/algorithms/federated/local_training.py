@@ -26,6 +26,7 @@ from simulator.graphs.hub import Hub
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
+from simulator.uploads import upload, upload_like
 
 HUB = 0
 """The node in the middle of a hub schedule."""
@@ -162,7 +163,7 @@ def train_locally_(
     """
     for steps in batches:
         found = gradient(params, steps)
-        trains = torch.from_numpy(steps >= 0).to(params.device)[:, None]
+        trains = upload(steps >= 0, params.device)[:, None]
         everybody = bool((steps >= 0).all())
         if velocity is not None:
             found = found.add_(velocity, alpha=momentum)
@@ -202,18 +203,18 @@ def weighted_sum(rows: Tensor, index: IntArray, weights: FloatArray) -> Tensor:
     coefficients = np.zeros(len(rows))
     coefficients[index] = weights
     flat = rows.reshape(len(rows), -1)
-    return (torch.from_numpy(coefficients).to(rows) @ flat).reshape(rows.shape[1:])
+    return (upload_like(coefficients, rows) @ flat).reshape(rows.shape[1:])
 
 
 def from_hub(rows: Sequence[Tensor], step: int, network: Network) -> tuple[Tensor, ...]:
     """Sends the hub's row of every tensor to all nodes; a node that does not hear it keeps its own."""
     inbox = network.exchange(rows, 2 * step + 1)
     heard = inbox.source == HUB
-    local = torch.from_numpy(inbox.target[heard] - network.nodes.start)
-    positions = torch.from_numpy(inbox.row[heard])
+    local = upload(inbox.target[heard] - network.nodes.start, network.device)
+    positions = upload(inbox.row[heard], network.device)
     out = []
     for x, arrived in zip(rows, inbox.rows, strict=True):
         new = x.clone()
-        new[local.to(x.device)] = arrived[positions.to(x.device)]
+        new[local] = arrived[positions]
         out.append(new)
     return tuple(out)

@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State
@@ -36,6 +35,7 @@ from simulator.graphs.d_cliques import DCliques
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
+from simulator.uploads import upload, upload_like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,9 +150,9 @@ class DSGD(CombinedDescent):
         is_within = clique_of[inbox.source] == clique_of[inbox.target]
         target = inbox.target[is_within] - network.nodes.start
         shares = 1.0 / np.bincount(target, minlength=len(x))[target]
-        rows = inbox.rows[0][torch.from_numpy(inbox.row[is_within]).to(x.device)]
-        rows.mul_(torch.from_numpy(alpha * shares[:, None]).to(x))
-        out.index_add_(0, torch.from_numpy(target).to(x.device), rows)
+        rows = inbox.rows[0][upload(inbox.row[is_within], x.device)]
+        rows.mul_(upload_like(alpha * shares[:, None], x))
+        out.index_add_(0, upload(target, x.device), rows)
 
 
 def _clique_of(graph: Graph) -> IntArray:

@@ -33,6 +33,7 @@ from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
+from simulator.uploads import upload
 
 ROOT = 0
 
@@ -116,7 +117,7 @@ def relay(values: Tensor, state: State, step: int, network: Network) -> Tensor:
 
 
 def _index(positions: IntArray, like: Tensor) -> Tensor:
-    return torch.from_numpy(positions).to(like.device)
+    return upload(positions, like.device)
 
 
 def parents(tree: Graph) -> IntArray:

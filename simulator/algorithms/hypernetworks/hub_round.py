@@ -18,6 +18,7 @@ from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.star import Star
 from simulator.network.network import Network
+from simulator.uploads import upload
 
 
 def require_star(algorithm: str, graph: Graph) -> None:
@@ -70,15 +71,15 @@ class HubRound:
         """Sends the hub's rows, [m, ...] and [0, ...] on other processes; returns the local ones [n, ...]."""
         network, index = self._network, self._rounds[0]
         plan = network.links_among(index, self._is_down)
-        arrived = network.deliver(rows[_places(self._nodes, plan.out_target)], index, plan)
-        return torch.cat([rows[_places(self._nodes, self._own)], arrived])
+        arrived = network.deliver(rows[_places(self._nodes, plan.out_target, rows)], index, plan)
+        return torch.cat([rows[_places(self._nodes, self._own, rows)], arrived])
 
     def up(self, rows: Tensor) -> Tensor:
         """Sends the local nodes' rows [n, ...] to the hub; returns those of :attr:`senders` there, none elsewhere."""
         network, index = self._network, self._rounds[1]
         plan = network.links_among(index, self._is_up)
-        arrived = network.deliver(rows[_places(self.local_nodes, plan.out_source)], index, plan)
-        return torch.cat([rows[_places(self.local_nodes, self._own)], arrived])
+        arrived = network.deliver(rows[_places(self.local_nodes, plan.out_source, rows)], index, plan)
+        return torch.cat([rows[_places(self.local_nodes, self._own, rows)], arrived])
 
     @property
     def _own(self) -> IntArray:
@@ -94,6 +95,6 @@ class HubRound:
         return chosen
 
 
-def _places(nodes: IntArray, wanted: IntArray) -> Tensor:
-    """Where each of ``wanted`` stands among the ascending ``nodes``."""
-    return torch.from_numpy(np.searchsorted(nodes, wanted))
+def _places(nodes: IntArray, wanted: IntArray, rows: Tensor) -> Tensor:
+    """Where each of ``wanted`` stands among the ascending ``nodes``, on the device of ``rows``."""
+    return upload(np.searchsorted(nodes, wanted), rows.device)

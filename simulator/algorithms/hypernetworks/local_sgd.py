@@ -16,6 +16,7 @@ from torch import Tensor
 
 from simulator.arrays import IntArray
 from simulator.problems.base import Problem
+from simulator.uploads import upload
 
 
 class Private(NamedTuple):
@@ -63,7 +64,7 @@ class LocalSGD:
             return models
         num_generated = models.shape[1]
         params, velocity = models.clone(), torch.zeros_like(models)
-        places = torch.from_numpy(positions)
+        places = upload(positions, models.device)
         if private is not None:
             params = torch.cat([params, private.params[places]], dim=1)
             velocity = torch.cat([velocity, private.velocity[places]], dim=1)
@@ -88,5 +89,5 @@ class LocalSGD:
 def clip_rows_(rows: Tensor, limit: float) -> None:
     """Scales every row of norm above ``limit`` down to it, in place; [m, D]."""
     norms = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    if bool((norms > limit).any()):
+    if rows.device.type != "cpu" or bool((norms > limit).any()):  # only there it is cheap to ask
         rows.mul_((limit / norms).clamp_max(1.0))

@@ -46,6 +46,7 @@ from simulator.arrays import IntArray
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.problems.base import Problem
+from simulator.uploads import upload
 
 HUB_ROW, HUB_EMBEDDINGS, MODELS = f"hub/{ROW}", f"hub/{EMBEDDINGS}", "models"
 
@@ -80,15 +81,15 @@ class PFedHN(HypernetworkAlgorithm):
         nodes = choose_nodes(members, self.nodes_per_round, self.seed, step)
         hub, generated, models = self.hub_learner(state, trainer), None, self.no_models(state, trainer)
         if hub is not None:
-            generated = trainer.generate(hub, torch.from_numpy(np.searchsorted(members, nodes)))
+            generated = trainer.generate(hub, upload(np.searchsorted(members, nodes), network.device))
             hub.vectors.copy_(generated.vectors)
             models = generated.models
         senders, deltas = self.round_trip(state, models, nodes, step, problem=problem, network=network)
         if hub is not None and generated is not None and len(deltas):
-            places = torch.from_numpy(np.searchsorted(nodes, senders))
+            places = upload(np.searchsorted(nodes, senders), network.device)
             along_row, along_embeddings = trainer.generator.pull_back(generated, places, deltas / len(deltas))
             along_all = torch.zeros_like(hub.embeddings)
-            along_all[torch.from_numpy(np.searchsorted(members, senders))] = along_embeddings
+            along_all[upload(np.searchsorted(members, senders), network.device)] = along_embeddings
             trainer.update_(hub, along_row, along_all)
         return state
 

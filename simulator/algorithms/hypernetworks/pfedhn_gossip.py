@@ -107,7 +107,8 @@ class PFedHNGossip(HypernetworkAlgorithm):
 
     def _update_(self, state: State, trainer: Trainer, position: int, made: Generated, delta: Tensor) -> None:
         """Takes the step of a local node along what training has taken away from its model, ``delta`` [D], in place."""
-        along_row, along_embedding = trainer.generator.pull_back(made, torch.zeros(1, dtype=torch.int64), delta[None])
+        first = torch.zeros(1, dtype=torch.int64, device=delta.device)
+        along_row, along_embedding = trainer.generator.pull_back(made, first, delta[None])
         learner = self._learner(state, trainer, position)
         before = learner.row.clone() if WEIGHT in state else None
         trainer.update_(learner, along_row, along_embedding)

@@ -35,6 +35,7 @@ from simulator.checks import require_positive
 from simulator.figures.novel_nodes import gap_against_distance
 from simulator.network.network import Network
 from simulator.problems.base import Problem
+from simulator.uploads import upload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +120,7 @@ class PFedHNNovel(PFedHN):
             models = round_.down(self.no_models(state, trainer) if generated is None else generated.models)
             deltas = round_.up(self.local_sgd.train(models, round_.local_positions, first_step + index, problem))
             if generated is not None:
-                places = torch.from_numpy(np.searchsorted(nodes, round_.senders))
+                places = upload(np.searchsorted(nodes, round_.senders), network.device)
                 along = torch.zeros_like(embeddings)
                 along[places] = trainer.generator.pull_back(generated, places, deltas)[1]
                 clip_rows_(along, self.outer_clip)

@@ -34,6 +34,7 @@ from simulator.arrays import IntArray
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.problems.model_sizes import ModelSizes
+from simulator.uploads import upload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class PFedHNSizes(PFedHN):
             if not len(places):
                 continue
             round_ = HubRound(nodes[places], step, network)
-            slices = models[torch.from_numpy(places), columns] if len(models) else models[:, columns]
+            slices = models[upload(places, models.device), columns] if len(models) else models[:, columns]
             arrived = round_.up(
                 self.local_sgd.train(round_.down(slices), round_.local_positions, step, sized.architectures[size])
             )
