@@ -38,6 +38,7 @@ TUNING = [
 # Those whose nodes agree on the hyperparameters have another stationary point, and tests of their own.
 BILEVEL = [name for name in TUNING if not algorithm_class(name).shares_hparams]
 SINGLE_LEVEL = [name for name in ALGORITHMS if name not in TUNING and solves(name, "quadratic")]
+REFUSES_FAULTS = {"async_fedavg", "stale_gossip"}
 HUB_WITHOUT_DATA = {"async_fedavg"}  # node 0 has no part in the objective
 SHARED_MODEL = [name for name in SINGLE_LEVEL if not algorithm_class(name).personalizes]
 
@@ -161,7 +162,7 @@ def test_nothing_changes_when_all_agree_and_nothing_pulls(name, every_schedule):
         tried.add(graph.description)
         check_agreement_on(graph, algorithm)
     only_hubs, only_trees = all("Hub" in graph for graph in tried), name == "relay_sum"
-    assert len(tried) >= (3 if only_hubs else 6 if only_trees else 10)
+    assert len(tried) >= (2 if name == "async_fedavg" else 3 if only_hubs else 6 if only_trees else 10)
 
 
 WORLD_SIZES = (1, 3)
@@ -193,7 +194,8 @@ def on_processes(tmp_path_factory):
     """All algorithms on 1 and 3 processes, started once."""
     folder = tmp_path_factory.mktemp("processes")
     timing = ("timing=lognormal", "timing.latency_sigma=0.5", "timing.bandwidth_bytes_per_s=1e5")
-    cases = {name: small(name, "faults=message_loss", *timing) for name in ALGORITHMS}
+    faults = {name: "none" if name in REFUSES_FAULTS else "message_loss" for name in ALGORITHMS}
+    cases = {name: small(name, f"faults={faults[name]}", *timing) for name in ALGORITHMS}
     cases |= {name: on_variant(*variant) for name, variant in VARIANTS.items()}
     placements.start(cases, folder, num_steps=NUM_STEPS, world_sizes=WORLD_SIZES)
     return folder
@@ -204,9 +206,8 @@ def on_processes(tmp_path_factory):
 def test_any_number_of_processes_gives_the_same(name, on_processes):
     """Up to the rounding of differently ordered sums in float64; counts are equal."""
     placements.compare(name, on_processes, world_sizes=WORLD_SIZES)
-    reports = {size: json.loads((on_processes / f"{name}_{size}.json").read_text()) for size in (1, 2, 3)}
+    reports = {size: json.loads((on_processes / f"{name}_{size}.json").read_text()) for size in WORLD_SIZES}
     assert reports[1]["wire_bytes"] == 0
-    assert reports[2]["wire_bytes"] > 0
     assert reports[3]["wire_bytes"] > 0
     assert sum(reports[1]["counts"]["sent"]) > 0
     if name in ALGORITHMS:
