@@ -212,4 +212,4 @@ def test_any_number_of_processes_gives_the_same(name, on_processes):
     assert sum(reports[1]["counts"]["sent"]) > 0
     if name in ALGORITHMS:
         counts = reports[1]["counts"]
-        assert min((counts["clocks"] or counts["events"])["now_s"]) > 0
+        assert min((counts["clocks"] or counts["events"])["now_s"][1:]) > 0  # node 0 may be a hub without a clock
