@@ -30,13 +30,14 @@ import numpy.typing as npt
 
 from simulator.timing.base import Timing
 from simulator.timing.downlink import downlink_order, downlink_times
+from simulator.timing.node_times import NodeTimes
 from simulator.timing.routes import Routes
 from simulator.timing.timeline import COMPUTING, SENDING, WAITING, Timeline
 
 FloatArray = npt.NDArray[np.float64]
 
 
-class Clocks:
+class Clocks(NodeTimes):
     """The local times of all nodes, the same on every process.
 
     Args:
@@ -49,9 +50,8 @@ class Clocks:
     """
 
     def __init__(self, timing: Timing) -> None:
+        super().__init__(timing.num_nodes)
         self.timing = timing
-        self.now_s = np.zeros(timing.num_nodes)
-        self.idle_s = np.zeros(timing.num_nodes)
         self.timeline = Timeline()
         self._uplink_free_s = np.zeros(timing.num_nodes)
         self._downlink_free_s = np.zeros(timing.num_nodes)
@@ -60,23 +60,6 @@ class Clocks:
     def sim_s(self) -> float:
         """The time of the node that is latest, seconds."""
         return float(self.now_s.max())
-
-    @property
-    def sim_mean_s(self) -> float:
-        """The mean time of the nodes, seconds."""
-        return float(self.now_s.mean())
-
-    @property
-    def idle_share(self) -> float:
-        """The part of all nodes' time that they have waited; 0 before anything takes time."""
-        total = float(self.now_s.sum())
-        return float(self.idle_s.sum()) / total if total > 0 else 0.0
-
-    @property
-    def idle_shares(self) -> FloatArray:
-        """The part of every node's time that it has waited, [M]; 0 before anything takes time."""
-        shares: FloatArray = np.divide(self.idle_s, self.now_s, out=np.zeros_like(self.now_s), where=self.now_s > 0)
-        return shares
 
     @property
     def spans(self) -> list[tuple[str, int, float, float]]:

@@ -10,13 +10,14 @@ Shapes: M nodes, n events of a wave.
 import numpy as np
 import numpy.typing as npt
 
+from simulator.timing.node_times import NodeTimes
 from simulator.timing.timeline import COMPUTING, NUM_NODES, NUM_ROUNDS, SENDING
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 
-class EventTimes:
+class EventTimes(NodeTimes):
     """The times of all nodes, the same on every process; the counterpart of :class:`simulator.timing.clocks.Clocks`.
 
     Args:
@@ -30,8 +31,7 @@ class EventTimes:
     """
 
     def __init__(self, num_nodes: int) -> None:
-        self.now_s = np.zeros(num_nodes)
-        self.idle_s = np.zeros(num_nodes)
+        super().__init__(num_nodes)
         self.num_steps = np.zeros(num_nodes, dtype=np.int64)
         self.staleness_counts = np.zeros(1, dtype=np.int64)
         self._spans: list[tuple[str, int, float, float]] = []
@@ -42,23 +42,6 @@ class EventTimes:
     def sim_s(self) -> float:
         """The time of the last barrier: what ended by then is done, and nothing later, seconds."""
         return self._barrier_s
-
-    @property
-    def sim_mean_s(self) -> float:
-        """The mean over the nodes of when their last event ended, seconds."""
-        return float(self.now_s.mean())
-
-    @property
-    def idle_share(self) -> float:
-        """The part of all nodes' time that went into messages instead of computing."""
-        total = float(self.now_s.sum())
-        return float(self.idle_s.sum()) / total if total > 0 else 0.0
-
-    @property
-    def idle_shares(self) -> FloatArray:
-        """The part of every node's time that went into messages instead of computing, [M]."""
-        shares: FloatArray = np.divide(self.idle_s, self.now_s, out=np.zeros_like(self.now_s), where=self.now_s > 0)
-        return shares
 
     @property
     def spans(self) -> list[tuple[str, int, float, float]]:
