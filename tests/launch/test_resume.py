@@ -8,9 +8,23 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import LONG, RANKS, Command, Ended, Start, assert_same_run, records, timeless, wait_for, wait_for_lines
+from commands import (
+    LONG,
+    RANKS,
+    SMALL,
+    Command,
+    Ended,
+    Start,
+    assert_same_run,
+    records,
+    timeless,
+    wait_for,
+    wait_for_lines,
+)
 
-pytestmark = pytest.mark.slow
+import simulator
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 NEVER = ("num_steps=1000000", "eval_every=50", "algorithm.inner_steps=500", "checkpoint.every=0")
 
@@ -47,17 +61,15 @@ def test_stopped_and_resumed_run_has_the_same_bits(start: Start, long_run: Path,
     assert (stopped / "metrics.jsonl").read_bytes() == before
     assert json.loads((resumed / "summary.json").read_text())["step"] == 1500
     # The checkpoint of the end: nothing is computed again but the last evaluation, in place, and it stays one line.
-    finish(start(f"resume={resumed}", f"hydra.run.dir={resumed}", settings=[]))
+    simulator.run(resume=resumed, folder=resumed)
     assert_same_run(resumed, long_run, bitwise=True)
 
 
-def test_a_finished_run_goes_on_to_more_steps(start: Start, tmp_path: Path):
-    whole, longer = tmp_path / "whole", tmp_path / "longer"
-    further = ["num_steps=18", "eval_every=5"]
-    finish(start(*further, f"hydra.run.dir={whole}"))
-    first = tmp_path / "first"
-    finish(start("num_steps=10", "eval_every=5", f"hydra.run.dir={first}"))
-    finish(start(f"resume={first}", "num_steps=18", f"hydra.run.dir={longer}", settings=[]))
+def test_a_finished_run_goes_on_to_more_steps(tmp_path: Path):
+    whole, first, longer = tmp_path / "whole", tmp_path / "first", tmp_path / "longer"
+    simulator.run(*SMALL, "num_steps=18", "eval_every=5", folder=whole)
+    simulator.run(*SMALL, "num_steps=10", "eval_every=5", folder=first)
+    simulator.run(resume=first, num_steps=18, folder=longer)
     assert [record["step"] for record in records(whole)] == [0, 4, 5, 8, 10, 12, 15, 16, 18]
     assert_same_run(longer, whole, bitwise=True)
 
@@ -87,7 +99,7 @@ def test_sigterm_to_torchrun_and_resumed_in_one_process(start: Start, ranks_run:
     assert ended.status != 0
     assert_says_how_to_resume(ended, stopped, "SIGTERM")
     assert not command.left_behind()
-    finish(start(f"resume={stopped}", f"hydra.run.dir={stopped}", settings=[]))
+    simulator.run(resume=stopped, folder=stopped)
     assert_same_run(stopped, ranks_run)
 
 
@@ -109,10 +121,9 @@ def test_a_killed_rank_ends_the_run_and_is_named(way: str, victim: int, start: S
     verb = "was killed by SIGKILL" if way == "local" else "died: "
     assert ended.complaints[0].startswith(f"hypergossip: rank {victim} {verb}")
     assert not command.left_behind()
-    if victim == 0:
-        return
-    finish(start(f"resume={folder}", "launcher.num_processes=2", f"hydra.run.dir={folder}", settings=[]))
-    assert_same_run(folder, ranks_run)
+    if way == "local":
+        finish(start(f"resume={folder}", "launcher.num_processes=2", f"hydra.run.dir={folder}", settings=[]))
+        assert_same_run(folder, ranks_run)
 
 
 def test_a_rank_that_does_not_answer_is_named(start: Start, tmp_path: Path):
