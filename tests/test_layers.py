@@ -47,7 +47,7 @@ TOUCH_FILES = {
     "summary",
     "launch",
     "tuning",
-    "graphs/file",
+    "graphs.file_formats",
     "testing/on_processes",
     "testing/placements",
     "timing/files",

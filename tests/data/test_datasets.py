@@ -6,14 +6,12 @@ import struct
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.utils import shuffle
 
 from simulator.data.digits import Digits
 from simulator.data.emnist_digits import EmnistDigits
 from simulator.data.idx import read_idx
-from simulator.data.image_folder import ImageFolder
 from simulator.data.mnist import Mnist
 from simulator.data.synthetic_mixture import SyntheticMixture
 
@@ -154,52 +152,6 @@ def test_truncated_and_foreign_files_are_refused(tmp_path):
     path.write_bytes(b"<html>not found</html>")
     with pytest.raises(ValueError, match="not an IDX file"):
         read_idx(path)
-
-
-def save_image(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def test_image_folder_reads_train_and_test_in_sorted_order(tmp_path):
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
-    save_image(tmp_path / "train" / "zebra" / "1.png", pixels[1])
-    save_image(tmp_path / "train" / "ant" / "2.png", pixels[0])
-    save_image(tmp_path / "test" / "zebra" / "3.PNG", pixels[2])
-    (tmp_path / "train" / "ant" / "notes.txt").write_text("not an image")
-    dataset = ImageFolder(path=str(tmp_path), image_size=None, channels=3, mean=[0.5] * 3, std=[0.25] * 3)
-    dataset.prepare()
-    samples = dataset.load()
-    np.testing.assert_array_equal(samples.inputs.numpy(), pixels.transpose(0, 3, 1, 2))
-    assert samples.labels.tolist() == [0, 1, 1]
-    assert (samples.num_train, samples.num_classes, samples.std) == (2, 2, (0.25, 0.25, 0.25))
-
-
-def test_image_folder_without_train_folder_resizes_and_has_no_test_set(tmp_path):
-    for name, size in (("a", 4), ("b", 8)):
-        save_image(tmp_path / name / "x.png", np.full((size, size, 3), 100, dtype=np.uint8))
-    keep = ImageFolder(path=str(tmp_path), image_size=None, channels=3, mean=[], std=[])
-    with pytest.raises(ValueError, match=r"8x8 pixels .* 4x4; set dataset.image_size"):
-        keep.load()
-    samples = ImageFolder(path=str(tmp_path), image_size=5, channels=1, mean=[], std=[]).load()
-    assert samples.num_train == 2
-    torch.testing.assert_close(samples.inputs, torch.full((2, 1, 5, 5), 100, dtype=torch.uint8))
-
-
-def test_image_folder_errors_say_what_is_missing(tmp_path):
-    dataset = ImageFolder(path=str(tmp_path / "none"), image_size=None, channels=3, mean=[], std=[])
-    with pytest.raises(ValueError, match=r"no class folders in .*none; expected .*set dataset.path"):
-        dataset.prepare()
-    (tmp_path / "none" / "cat").mkdir(parents=True)
-    with pytest.raises(ValueError, match=r"no image in the class folders \['cat'\]"):
-        dataset.prepare()
-    (tmp_path / "none" / "cat" / "x.png").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"x.png cannot be read as an image"):
-        dataset.load()
-    with pytest.raises(ValueError, match="channels=2"):
-        ImageFolder(path=".", image_size=None, channels=2, mean=[], std=[])
-    with pytest.raises(ValueError, match="each needs 3 numbers"):
-        ImageFolder(path=".", image_size=None, channels=3, mean=[0.5], std=[0.5])
 
 
 def mixture_by_hand(legacy):
