@@ -51,13 +51,17 @@ class Checkpoint:
         return choices if self.meta["compute"] == compute else None
 
     def load_rows(self, nodes: range) -> dict[str, Tensor]:
-        """The state's rows of ``nodes``, whichever processes wrote them."""
+        """The state's rows of ``nodes``, whichever processes wrote them.
+
+        Raises:
+            ValueError: naming the file, when one is missing or damaged.
+        """
         parts: dict[str, list[Tensor]] = {}
         for name, start, stop in self.meta["files"]:
             first, last = max(start, nodes.start), min(stop, nodes.stop)
             if first >= last:
                 continue
-            rows = torch.load(self.folder / name, weights_only=True, map_location="cpu")
+            rows = _read_rows(self.folder / name)
             for key, value in rows.items():
                 if key.startswith(MAIL_PREFIX):
                     continue
@@ -71,7 +75,7 @@ class Checkpoint:
     def _load_mail(self) -> dict[str, Tensor]:
         parts: dict[str, list[Tensor]] = {}
         for name, _, _ in self.meta["files"]:
-            rows = torch.load(self.folder / name, weights_only=True, map_location="cpu", mmap=True)
+            rows = _read_rows(self.folder / name, mmap=True)
             for key in rows:
                 if key.startswith(MAIL_PREFIX):
                     parts.setdefault(key, []).append(rows[key].clone())
@@ -79,13 +83,33 @@ class Checkpoint:
 
 
 def find(run_folder: Path) -> Checkpoint | None:
-    """The newest complete checkpoint of a run, or None."""
+    """The newest complete checkpoint of a run, or None.
+
+    Raises:
+        ValueError: naming the file, when it is damaged.
+    """
     pointer = run_folder / FOLDER / _LATEST
     if not pointer.is_file():
         return None
     folder = run_folder / FOLDER / pointer.read_text().strip()
-    meta = json.loads((folder / "meta.json").read_text())
-    return Checkpoint(folder, meta["step"], meta)
+    try:
+        meta = json.loads((folder / "meta.json").read_text())
+        return Checkpoint(folder, meta["step"], meta)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise _damaged(folder / "meta.json", error) from error
+
+
+def _read_rows(path: Path, *, mmap: bool = False) -> dict[str, Tensor]:
+    try:
+        rows: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu", mmap=mmap)
+    except Exception as error:  # torch raises whatever its reader stumbles over
+        raise _damaged(path, error) from error
+    return rows
+
+
+def _damaged(path: Path, error: Exception) -> ValueError:
+    reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+    return ValueError(f"{path}: this file of the checkpoint is missing or damaged ({reason})")
 
 
 def save(run_folder: Path, step: int, state: dict[str, Tensor], meta: dict[str, Any], network: Network) -> None:

@@ -142,6 +142,9 @@ def simulated_time(network: Network) -> dict[str, float]:
     return numbers
 
 
+_SMALL_WEIGHT = 1e-3  # the mean over all nodes is 1
+
+
 def require_finite(state: State, step: int, last_finite_step: int, nodes: range) -> None:
     """Stops a run that has diverged.
 
@@ -157,5 +160,20 @@ def require_finite(state: State, step: int, last_finite_step: int, nodes: range)
         node = nodes[int((~finite).nonzero()[0])]
         raise FloatingPointError(
             f"NaN or infinity in {name} of node {node} after step {step} (all was finite after step "
-            f"{last_finite_step}); a smaller learning rate or step size usually helps"
+            f"{last_finite_step}); {_advice(state, nodes)}"
         )
+
+
+def _advice(state: State, nodes: range) -> str:
+    """What helps against divergence: with very unequal push-sum weights, not only a smaller rate."""
+    usual = "a smaller learning rate or step size usually helps"
+    weights = next((rows for name, rows in state.items() if name.endswith("push_sum_weight")), None)
+    if weights is None or not bool(torch.isfinite(weights).all()):
+        return usual
+    smallest = float(weights.min())
+    if smallest > _SMALL_WEIGHT:
+        return usual
+    return (
+        f"the push-sum weight of node {nodes[int(weights.argmin())]} is {smallest:.3g}, and its steps are longer by "
+        "1 / weight: the graph sends it too little, another graph or other graph.weights help"
+    )

@@ -152,3 +152,20 @@ def test_writing_atomically_replaces_all_or_nothing(tmp_path, monkeypatch):
     with pytest.raises(InterruptedError):
         checkpoint.write_atomically(path, "newer")
     assert path.read_text() == "new"
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    save_all(tmp_path, 2, 3)
+    found = checkpoint.find(tmp_path)
+    rows = found.folder / found.meta["files"][1][0]
+    whole = rows.read_bytes()
+    for broken in (whole[: len(whole) // 2], b"", b"rubbish"):
+        rows.write_bytes(broken)
+        with pytest.raises(ValueError, match=rf"^{rows}: this file of the checkpoint is missing or damaged \(.+\)$"):
+            found.load_rows(range(NUM_NODES))
+    rows.unlink()
+    with pytest.raises(ValueError, match=rf"^{rows}: this file .* No such file"):
+        found.load_rows(range(NUM_NODES))
+    (found.folder / "meta.json").write_text('{"step": 3')
+    with pytest.raises(ValueError, match=r"meta\.json: this file of the checkpoint is missing or damaged \(.+\)$"):
+        checkpoint.find(tmp_path)

@@ -47,7 +47,7 @@ TOUCH_FILES = {
     "summary",
     "launch",
     "tuning",
-    "graphs.file_formats",
+    "graphs/file_formats",
     "testing/on_processes",
     "testing/placements",
     "timing/files",

@@ -199,3 +199,12 @@ def test_opposite_infinities_are_seen_and_large_finite_numbers_are_not():
     with pytest.raises(FloatingPointError, match="node 0"):
         metrics.require_finite(state, 1, 0, range(2))
     metrics.require_finite({"params": torch.full((4, 2), 3e38)}, 1, 0, range(4))  # the sum overflows
+
+
+def test_a_tiny_push_sum_weight_is_named():
+    state = {"params": torch.full((3, 2), torch.nan), "push_sum_weight": torch.tensor([1.0, 1e-5, 2.0])}
+    with pytest.raises(FloatingPointError, match=r"the push-sum weight of node 11 is 1e-05, and its steps are longer"):
+        metrics.require_finite(state, 9, 5, range(10, 13))
+    for weights in (torch.ones(3), torch.full((3,), torch.nan)):
+        with pytest.raises(FloatingPointError, match="a smaller learning rate or step size usually helps"):
+            metrics.require_finite({**state, "push_sum_weight": weights}, 9, 5, range(10, 13))

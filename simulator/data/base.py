@@ -175,3 +175,7 @@ class Partition(ABC):
     def feature_shift(self, num_nodes: int) -> FloatArray | None:
         """Per-node (mean, std) that replaces the dataset's normalisation, float64 [M, 2]; None for no shift."""
         return None
+
+    def remark(self, num_classes: int, num_nodes: int) -> str:
+        """What is seldom meant about this partition, as one line; empty for nothing."""
+        return ""

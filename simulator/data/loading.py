@@ -3,6 +3,7 @@
 Shapes: N local nodes, M all nodes, C classes.
 """
 
+import logging
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,8 @@ from simulator.data.base import Dataset, NodeData, Partition, Samples, Split
 from simulator.data.partitions.dealing import require_training_samples
 from simulator.data.pixels import MAX_LABELS, PixelCode, normalise_
 from simulator.data.sparse import is_sparse, take_rows
+
+log = logging.getLogger(__name__)
 
 _Rows = IntArray
 
@@ -61,6 +64,9 @@ def load_node_data(
         )
     train_sizes = np.array([len(node.train) for node in indices])
     require_training_samples(train_sizes, skip_hub=partition.skip_hub)
+    test_sizes = np.array([len(node.test) for node in indices])
+    if nodes.start == 0:  # once, on the process that hosts the first node
+        _warn(partition, samples.num_classes, train_sizes, test_sizes)
     local_shifts = None if shifts is None else shifts[nodes.start : nodes.stop]
     loader = _Loader(samples, dtype, device, keep_sparse)
     return NodeData(
@@ -72,11 +78,26 @@ def load_node_data(
         label_counts=_label_counts(samples, [node.train for node in indices]),
         train_sizes=train_sizes,
         valid_sizes=np.array([len(node.valid) for node in indices]),
-        test_sizes=np.array([len(node.test) for node in indices]),
+        test_sizes=test_sizes,
         augmentation=_augmentation(samples, shifts is not None),
         replacement=partition.replacement,
         pixels=_pixel_code(samples) if shifts is None else None,
     )
+
+
+def _warn(partition: Partition, num_classes: int, train_sizes: IntArray, test_sizes: IntArray) -> None:
+    """Says what is allowed and seldom meant."""
+    untested = np.flatnonzero((train_sizes > 0) & (test_sizes == 0))
+    asked_for = getattr(partition, "test_fraction", 0.0) > 0 or len(untested) < np.count_nonzero(train_sizes)
+    if len(untested) and asked_for:
+        log.warning(
+            "partition: %d of %d nodes (such as node %d, which has %d training samples) get no test sample; metrics of "
+            "the test set leave them out",
+            *(len(untested), len(train_sizes), untested[0], train_sizes[untested[0]]),
+        )
+    remark = partition.remark(num_classes, len(train_sizes))
+    if remark:
+        log.warning("partition: %s", remark)
 
 
 def _is_shared(rows: Sequence[_Rows]) -> bool:

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from simulator.loggers.base import Logger, Metric
@@ -71,6 +72,7 @@ class ConsoleLogger(Logger):
 
     def progress(self, step: int, num_steps: int) -> None:
         """Updates the bar at most ten times a second; does nothing without a bar."""
+        self._last_step = step
         now = time.monotonic()
         if now - self._last_update_s < SECONDS_BETWEEN_UPDATES and step < num_steps:
             return
@@ -92,8 +94,14 @@ class ConsoleLogger(Logger):
         """Removes the bar; writes at which step a failed run ended."""
         self._drop_bar()
         if failed and self._run_folder is not None:
-            where = "before the first evaluation" if self._last_step is None else f"after step {self._last_step}"
+            where = "before the first step" if self._last_step is None else f"after step {self._last_step}"
             _say(logging.ERROR, f"failed {where}  results so far in {self._run_folder}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """A run that was asked to stop has not failed; the loop says where it stopped."""
+        self.close(failed=kind is not None and not issubclass(kind, SystemExit))
 
     def _make_bar(self, step: int, num_steps: int) -> "tqdm[Any]":
         bar_class, bar_field = _bar_class()

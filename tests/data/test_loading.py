@@ -8,6 +8,7 @@ import torch
 
 from simulator.data.base import Dataset, NodeIndices, Partition, Samples
 from simulator.data.loading import load_node_data
+from simulator.data.partitions.digit_shards import DigitShards
 from simulator.data.partitions.dirichlet_shift import DirichletShift
 from simulator.data.partitions.iid import Iid
 from simulator.data.synthetic_mixture import SyntheticMixture
@@ -181,3 +182,29 @@ def test_the_stored_samples_are_left_alone():
     iid = Iid(valid_fraction=0.0, test_fraction=0.0, test="node", seed=0)
     load_node_data(Fixed(samples), iid, 1, range(1), torch.float64, CPU)
     torch.testing.assert_close(samples.inputs, before, rtol=0, atol=0)
+
+
+def test_nodes_without_test_samples_are_told_once(caplog):
+    partition = Iid(valid_fraction=0.0, test_fraction=0.1, test="node", seed=0)
+    for nodes in (range(20), range(1, 20)):
+        load_node_data(Fixed(pictures(150)), partition, 20, nodes, torch.float64, CPU)
+    (line,) = caplog.messages
+    assert line.startswith(
+        "partition: 20 of 20 nodes (such as node 0, which has 8 training samples) get no test sample"
+    )
+    caplog.clear()
+    partition = Iid(valid_fraction=0.0, test_fraction=0.0, test="node", seed=0)
+    load_node_data(Fixed(pictures(150)), partition, 20, range(20), torch.float64, CPU)
+    assert not caplog.messages
+
+
+def test_digit_shards_that_are_all_alike_are_told(caplog):
+    further = {"valid_fraction": 0.0, "test_fraction": 0.0, "test": "shared", "skip_hub": False, "seed": 0}
+    for num_nodes, is_told in ((3, True), (7, True), (2, False), (4, False)):
+        caplog.clear()
+        partition = DigitShards(digits_per_node=2, **further)
+        load_node_data(Fixed(pictures()), partition, num_nodes, range(num_nodes), torch.float64, CPU)
+        told = [line for line in caplog.messages if "nodes hold the same 2 digits" in line]
+        assert len(told) == is_told
+        alike = len({tuple(row) for row in partition.digits(4, num_nodes).tolist()}) == 1
+        assert alike == is_told

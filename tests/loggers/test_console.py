@@ -159,13 +159,26 @@ def test_a_failing_run_says_how_far_it_came(tmp_path: Path, caplog: pytest.LogCa
         with ConsoleLogger() as logger:
             logger.start(tmp_path, {}, {})
             logger.log(METRICS, 25)
+            logger.progress(29, 100)
             raise RuntimeError("boom")
 
     with pytest.raises(RuntimeError, match="boom"):
         fail_midway()
     last = caplog.records[-1]
     assert last.levelno == logging.ERROR
-    assert last.getMessage() == f"failed after step 25  results so far in {tmp_path}"
+    assert last.getMessage() == f"failed after step 29  results so far in {tmp_path}"
+
+
+def test_a_run_that_was_asked_to_stop_has_not_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def stop_midway() -> None:
+        with ConsoleLogger() as logger:
+            logger.start(tmp_path, {}, {})
+            logger.progress(429, 1000)
+            raise SystemExit(130)
+
+    with pytest.raises(SystemExit):
+        stop_midway()
+    assert not caplog.records
 
 
 def test_without_any_logging_set_up_lines_go_to_standard_error(tmp_path: Path) -> None:

@@ -99,6 +99,16 @@ class DigitShards(Partition):
         )
         return with_empty_hub(nodes) if self.skip_hub else nodes
 
+    def remark(self, num_classes: int, num_nodes: int) -> str:
+        """Whether all nodes hold the same shards."""
+        num_holders = num_nodes - self.skip_hub
+        if num_holders < 2 or self.digits_per_node == num_classes or (num_holders + 1) % num_classes:
+            return ""
+        return (
+            f"all {num_holders} nodes hold the same {self.digits_per_node} digits, because {num_holders} + 1 is a "
+            f"multiple of the {num_classes} classes; another number of nodes makes them differ"
+        )
+
 
 def _cut(rows: IntArray, labels: IntArray, num_shards: int) -> list[IntArray]:
     """``rows`` sorted by label and cut into shards whose sizes differ by at most one."""
