@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from simulator import processes
 from simulator.errors import SHOWS_TRACEBACKS, RunError, describe_error
+from simulator.memory import keep_memory
 from simulator.world import World, detect_world
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
 
     from simulator.job import Job
 
-# torch reads this at its first allocation: tensors too large for the heap come in huge pages, or every round of mixing
-# would spend as long on page faults as on the product.
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+keep_memory()
 
 log = logging.getLogger("launch")
 

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as launch.py does
+
+from simulator.memory import keep_memory  # noqa: E402
+
+keep_memory()  # as launch.py does
 
 import torch  # noqa: E402
 

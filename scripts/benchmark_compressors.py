@@ -8,7 +8,6 @@ by side and in turn, with medians. Run on a quiet machine:
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +15,10 @@ from functools import partial
 from pathlib import Path
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as launch.py does
+
+from simulator.memory import keep_memory  # noqa: E402
+
+keep_memory()  # as launch.py does
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

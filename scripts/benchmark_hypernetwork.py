@@ -13,7 +13,6 @@ cores, and the ratio only shows the gain from layout, loading and further proces
 """
 
 import argparse
-import os
 import statistics
 import sys
 import time
@@ -24,7 +23,10 @@ from pathlib import Path
 from typing import Any
 
 sys.path[0] = str(Path(__file__).resolve().parents[1])
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as launch.py does
+
+from simulator.memory import keep_memory  # noqa: E402
+
+keep_memory()  # as launch.py does
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

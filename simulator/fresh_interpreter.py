@@ -26,6 +26,7 @@ from simulator.job import Job, run_job
 from simulator.local_processes import run_local
 from simulator.loggers.base import Logger, Metric
 from simulator.loggers.console import SECONDS_BETWEEN_UPDATES, ConsoleLogger
+from simulator.memory import keep_memory
 from simulator.processes import STOPPED_EXIT_CODE
 
 _END_WAIT_S = 15.0
@@ -238,7 +239,7 @@ class _PipeLogger(Logger):
 
 def main() -> int:
     """The fresh interpreter; returns the exit status."""
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as launch.py does
+    keep_memory()
     pipe = _Pipe(int(sys.argv[1]))
     logging.basicConfig(level=logging.INFO, handlers=[_PipeHandler(pipe)])
     job = Job(**json.loads(sys.stdin.read()))
