@@ -49,6 +49,7 @@ def lead(world: World | None) -> int:
     from hydra.types import RunMode
 
     from simulator.config import register_schema
+    from simulator.resume import implied_overrides
 
     register_schema()
     launch: processes.Launch | None = None
@@ -56,6 +57,7 @@ def lead(world: World | None) -> int:
     previous = previous_attempt()
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
+    sys.argv += implied_overrides(sys.argv[1:])
 
     @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
     def run_job(composed: "DictConfig") -> None:

@@ -14,6 +14,7 @@ from simulator import config, fresh_interpreter, job
 from simulator.config.overrides import as_override
 from simulator.errors import RunError, describe_error
 from simulator.results import Run, load_run
+from simulator.resume import implied_overrides
 from simulator.world import World
 
 LOG_FILE = "launch.log"
@@ -42,6 +43,7 @@ def run(*overrides: str, processes: int | None = None, folder: str | Path | None
     typed = [*overrides, *(as_override(key, value) for key, value in settings.items())]
     if processes is not None:
         typed.append(f"launcher.num_processes={processes}")
+    typed += implied_overrides(typed)
     with config.composer() as compose:
         composed = compose(typed)
     run_folder = Path(composed.run_folder if folder is None else folder).resolve()

@@ -25,6 +25,19 @@ MAY_CHANGE = (
 """Root keys that do not affect the trajectory."""
 
 
+def implied_overrides(overrides: Sequence[str]) -> list[str]:
+    """The overrides that a command with ``resume=`` leaves out because the run that it continues has them.
+
+    A command that continues a run with a logger may set it, as in ``resume=... logger.mode=offline``.
+    """
+    given = dict(override.split("=", 1) for override in overrides if "=" in override)
+    path = Path(given.get("resume", "null").strip("'\"")) / "config.yaml"
+    if "logger" in given or not path.is_file():
+        return []
+    logger = OmegaConf.select(OmegaConf.load(path), "choices.logger", default="none")
+    return [] if logger == "none" else [f"logger={logger}"]
+
+
 def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """Returns the saved configuration of ``run_folder`` with the overrides of this command line.
 
@@ -39,14 +52,17 @@ def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequ
     path = run_folder / "config.yaml"
     if not path.is_file():
         raise ValueError(f"resume={run_folder}: expected a run folder, and there is no config.yaml in it")
-    saved = OmegaConf.to_container(OmegaConf.load(path))
-    assert isinstance(saved, dict)
+    loaded = OmegaConf.to_container(OmegaConf.load(path))
+    assert isinstance(loaded, dict)
+    saved = {str(key): value for key, value in loaded.items()}
     choices = dict(saved.get("choices", {}))
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~").partition("@")[0]
         root = key.partition(".")[0]
         if root in MAY_CHANGE:
-            saved[root] = composed[root]
+            if key == root and root in choices and choices[root] == composed["choices"].get(root):
+                continue  # the same component keeps its settings
+            _set(saved, key if _component(saved.get(root)) == _component(composed[root]) else root, composed)
             choices |= {name: choice for name, choice in composed["choices"].items() if name.partition(".")[0] == root}
             continue
         if root == "experiment":
@@ -59,8 +75,7 @@ def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequ
             changed = _first_difference(name, new, old)
             if changed:
                 raise ValueError(f"{override}: a resumed run keeps {changed}; only {', '.join(MAY_CHANGE)} may change")
-    saved |= {"resume": str(run_folder), "choices": choices}
-    return {str(key): value for key, value in saved.items()}
+    return saved | {"resume": str(run_folder), "choices": choices}
 
 
 def _get(config: Any, key: str) -> Any:
@@ -68,6 +83,14 @@ def _get(config: Any, key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, dict) else None
     return value
+
+
+def _set(config: dict[str, Any], key: str, source: Any) -> None:
+    """Takes the value of ``key`` from ``source``."""
+    *sections, last = key.split(".")
+    for section in sections:
+        config = config[section]
+    config[last] = _get(source, key)
 
 
 def _component(section: Any) -> Any:

@@ -11,19 +11,23 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from simulator import run
+from simulator.loggers import wandb
+from simulator.loggers.run_description import run_name
 from simulator.loggers.wandb import WandbLogger
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RUN_GROUP"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("API_KEY", "MODE", "DIR", "RUN_ID", "RESUME", "RUN_GROUP", "PROJECT", "ENTITY"):
+        monkeypatch.delenv(f"WANDB_{name}", raising=False)
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         monkeypatch.setenv(name, str(tmp_path / name))
 
 
 def make(**changes: Any) -> WandbLogger:
     settings = {"project": "trial", "entity": None, "mode": "offline", "group": None, "name": None, "tags": ["a", "b"]}
+    settings |= {"node_table": False, "checkpoints": False, "folder": False}
     return WandbLogger(**(settings | changes))
 
 
@@ -81,25 +85,48 @@ def test_an_offline_run_writes_everything_and_finishes(tmp_path: Path) -> None:
     run_folder.mkdir()
     picture = run_folder / "partition.png"
     Image.new("RGB", (20, 10), "red").save(picture)
+    (run_folder / "launch.log").write_text("a line\n")
+    config = {
+        "algorithm": {"_target_": "a.B", "lr": 0.125},
+        "graph": {"_target_": "c.D", "base": {"_target_": "e.F"}},
+        "compressor": None,
+        "choices": {
+            "algorithm": "sgp",
+            "graph": "gossip_pga",
+            "graph.base": "ring",
+            "compressor": "none",
+            "experiment": "personalization_sgp",
+        },
+        "seed": 3,
+    }
     with make() as logger:
-        logger.start(run_folder, {"algorithm": {"lr": 0.125}, "seed": 3}, {"world_size": 2})
+        logger.start(run_folder, config, {"world_size": 2})
         for step in (0, 10, 20):
             metrics = {
                 "train/loss": 1.0 / (step + 1),
                 "comm/bytes": 100 * step,
+                "test/accuracy": 0.5 + (step == 10),
                 "test/accuracy_nodes": [0.5, math.nan, step / 40],
             }
             logger.log(metrics, step)
-        logger.finish({"test/accuracy": 0.75}, [picture])
+        logger.finish({"test/accuracy": 0.5, "accuracy/final": 0.75}, [picture])
     (folder,) = offline_folders(run_folder)
     records = stored(folder)
 
     run = only(records, "run")
-    assert (run.project, run.display_name, list(run.tags), run.run_group) == ("trial", run_folder.name, ["a", "b"], "")
+    assert (run.project, run.display_name, run.run_group) == ("trial", "sgp-gossip_pga-s3", "")
+    assert (list(run.tags), run.job_type) == (["a", "b", "personalization_sgp"], "personalization_sgp")
     assert run.run_id == (run_folder / "wandb_id.txt").read_text().strip()
     config = {item.key: json.loads(item.value_json) for item in run.config.update}
-    assert config["algorithm"] == {"lr": 0.125}
+    assert config["algorithm"] == {"name": "sgp", "lr": 0.125}
+    assert config["graph"] == {"name": "gossip_pga", "base": {"name": "ring"}}
+    assert (config["compressor"], config["experiment"], config["seed"]) == (
+        {"name": "none"},
+        "personalization_sgp",
+        3,
+    )
     assert config["environment"] == {"world_size": 2}
+    assert (folder / "files" / "launch.log").read_text() == "a line\n"
 
     rows = history(records)
     assert [row["step"] for row in rows] == [0, 10, 20, 20]
@@ -115,13 +142,17 @@ def test_an_offline_run_writes_everything_and_finishes(tmp_path: Path) -> None:
 
     metrics = [record.metric for record in records if record.WhichOneof("record_type") == "metric"]
     assert any(metric.glob_name == "*" and metric.step_metric == "step" for metric in metrics)
+    kept = {metric.name: metric.summary for metric in metrics}
+    assert (kept["test/accuracy"].max, kept["test/accuracy"].last) == (True, True)
+    assert (kept["train/loss"].min, kept["comm/bytes"].max) == (True, False)
     summary = {
         item.key: json.loads(item.value_json)
         for record in records
         if record.WhichOneof("record_type") == "summary"
         for item in record.summary.update
     }
-    assert summary["test/accuracy"] == 0.75
+    assert summary["accuracy/final"] == 0.75
+    assert not any(record.WhichOneof("record_type") == "artifact" for record in records)
     assert only(records, "exit").exit_code == 0
 
 
@@ -182,13 +213,95 @@ def test_runs_of_a_sweep_share_a_group(tmp_path: Path) -> None:
     with make() as logger:
         logger.start(sweep / "7", {}, {})
     run = only(stored(offline_folders(sweep / "7")[0]), "run")
-    assert (run.run_group, run.display_name) == (sweep.name, f"{sweep.name}-7")
+    assert (run.run_group, run.display_name) == (sweep.name, "7")
+
+
+def test_the_name_of_a_run_in_a_sweep_says_what_is_swept(tmp_path: Path) -> None:
+    config = {"choices": {"algorithm": "sgp", "graph": "ring"}, "seed": 2}
+    assert run_name(config, tmp_path) == "sgp-ring-s2"
+    (tmp_path / "7" / ".hydra").mkdir(parents=True)
+    task = ["experiment=x", "graph=ring,star", "algorithm.lr=0.1,0.2", "num_nodes=4", "seed=1,2"]
+    OmegaConf.save({"hydra": {"overrides": {"task": task}}}, tmp_path / "multirun.yaml")
+    own = ["experiment=x", "graph=ring", "algorithm.lr=0.1", "num_nodes=4", "seed=2"]
+    OmegaConf.save(OmegaConf.create(own), tmp_path / "7" / ".hydra" / "overrides.yaml")
+    assert run_name(config, tmp_path / "7") == "sgp-ring-s2-lr0.1"
+
+
+@pytest.mark.slow
+def test_tables_and_artifacts_are_there_when_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "latest").write_text("x")
+    (tmp_path / "config.yaml").write_text("a: 1\n")
+    with make(node_table=True, checkpoints=True, folder=True) as logger:
+        logger.start(tmp_path, {}, {})
+        logger.log({"test/accuracy": [0.25, 0.5], "train/loss": [1.0, 2.0]}, 0)
+        logger.finish({}, [])
+    records = stored(offline_folders(tmp_path)[0])
+    artifacts = [record for record in records if record.WhichOneof("record_type") in ("artifact", "request")]
+    found = [getattr(record, record.WhichOneof("record_type")) for record in artifacts]
+    text = "\n".join(map(str, found))
+    assert 'type: "model"' in text
+    assert 'type: "results"' in text
+    (table,) = (offline_folders(tmp_path)[0] / "files" / "media" / "table").glob("nodes_*.json")
+    content = json.loads(table.read_text())
+    assert content["columns"] == ["node", "test/accuracy", "train/loss"]
+    assert content["data"] == [[0, 0.25, 1.0], [1, 0.5, 2.0]]
+
+
+def test_variables_count_where_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    unsaid = {"project": None, "entity": None, "mode": None}
+    plain = make(**unsaid)
+    assert (plain.project, plain.entity, plain.mode) == ("hypergossip", None, "online")
+    for name, value in (("WANDB_PROJECT", "mine"), ("WANDB_ENTITY", "us"), ("WANDB_MODE", "offline")):
+        monkeypatch.setenv(name, value)
+    told = make(**unsaid)
+    assert (told.project, told.entity, told.mode) == ("mine", "us", "offline")
+    said = make(project="a", entity="b", mode="disabled")
+    assert (said.project, said.entity, said.mode) == ("a", "b", "disabled")
+    monkeypatch.setenv("WANDB_MODE", "dryrun")
+    with pytest.raises(ValueError, match=r"logger\.mode='dryrun': choose one of online, offline, disabled"):
+        make(**unsaid)
+
+
+def test_disabled_does_nothing(tmp_path: Path) -> None:
+    with make(mode="disabled") as logger:
+        logger.start(tmp_path, {}, {})
+        logger.log({"train/loss": 1.0}, 0)
+        logger.finish({}, [])
+    assert not list(tmp_path.glob("wandb*"))
+
+
+@pytest.mark.slow
+def test_a_server_that_cannot_be_reached_leaves_an_offline_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(wandb, "_CONNECT_S", 5.0)
+    with make(mode="online") as logger:
+        logger.start(tmp_path, {}, {})
+        logger.log({"train/loss": 1.0}, 0)
+        logger.finish({}, [])
+    told = [line for line in caplog.messages if line.startswith("W&B cannot be reached (")]
+    assert len(told) == 1
+    assert len(history(stored(offline_folders(tmp_path)[0]))) == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_is_resumed_elsewhere_continues_the_same_wandb_run(tmp_path: Path) -> None:
+    words = ("problem=quadratic", "algorithm=sgp", "num_nodes=4", "num_steps=4", "figures=false", "device=cpu")
+    words += ("logger=wandb", "logger.mode=offline", "logger.project=ours")
+    first = run(*words, folder=tmp_path / "first")
+    second = run(resume=first.folder, num_steps=6, folder=tmp_path / "second", **{"logger.group": "later"})
+    assert (first.folder / "wandb_id.txt").read_text() == (second.folder / "wandb_id.txt").read_text()
+    started = only(stored(offline_folders(second.folder)[0]), "run")
+    assert (started.project, started.run_group, started.display_name) == ("ours", "later", "sgp-random_directed-s0")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"mode": "disabled"}, r"logger.mode='disabled': choose one of online, offline"),
+        ({"mode": "on"}, r"logger.mode='on': choose one of online, offline, disabled"),
         ({"project": ""}, "logger.project is empty"),
         ({"tags": "quick"}, r"logger.tags='quick': give a list of strings, such as \[quick\]"),
     ],
