@@ -3,6 +3,7 @@
 One process composes and checks the configuration with Hydra; all others receive it and follow.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from simulator import processes
 from simulator.errors import SHOWS_TRACEBACKS, RunError, describe_error
@@ -49,6 +50,7 @@ def lead(world: World | None) -> int:
     from hydra.types import RunMode
 
     from simulator.config import register_schema
+    from simulator.config.hydra_versions import version_base
     from simulator.resume import implied_overrides
 
     register_schema()
@@ -59,34 +61,38 @@ def lead(world: World | None) -> int:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
     sys.argv += implied_overrides(sys.argv[1:])
 
-    @hydra.main(version_base="1.3", config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
-    def run_job(composed: "DictConfig") -> None:
-        """Runs one job: the only one of the launch, or one of a multirun."""
+    @hydra.main(**version_base(), config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
+    def run_job(composed: "DictConfig") -> Any:
+        """Runs one job: the only one of the launch, or one of a multirun; returns its objective to the sweeper."""
         nonlocal launch, status
         hydra_config = HydraConfig.get()
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
         remember_attempt(hydra_config.sweep.dir if is_sweep else hydra_config.runtime.output_dir)
         try:
             job = prepare(composed, world, restarted=previous is not None)
-            if job is None:
-                return
-            if world is not None and launch is None:
-                launch = processes.Launch.join(world, composed.timeout_s)
-            execute(job, world, launch)
+            if job is not None:
+                if world is not None and launch is None:
+                    launch = processes.Launch.join(world, composed.timeout_s)
+                execute(job, world, launch)
+            return objective(composed, Path(hydra_config.runtime.output_dir))
         except Exception as error:
             where = f"job {hydra_config.job.num} ({swept(hydra_config.overrides.task)}): " if is_sweep else ""
             status = fail(error, where)
             if launch is not None and (launch.lost or launch.signals):
                 raise SystemExit(status) from error  # a rank has died or hangs: no further job can run
+            raise ToldError(str(error)) from error  # Hydra, its callbacks and launchers see that the job has failed
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing its own report
     try:
-        run_job()
+        with contextlib.redirect_stderr(cast(TextIO, WithoutHydraReport(sys.stderr))):
+            run_job()
     except SystemExit as stop:
         status = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         print("hypergossip: interrupted", file=sys.stderr)
         status = processes.STOPPED_EXIT_CODE
+    except ToldError:
+        status = 1
     except Exception as error:
         status = fail(error)
     if status == 0:
@@ -99,24 +105,61 @@ def lead(world: World | None) -> int:
     return status
 
 
+class ToldError(Exception):
+    """A job has failed, and why has been printed."""
+
+
+class WithoutHydraReport:
+    """A stream without the line that Hydra writes about a failed job, which has been told in one line already."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Passes everything else on."""
+        return len(text) if text.startswith("Error executing job with overrides: ") else self._stream.write(text)
+
+
+def objective(composed: "DictConfig", folder: Path) -> Any:
+    """What a finished run returns to a sweeper, see :mod:`simulator.objective`."""
+    from omegaconf import OmegaConf
+
+    from simulator import config
+    from simulator.objective import objective_of
+
+    settings = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+    assert isinstance(settings, dict)
+    algorithm = config.build({str(key): value for key, value in settings.items()}).algorithm
+    chosen = composed.objective
+    names = chosen if isinstance(chosen, str | None) else list(chosen)
+    return objective_of(json.loads((folder / "summary.json").read_text()), names, algorithm.selection)
+
+
 def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Job | None":
     """Prepares a job from the composed configuration; None when an earlier attempt has finished it."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
 
     from simulator import config, job
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir).resolve()
-    if restarted and (folder / "summary.json").is_file():
+    settings = config.resolve(composed, hydra_config.runtime.choices)
+    # A sweep that is repeated in its folder goes on: what is finished is not run again.
+    goes_on = restarted or (hydra_config.mode == RunMode.MULTIRUN and job.has_config(folder, settings))
+    if goes_on and (folder / "summary.json").is_file():
         log.info("%s is finished already", folder)
         return None
     return job.prepare(
-        config.resolve(composed, hydra_config.runtime.choices),
+        settings,
         list(hydra_config.overrides.task),
         folder,
         sys.argv,
         world_size=None if world is None else world.world_size,
-        restarted=restarted,
+        restarted=goes_on,
     )
 
 

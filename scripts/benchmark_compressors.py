@@ -22,11 +22,11 @@ keep_memory()  # as launch.py does
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
-from hydra.utils import instantiate  # noqa: E402
 from omegaconf import OmegaConf  # noqa: E402
 
 from scripts.benchmark_measuring import Candidate, Effort, Table, measure  # noqa: E402
 from simulator.compressors.base import Compressor  # noqa: E402
+from simulator.config.hydra_versions import instantiate  # noqa: E402
 from simulator.randomness import random_bits  # noqa: E402
 
 CONF = Path(__file__).resolve().parents[1] / "conf" / "compressor"

@@ -238,6 +238,16 @@ def experiment_lines() -> list[str]:
     return [*lines, *table(["`experiment=`", "what it is"], rows), "### Experiments one by one", "", *details]
 
 
+def search_lines() -> list[str]:
+    """Every search for settings: what its leading comment says."""
+    lines = ["## Searches", "", "A search lets a sweeper of Hydra choose settings.", ""]
+    for path in sorted((CONF / "hparams_search").glob("*.yaml")):
+        leading = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
+        comment = [line.removeprefix("#").removeprefix(" ") for line in leading if "@package" not in line]
+        lines += [f"#### `hparams_search={path.stem}`", "", *paragraphs(comment)]
+    return lines
+
+
 def run_settings() -> list[str]:
     """The settings of ``conf/config.yaml`` that belong to no component."""
     settings = [setting for setting in read_yaml(CONF / "config.yaml").settings if not setting.key.startswith("hydra")]
@@ -247,12 +257,12 @@ def run_settings() -> list[str]:
 
 def page() -> str:
     """The text of docs/components.md."""
-    titles = ["Settings of a run", *(title for title, _ in GROUPS.values()), "Experiments"]
+    titles = ["Settings of a run", *(title for title, _ in GROUPS.values()), "Experiments", "Searches"]
     contents = [f"- [{title}](#{title.lower().replace(' ', '-')})" for title in titles]
     lines = [INTRODUCTION, *contents, "", *run_settings()]
     for group in GROUPS:
         lines += group_lines(group)
-    return "\n".join([*lines, *experiment_lines()]).rstrip() + "\n"
+    return "\n".join([*lines, *experiment_lines(), *search_lines()]).rstrip() + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -88,6 +88,12 @@ def prepare(
     return Job(settings, str(folder), resume_from, list(arguments))
 
 
+def has_config(folder: Path, settings: dict[str, Any]) -> bool:
+    """Whether a run with these settings has begun in ``folder``."""
+    path = folder / "config.yaml"
+    return path.is_file() and bool(OmegaConf.to_container(OmegaConf.load(path)) == settings)
+
+
 def run_job(job: Job, world: World, store: "Store | None", console: Logger | None = None) -> None:
     """Runs ``job`` as one process of ``world``.
 

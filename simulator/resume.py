@@ -17,6 +17,7 @@ MAY_CHANGE = (
     "timeout_s",
     "data_root",
     "resume",
+    "objective",
     "figures",
     "checkpoint",
     "logger",

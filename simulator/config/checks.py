@@ -34,6 +34,10 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         raise ValueError(f"dtype={config['dtype']!r}: expected {' or '.join(DTYPES)}")
     if config["num_threads"] is not None and config["num_threads"] < 1:
         raise ValueError(f"num_threads={config['num_threads']}: expected at least 1, or null")
+    objective = config["objective"]
+    names = objective if isinstance(objective, list) else [objective or "a"]
+    if not names or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"objective={objective}: expected a name in summary.json, a list of them, or null")
     Placement(config["num_nodes"], world_size)
 
     algorithm, graph, problem = components.algorithm, components.graph, components.problem

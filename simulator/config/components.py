@@ -6,6 +6,8 @@ from dataclasses import dataclass, is_dataclass
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Union, cast, get_args, get_origin, get_type_hints
 
+from simulator.config.hydra_versions import instantiate
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -87,7 +89,6 @@ def _class_of(config: Mapping[str, Any], section: str) -> Any:
 
 def _instantiate(config: Mapping[str, Any], section: str, **further: Any) -> Any:
     from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
 
     settings = dict(config[section])
     target = _class_of(config, section)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.config.hydra_versions import version_base
 from simulator.config.schema import check_keys, register_schema
 from simulator.errors import describe_error
 
@@ -66,7 +67,7 @@ def composer() -> Iterator[Callable[[Sequence[str]], Composed]]:
 
     with _ONE_AT_A_TIME, _unchanged_hydra():
         register_schema()
-        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        with hydra.initialize_config_dir(str(CONF), **version_base()):
             yield compose_one
 
 

@@ -46,6 +46,7 @@ class Root:
     timeout_s: float = MISSING
     data_root: str = MISSING
     resume: str | None = None
+    objective: Any = None
     figures: bool = MISSING
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     link: LinkConfig = field(default_factory=LinkConfig)

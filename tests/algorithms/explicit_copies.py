@@ -5,9 +5,9 @@ Shapes: M nodes, D columns.
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
+from simulator.config.hydra_versions import instantiate
 from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from simulator.algorithms.gossip.sgp import SGP
 from simulator.algorithms.weights import check_weights
+from simulator.config.hydra_versions import instantiate
 from simulator.simulation import Simulation
 from simulator.testing import placements
 from simulator.testing.algorithms import (

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from simulator import metrics
+from simulator.config.hydra_versions import instantiate
 from simulator.graphs.hub import Hub
 from simulator.graphs.star import Star
 from tests.algorithms.node_data import SIZES, run

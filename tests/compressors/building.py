@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from simulator.compressors.base import Compressor
+from simulator.config.hydra_versions import instantiate
 
 FOLDER = Path(__file__).parents[2] / "conf" / "compressor"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "none")

@@ -13,6 +13,7 @@ from hydra.version import VersionBase
 
 from simulator import config
 from simulator.config.composition import CONF
+from simulator.config.hydra_versions import version_base
 from simulator.config.overrides import as_override
 from simulator.resume import continued_config
 
@@ -61,7 +62,7 @@ def test_hydra_is_afterwards_as_before(tmp_path):
     assert not GlobalHydra.instance().is_initialized()
     assert ConfigStore.instance().repo.get("schema.yaml") is entries.get("schema.yaml")
     assert VersionBase.instance().version_base is base
-    with initialize_config_dir(str(tmp_path), version_base="1.3"):
+    with initialize_config_dir(str(tmp_path), **version_base()):
         config.compose(["graph=ring"])
         assert hydra_compose("own").a == 1
         with pytest.raises(ValueError, match="nodes"):

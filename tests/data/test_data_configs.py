@@ -4,8 +4,10 @@ import inspect
 from pathlib import Path
 
 import pytest
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import OmegaConf
+
+from simulator.config.hydra_versions import instantiate
 
 CONF = Path(__file__).parents[2] / "conf"
 FILES = sorted(file for group in ("dataset", "partition", "model") for file in (CONF / group).glob("*.yaml"))

@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.algorithms.weights import check_weights
 from simulator.config import build, check
+from simulator.config.hydra_versions import instantiate
 from simulator.faults.base import FaultyGraph
 from simulator.faults.burst_loss import BurstLoss
 from simulator.faults.message_loss import MessageLoss

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 from hydra import compose, initialize_config_dir
-from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from simulator.config.hydra_versions import instantiate, version_base
 from simulator.graphs.base import Graph
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -16,7 +16,7 @@ CONF = Path(__file__).parents[2] / "conf"
 @cache
 def load(name: str) -> DictConfig:
     """A YAML of conf/graph, with the graphs that it is made of where it names some."""
-    with initialize_config_dir(str(CONF), version_base="1.3"):
+    with initialize_config_dir(str(CONF), **version_base()):
         return compose(f"graph/{name}").graph
 
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from simulator.config.hydra_versions import instantiate
 from simulator.graphs.chain import Chain
 from simulator.graphs.d_regular_tree import DRegularTree
 from simulator.graphs.de_bruijn import DeBruijn

@@ -11,7 +11,7 @@ from commands import ROOT, SMALL, Start
 
 import launch
 import simulator.job  # noqa: F401
-from simulator import config
+from simulator import config, load_run
 
 CASES = {
     "root key": (["nodes=3"], "nodes: there is no such key"),
@@ -157,3 +157,28 @@ def test_torchrun_ends_on_all_ranks(overrides: list[str], expected: str, start: 
     assert len(ended.complaints) == 1, ended.err
     assert expected in ended.complaints[0]
     assert not command.left_behind()
+
+
+def test_hydra_is_told_how_every_job_of_a_sweep_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """And a sweep that is repeated in its folder runs only what is not finished."""
+    monkeypatch.chdir(ROOT)
+    words = ["-m", "problem=quadratic", "algorithm=sgp", "num_nodes=4", "graph=ring", "num_steps=4", "figures=false"]
+    words += ["device=cpu", "algorithm.lr=-1,0.1", "objective=comm/bytes", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
+    words += ["+hydra.callbacks.told._target_=callbacks.Told"]
+    environ = {"TOLD": str(tmp_path / "told")}
+    status, err, _ = complaints_of(words, tmp_path, environ)
+    assert status == 1
+    assert err == "hypergossip: job 0 (algorithm.lr=-1): algorithm.lr=-1: expected a positive number\n"
+    sent = float(load_run(tmp_path / "sweep" / "1").summary["comm/bytes"])
+    assert (tmp_path / "told").read_text() == f"FAILED ToldError\nCOMPLETED {sent}\n"
+    finished = (tmp_path / "sweep" / "1" / "summary.json").stat().st_mtime_ns
+    words[words.index("algorithm.lr=-1,0.1")] = "algorithm.lr=0.2,0.1"
+    status, err, _ = complaints_of(words, tmp_path, environ)
+    assert (status, err) == (0, "")
+    assert (tmp_path / "sweep" / "1" / "summary.json").stat().st_mtime_ns == finished
+    assert load_run(tmp_path / "sweep" / "0").summary["step"] == 4
+    assert (tmp_path / "told").read_text().count("COMPLETED") == 3
+    words[words.index("objective=comm/bytes")] = "objective=comm/byte"
+    status, err, _ = complaints_of(words, tmp_path, environ)
+    assert status == 1
+    assert "objective=comm/byte: summary.json has no number of this name; similar: comm/bytes" in err

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hydra.utils import get_class, instantiate
+from hydra.utils import get_class
 from omegaconf import OmegaConf
 
+from simulator.config.hydra_versions import instantiate
 from simulator.timing.constant import Constant
 from simulator.timing.lognormal import Lognormal
 from simulator.timing.trace import Trace
