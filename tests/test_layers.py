@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("arrays", "checks", "objective"),
     ("errors", "memory", "randomness", "placement", "schedules", "tuning", "rows", "uploads", "world"),
-    ("processes", "resume"),
+    ("launchers", "processes", "resume"),
     ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
     ("data", "faults", "figures", "timing", "topology"),
