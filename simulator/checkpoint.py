@@ -131,7 +131,7 @@ def save(run_folder: Path, step: int, state: dict[str, Tensor], meta: dict[str, 
     path = folder / files[placement.rank][0]
     temporary = path.with_suffix(".part")
     with temporary.open("wb") as file:
-        torch.save({name: rows.detach().cpu() for name, rows in without_free_mail(state).items()}, file)
+        torch.save({name: rows.detach().cpu().contiguous() for name, rows in without_free_mail(state).items()}, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

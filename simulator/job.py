@@ -15,6 +15,7 @@ from simulator.environment import describe_environment
 from simulator.loggers.base import Logger
 from simulator.loop import Loop, StopRequest
 from simulator.network.mailboxes import MAIL_PREFIX
+from simulator.padding import copy_as
 from simulator.processes import process_group
 from simulator.recorder import Recorder
 from simulator.resume import continued_config
@@ -163,7 +164,9 @@ def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:
         network.clocks.load_state_dict(resumed.meta["clocks"])
     if network.placement.rank == 0:
         network.ledger.wire_bytes, network.ledger.evaluation_bytes = resumed.meta["wire_totals"]
-    state = {name: rows.to(state[name]) for name, rows in loaded.items()}
+    state = {
+        name: rows.to(state[name]) if _is_mail(name) else copy_as(state[name], rows) for name, rows in loaded.items()
+    }
     simulation.algorithm.resume(state, resumed.step, simulation.problem, network)
     return state
 

@@ -11,8 +11,8 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module imports from lower lines, or from its own package; never from its own line or above.
 LAYERS = (
     ("arrays", "checks", "objective"),
-    ("errors", "memory", "randomness", "placement", "schedules", "tuning", "rows", "uploads", "world"),
-    ("launchers", "processes", "resume"),
+    ("errors", "memory", "padding", "randomness", "placement", "schedules", "tuning", "rows", "uploads", "world"),
+    ("processes", "resume"),
     ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
     ("data", "faults", "figures", "timing", "topology"),

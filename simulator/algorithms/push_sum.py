@@ -7,10 +7,12 @@ that arrive d rounds after the next one. So what is in flight is in the checkpoi
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.network.network import Network
+from simulator.padding import empty_as
 
 _PREFIX = "in_flight/"
 
@@ -26,6 +28,11 @@ def push(state: State, names: Sequence[str], network: Network, round_index: int)
     boxes = [_PREFIX + name for name in names if _PREFIX + name in state]
     rows, left = network.push([state[name] for name in names], round_index, [state[box] for box in boxes])
     return {**state, **dict(zip(names, rows, strict=True)), **dict(zip(boxes, left, strict=True))}
+
+
+def debias(rows: Tensor, weight: Tensor) -> Tensor:
+    """z_i = x_i / w_i of ``rows`` [N, ...] and push-sum weights [N], with the padding of the rows."""
+    return torch.div(rows, weight.view(-1, *(1,) * (rows.dim() - 1)), out=empty_as(rows))
 
 
 def with_in_flight(state: State, name: str) -> Tensor:

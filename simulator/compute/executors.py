@@ -157,7 +157,7 @@ class Executor(ABC):
         """Per-tensor views [(stop-start)*K, *shape] of the rows of some nodes."""
         part = rows[start:stop]
         if self.head.num_learners > 1:
-            part = part.reshape(len(part) * self.head.num_learners, -1)
+            part = part.view(len(part) * self.head.num_learners, -1)
         return self.function.layout.views(part)
 
     @abstractmethod

@@ -28,6 +28,7 @@ from simulator.network.payload import payload_bytes
 from simulator.network.peer_rows import by_peer
 from simulator.network.wave_plans import WavePlan
 from simulator.network.weight_matrix import WeightMatrix
+from simulator.padding import empty_as, zeros_as
 from simulator.timing.messages import MessageSchedule, MessageWave, TakesIn
 from simulator.timing.ranges import concatenate_ranges
 
@@ -112,6 +113,7 @@ class Mailboxes:
         self._loop_edge[self._edges.source[loops] - self._nodes.start] = loops
         self.rows: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
+        self._like: dict[str, Tensor] = {}  # two rows of every tensor, which have the padding of the mail
         self._wave: MessageWave | None = None
         self._reset()
         overload = self.schedule.overload()
@@ -124,15 +126,16 @@ class Mailboxes:
         """Begins anew: the mail before the first event.
 
         Args:
-            start: the row of every tensor that every node begins with, [...]; all nodes begin with the same.
+            start: for every tensor the rows of the local nodes, [N, ...]; all nodes begin with the same row.
 
         Returns:
             Its entries for the state.
         """
         self._reset()
+        self._like = {name: empty_as(rows, 2) for name, rows in zip(self._names, start, strict=True)}
         self.rows = {
-            name: row.expand(self.slots.capacity, *row.shape).contiguous()
-            for name, row in zip(self._names, start, strict=True)
+            name: empty_as(rows, self.slots.capacity).copy_(rows[:1].expand(self.slots.capacity, *rows.shape[1:]))
+            for name, rows in zip(self._names, start, strict=True)
         }
         return self.entries()
 
@@ -202,7 +205,7 @@ class Mailboxes:
             )
         for name in self._names:
             rows = state[MAIL_PREFIX + name].to(self._network.device)
-            self.rows[name] = rows.new_zeros(self.slots.capacity, *rows.shape[1:])
+            self.rows[name] = zeros_as(self._like.get(name, rows), self.slots.capacity)
             self.rows[name][self._index(slots)] = rows[self._index(saved)]
 
     # ----- the waves
@@ -339,9 +342,10 @@ class Mailboxes:
     def _mix(self, entries: Entries, rows: Tensor) -> Tensor:
         flat = rows.reshape(len(rows), -1)
         if entries.distinct is not None:
-            flat = flat.index_select(0, self._index(entries.distinct))
+            distinct = self._index(entries.distinct)
+            flat = torch.index_select(flat, 0, distinct, out=empty_as(flat, len(distinct)))
         mixed = entries.matrix.multiply(flat)
-        return mixed.reshape(len(mixed), *rows.shape[1:])
+        return mixed if rows.dim() == 2 else mixed.reshape(len(mixed), *rows.shape[1:])
 
     def _give(self, wave: MessageWave) -> tuple[IntArray, WavePlan, IntArray]:
         """Makes room for what the events send: slots of the local ones, what crosses, slots of what arrives."""
@@ -378,6 +382,6 @@ def _grown(rows: Tensor, capacity: int) -> Tensor:
     """The rows with room for ``capacity`` of them; the new ones are 0."""
     if len(rows) == capacity:
         return rows
-    grown = rows.new_zeros(capacity, *rows.shape[1:])
+    grown = zeros_as(rows, capacity)
     grown[: len(rows)] = rows
     return grown

@@ -79,6 +79,7 @@ class Round:
         Raises:
             LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
         """
+        self._in_flight.require_open()
         mixed = self._plan.local.multiply(values)
         with self._in_flight as received:
             if received:
@@ -87,6 +88,7 @@ class Round:
 
     def _products(self) -> list[Tensor]:
         """The rows of W_t times each X, flat: [rows of the plan's blocks, columns]."""
+        self._in_flight.require_open()
         flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in self._rows]
         mixed = [self._plan.local.multiply(x) for x in flat]
         with self._in_flight as received:

@@ -139,11 +139,15 @@ class InFlight:
             LostProcessError, SilentProcessError: when a message did not come.
             RuntimeError: when the round was finished before.
         """
-        if not self._is_open:
-            raise RuntimeError(f"round {self._step} was finished before: a round can be finished only once")
+        self.require_open()
         self._is_open = False
         self._wait(self._receives)
         return self._received() if self._incoming else []
+
+    def require_open(self) -> None:
+        """Raises a RuntimeError when the round was finished before."""
+        if not self._is_open:
+            raise RuntimeError(f"round {self._step} was finished before: a round can be finished only once")
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         """Waits for the sends and gives the buffers back; after an error in the block it does neither.

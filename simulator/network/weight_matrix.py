@@ -2,19 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from simulator.network.device_index import DeviceIndex
+from simulator.padding import empty_as, with_padding
 from simulator.uploads import upload
 
 # From this share of non-zero entries on a dense product is faster than summing the rows one by one (measured on CPU).
-_DENSE_MIN_DENSITY = 0.1
+_DENSE_MIN_DENSITY = 0.35
 
 
 @dataclass(eq=False)
@@ -65,16 +65,26 @@ class WeightMatrix:
     def _dense(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
         array = np.zeros(self.shape)
         array[self.row, self.column] = self.weight
-        return upload(array, device, dtype).matmul
+        matrix = upload(array, device, dtype)
+
+        def product(rows: Tensor) -> Tensor:
+            return torch.mm(matrix, rows, out=empty_as(rows, len(matrix)))
+
+        return product
 
     def _sparse(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
         """The product as an embedding bag: one weighted sum of rows per bag, which is a fast sparse product."""
-        ends = np.searchsorted(self.row, np.arange(self.shape[0] + 1))
-        return partial(
-            F.embedding_bag,
-            upload(self.column.copy(), device),
-            offsets=upload(ends, device),
-            per_sample_weights=upload(self.weight.copy(), device, dtype),
-            mode="sum",
-            include_last_offset=True,
-        )
+        columns, ends = upload(self.column.copy(), device), upload(self._ends, device)
+        weights = upload(self.weight.copy(), device, dtype)
+
+        def product(rows: Tensor) -> Tensor:
+            # Neither gradients by frequency nor sparse ones; the mode of sums; the last end is given.
+            sums = torch.embedding_bag(with_padding(rows), columns, ends, False, 0, False, weights, True)[0]
+            return sums[:, : rows.shape[1]] if sums.shape[1] > rows.shape[1] else sums
+
+        return product
+
+    @property
+    def _ends(self) -> npt.NDArray[np.int64]:
+        """Where the entries of every row begin, and the number of entries, [N + 1]."""
+        return np.searchsorted(self.row, np.arange(self.shape[0] + 1))

@@ -27,6 +27,7 @@ from simulator.data.base import NodeData, Split
 from simulator.data.loading import load_node_data
 from simulator.data.noisy_sampling import NoisySampler
 from simulator.data.sampling import MinibatchSampler
+from simulator.padding import padded_copy
 from simulator.problems.base import BilevelProblem, Facts, Setting
 from simulator.problems.heads import CrossEntropy
 from simulator.rows import ModelFunction
@@ -235,7 +236,9 @@ class Classification(BilevelProblem):
                 module = setting.build_model(input_shape=self.data.input_shape, num_classes=self.data.num_classes)
             rows.append(self.function.layout.flatten(module))
         row = upload(torch.cat(rows), setting.device, setting.dtype)
-        return row.expand(len(self._keys), -1).clone()
+        repeated = row.expand(len(self._keys), -1)
+        # Rows of several models are taken apart into one row per model, which rows with padding cannot be.
+        return padded_copy(repeated) if self.head.num_learners == 1 else repeated.clone()
 
     def init_hparams(self) -> Tensor:
         setting = self._setting

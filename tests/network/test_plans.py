@@ -141,8 +141,9 @@ def test_a_full_block_is_dense_and_an_empty_one_sparse():
     def is_dense(num_nodes, density):
         return Plan.build(random_edges(num_nodes, density, 7), Placement(num_nodes)).local.is_dense
 
-    assert is_dense(20, 0.3)
-    assert is_dense(200, 0.3)
+    assert is_dense(20, 0.5)
+    assert is_dense(200, 0.5)
+    assert not is_dense(200, 0.2)
     assert not is_dense(200, 0.02)
 
 

@@ -31,6 +31,7 @@ from simulator.checks import require_positive
 from simulator.graphs.base import Graph
 from simulator.network.meetings import Meetings
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
@@ -61,7 +62,7 @@ class ADPSGD(AsynchronousAlgorithm):
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         self._meetings(params, network).begin()
-        gradient = torch.zeros_like(params)
+        gradient = zeros_as(params)
         self._compute(gradient, params, np.zeros(len(params), dtype=np.bool_), problem, network)
         return {"params": params, "gradient": gradient}
 

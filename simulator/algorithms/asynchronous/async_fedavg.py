@@ -35,6 +35,7 @@ from simulator.graphs.hub import Hub
 from simulator.graphs.star import Star
 from simulator.network.hub_trips import HubTrips, Trip
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
@@ -81,7 +82,7 @@ class AsyncFedAvg(AsynchronousAlgorithm):
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         self._trips(params, network).begin()
-        trained = params.clone()
+        trained = copy_as(params)
         self._train(trained, params, self._clients(network), problem, network)
         state = {"params": params, "trained": trained}
         if self.aggregation == "fedbuff":
@@ -103,7 +104,7 @@ class AsyncFedAvg(AsynchronousAlgorithm):
             answer = trips.carry(answer, trip.node, 0)
             if 0 in network.nodes:
                 self._take_in(state, y[0], answer[0], trip, trips.num_answers)
-                answer = y[:1].clone()
+                answer = copy_as(y[:1])
             model = trips.carry(answer, 0, trip.node)
             if is_here:
                 y[at] = model[0]

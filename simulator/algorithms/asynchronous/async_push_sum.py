@@ -32,6 +32,7 @@ from simulator.algorithms.asynchronous.base import (
     factors,
 )
 from simulator.algorithms.base import State
+from simulator.algorithms.push_sum import debias
 from simulator.algorithms.weights import Weights
 from simulator.arrays import FloatArray
 from simulator.checks import require_positive
@@ -79,7 +80,7 @@ class AsyncPushSum(AsynchronousAlgorithm):
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         weight = params.new_ones(len(params))
-        mail = self._mail(params, network).first((params[0], weight[0]))
+        mail = self._mail(params, network).first((params, weight))
         return {"params": params, "push_sum_weight": weight, **mail}
 
     def step_until(self, state: State, step: int, problem: Problem, network: Network, until_s: float | None) -> State:
@@ -89,7 +90,7 @@ class AsyncPushSum(AsynchronousAlgorithm):
         for events in mail.waves(step, until_s):
             x, w = events.mixed
             rates = self.lr * scales[events.nodes] * factors(self.lr_schedule, events.steps)
-            add_scaled_gradients_(x, x / w[:, None], problem, events.positions, events.steps, rates)
+            add_scaled_gradients_(x, debias(x, w), problem, events.positions, events.steps, rates)
             index = torch.from_numpy(events.positions).to(params.device)
             params.index_copy_(0, index, x)
             weight.index_copy_(0, index, w)
@@ -109,7 +110,7 @@ class AsyncPushSum(AsynchronousAlgorithm):
         return {**state, "params": x, "push_sum_weight": w}
 
     def estimate(self, state: State) -> Tensor:
-        return state["params"] / state["push_sum_weight"][:, None]
+        return debias(state["params"], state["push_sum_weight"])
 
     def _mail(self, params: Tensor, network: Network) -> Mailboxes:
         payload = params.element_size() * (params.shape[1] + 1)

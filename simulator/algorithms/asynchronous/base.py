@@ -19,6 +19,7 @@ from torch import Tensor
 from simulator.algorithms.base import Algorithm, State
 from simulator.arrays import FloatArray, IntArray
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
@@ -68,7 +69,7 @@ def add_scaled_gradients_(
     if (rates == rates[0]).all():
         problem.add_grad_at_(out, params, hparams, steps, -float(rates[0]))
         return
-    gradients = torch.zeros_like(params)
+    gradients = zeros_as(params)
     problem.add_grad_at_(gradients, params, hparams, steps, 1.0)
     out.sub_(gradients.mul_(torch.from_numpy(rates[:, None]).to(gradients)))
 

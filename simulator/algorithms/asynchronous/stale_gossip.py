@@ -31,6 +31,7 @@ from simulator.checks import require_positive
 from simulator.graphs.base import Graph
 from simulator.network.mailboxes import LocalEvents, Mailboxes
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
@@ -65,9 +66,9 @@ class StaleGossip(AsynchronousAlgorithm):
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
-        state = {"params": params, **self._mail(params, network).first((params[0],))}
+        state = {"params": params, **self._mail(params, network).first((params,))}
         if self.order == "combine_and_adapt":
-            state["adapted"] = torch.zeros_like(params)
+            state["adapted"] = zeros_as(params)
             self._adapt(params, state["adapted"], np.zeros(len(params), dtype=np.bool_), problem, network)
         return state
 

@@ -18,6 +18,7 @@ import torch
 from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.single_loop import SingleLoop
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import BilevelProblem, Problem
 
 
@@ -30,7 +31,7 @@ class DSOBA(SingleLoop):
         return {
             "hparams": hparams,
             "params": params,
-            "adjoint": torch.zeros_like(params),
+            "adjoint": zeros_as(params),
             "average": torch.zeros_like(hparams),
         }
 

@@ -32,6 +32,7 @@ from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel, require_f
 from simulator.algorithms.bilevel.step_rounds import StepRounds
 from simulator.checks import require_positive
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import BilevelProblem, Problem
 
 
@@ -70,7 +71,7 @@ class MADSBO(SharedBilevel):
         if self.gradient_tracking:
             state["hparam_tracker"] = torch.zeros_like(hparams)
         zeros = ("param_tracker", "param_gradient", "adjoint", "adjoint_tracker", "adjoint_gradient")
-        return {**state, **{key: torch.zeros_like(params) for key in zeros}}
+        return {**state, **{key: zeros_as(params) for key in zeros}}
 
     def advance(self, state: State, step: int, problem: BilevelProblem, network: Network) -> State:
         batch = step * (self.inner_steps + self.adjoint_steps + 3)

@@ -24,6 +24,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.shared_bilevel import SharedBilevel
 from simulator.checks import require_positive
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import BilevelProblem, Problem
 
 
@@ -66,8 +67,8 @@ class MDBO(SharedBilevel):
             "params": params,
             "hparam_momentum": outer,
             "param_momentum": inner,
-            "hparam_tracker": outer.clone(),
-            "param_tracker": inner.clone(),
+            "hparam_tracker": copy_as(outer),
+            "param_tracker": copy_as(inner),
         }
 
     def _directions(
@@ -77,7 +78,7 @@ class MDBO(SharedBilevel):
         batch = self.batch(index)
         outer_y, outer_x = problem.outer_grads(params, hparams, batch)
         term = outer_y / self.curvature
-        total = term.clone()
+        total = copy_as(term)
         for _ in range(self.neumann_terms - 1):
             term = term.sub(problem.hvp(params, hparams, term, batch), alpha=1 / self.curvature)
             total += term

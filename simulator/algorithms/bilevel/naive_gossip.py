@@ -16,6 +16,7 @@ from simulator.algorithms.bilevel.undirected_gossip import UndirectedGossip
 from simulator.algorithms.compressed.requirements import require_contraction
 from simulator.algorithms.compressed.vector_coding import VectorCoding
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +35,7 @@ class NaiveGossip(UndirectedGossip):
         if not self.error_feedback:
             return {}
         require_contraction(self.coding.compressor, state["vectors"].shape[2], "error feedback")
-        return {"cut_off": torch.zeros_like(state["vectors"])}
+        return {"cut_off": zeros_as(state["vectors"])}
 
     def disagreement(self, state: State, round_index: int, network: Network) -> Tensor:
         vectors = state["vectors"]

@@ -41,6 +41,7 @@ from simulator.algorithms.bilevel.step_rounds import StepRounds
 from simulator.algorithms.push_sum import with_in_flight
 from simulator.checks import require_positive
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import BilevelProblem, Problem
 
 
@@ -84,7 +85,7 @@ class PenaltyMethod(SharedBilevel):
     def init(self, problem: Problem, network: Network) -> State:
         hparams, params = problem.init_hparams(), problem.init_params()
         solvers = torch.stack((params, params), dim=1)
-        zeros = torch.zeros_like(solvers)
+        zeros = zeros_as(solvers)
         state = {
             "hparams": hparams,
             "hparam_tracker": torch.zeros_like(hparams),

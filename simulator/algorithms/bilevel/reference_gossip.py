@@ -10,13 +10,13 @@ Sends: 4 compressed vectors of D per edge and inner round, in one message.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.undirected_gossip import UndirectedGossip
 from simulator.algorithms.compressed.references import References
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,4 +40,4 @@ class ReferenceGossip(UndirectedGossip):
 
     def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:
         disagreement = self.references.disagreement(state)
-        return {"the disagreements of the references cancel": (disagreement, torch.zeros_like(disagreement))}
+        return {"the disagreements of the references cancel": (disagreement, zeros_as(disagreement))}

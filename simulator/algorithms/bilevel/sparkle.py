@@ -20,7 +20,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
@@ -28,6 +27,7 @@ from simulator.algorithms.bilevel.corrections import CORRECTIONS, Correction, Mo
 from simulator.algorithms.bilevel.single_loop import SingleLoop
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import BilevelProblem, Problem
 
 Name = Literal["gradient_tracking", "extra", "exact_diffusion"]
@@ -77,7 +77,7 @@ class SPARKLE(SingleLoop):
     def init(self, problem: Problem, network: Network) -> State:
         assert isinstance(problem, BilevelProblem)
         params = problem.init_params()
-        state = {"hparams": problem.init_hparams(), "params": params, "adjoint": torch.zeros_like(params)}
+        state = {"hparams": problem.init_hparams(), "params": params, "adjoint": zeros_as(params)}
         for (key, correction, _), direction in zip(self._moves(), self.directions(problem, state, 0), strict=True):
             state[f"{key}_direction"] = direction
             state[f"{key}_memory"] = correction.init(state[key], direction)

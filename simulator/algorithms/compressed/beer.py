@@ -37,6 +37,7 @@ from simulator.checks import require_positive
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
@@ -78,11 +79,11 @@ class BEER(Algorithm):
         params = problem.init_params()
         gradient = problem.grad(params, problem.init_hparams(), 0)
         # Everybody knows where the parameters start, and nobody knows a gradient but its own.
-        known = torch.stack([params, torch.zeros_like(params)], dim=1)
+        known = torch.stack([params, zeros_as(params)], dim=1)
         return {
             "params": params,
             "gradient": gradient,
-            "tracker": gradient.clone(),
+            "tracker": copy_as(gradient),
             **self.references.init(known, network, known=True),
         }
 

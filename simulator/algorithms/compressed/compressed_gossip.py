@@ -21,7 +21,6 @@ which the analyses of Q2-G do not cover. With gamma = 1 and an unbiased Q it is 
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
@@ -38,6 +37,7 @@ from simulator.algorithms.weights import Weights
 from simulator.compressors.base import Compressor
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 
 
@@ -73,7 +73,7 @@ class CompressedGossip(CombinedDescent):
         state = super().init(problem, network)
         if self.error_feedback:
             require_contraction(self.compressor, state["params"].shape[1], "error feedback")
-            state["compression_error"] = torch.zeros_like(state["params"])
+            state["compression_error"] = zeros_as(state["params"])
         return state
 
     def combine(self, rows: Tensor, state: State, step: int, network: Network) -> Tensor:

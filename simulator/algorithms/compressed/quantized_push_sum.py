@@ -30,6 +30,7 @@ from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.compressed.references import References
+from simulator.algorithms.push_sum import debias
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
 from simulator.compressors.base import Compressor
@@ -82,11 +83,11 @@ class QuantizedPushSum(Algorithm):
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         x, weight, lr = state["params"], state["push_sum_weight"], self.lr * self.lr_schedule.factor(step)
         gamma = self.compressor.consensus_lr if self.consensus_lr is None else self.consensus_lr
-        problem.add_grad_(x, x / weight[:, None], problem.init_hparams(), step, -lr)
+        problem.add_grad_(x, debias(x, weight), problem.init_hparams(), step, -lr)
         pushed = self.references.push_(state, x[:, None], weight, network, step)
         x.add_(self.references.disagreement(state)[:, 0], alpha=gamma)
         weight.lerp_(pushed, gamma)
         return state
 
     def estimate(self, state: State) -> Tensor:
-        return state["params"] / state["push_sum_weight"][:, None]
+        return debias(state["params"], state["push_sum_weight"])

@@ -40,6 +40,7 @@ from simulator.compressors.bits import section
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.uploads import upload, upload_like
 
 
@@ -73,7 +74,7 @@ class References:
             ValueError: when the compressor is no contraction.
         """
         require_contraction(self.compressor, vectors.shape[2], "gossip with residuals against references")
-        start = vectors if known else torch.zeros_like(vectors)
+        start = vectors if known else zeros_as(vectors)
         if network.graph.period == 1:
             plan, first = network.plan(0), network.nodes.start
             sums = np.bincount(plan.in_target - first, plan.in_weight, len(vectors))
@@ -83,7 +84,7 @@ class References:
         return {
             f"{self.name}/sent": slots,
             f"{self.name}/received": slots.clone(),
-            f"{self.name}/disagreement": torch.zeros_like(vectors),
+            f"{self.name}/disagreement": zeros_as(vectors),
         }
 
     def disagreement(self, state: dict[str, Tensor]) -> Tensor:

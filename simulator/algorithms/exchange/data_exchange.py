@@ -41,6 +41,7 @@ from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
 
@@ -128,7 +129,7 @@ class DataExchange(Algorithm):
         params = problem.init_params()
         # How many exchanges there have been; the samples themselves are with the problem.
         state = {"params": params, "exchanges": params.new_zeros(len(params))}
-        return {**state, "stale": params.clone()} if self.stale_eval else state
+        return {**state, "stale": copy_as(params)} if self.stale_eval else state
 
     def _catch_up(self, state: State, problem: Problem, network: Network) -> Classification:
         """The problem with the samples that the state goes with, which a resumed run has to send again."""
@@ -143,7 +144,7 @@ class DataExchange(Algorithm):
             with network.phase("exchange"):
                 self.exchange.carry_out(index, step, problem, network)
             exchanges = exchanges + 1
-        before = {"stale": params.clone()} if self.stale_eval else {}
+        before = {"stale": copy_as(params)} if self.stale_eval else {}
         epochs = range(step * self.local_epochs, (step + 1) * self.local_epochs)
         train_locally_(
             params,
@@ -151,7 +152,7 @@ class DataExchange(Algorithm):
             chain.from_iterable(local_batches(problem, epoch, None) for epoch in epochs),
             lr=self.lr,
             momentum=self.momentum,
-            velocity=torch.zeros_like(params) if self.momentum else None,
+            velocity=zeros_as(params) if self.momentum else None,
         )
         return {"params": MIXERS[self.mixer](params, step, network), "exchanges": exchanges, **before}
 

@@ -31,6 +31,7 @@ from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.hub import Hub
 from simulator.network.network import Network
 from simulator.network.weight_matrix import WeightMatrix
+from simulator.padding import copy_as
 
 
 def neighborhood_average(
@@ -59,7 +60,7 @@ def neighborhood_average(
 
 def sweep(params: Tensor, step: int, network: Network) -> Tensor:
     """One node after the other halves the distance to each of its neighbours, [N, D]."""
-    params = params.clone()
+    params = copy_as(params)
     for node in range(network.num_nodes):
         plan = network.links_among(step, lambda edges, node=node: edges.target == node)  # type: ignore[misc]
         leaving = torch.from_numpy(plan.out_source - network.nodes.start).to(params.device)
@@ -73,7 +74,7 @@ def average_at_server(params: Tensor, step: int, network: Network) -> Tensor:
     star = network.over(Hub(num_nodes=network.num_nodes))
     inbox = star.exchange((params,), 2 * step)
     arriving = inbox.row[inbox.target == HUB]
-    averaged = params.clone()
+    averaged = copy_as(params)
     if arriving.size:
         averaged[HUB] = weighted_sum(inbox.rows[0], arriving, np.full(arriving.size, 1.0 / network.num_nodes))
     return from_hub((averaged,), step, star)[0]

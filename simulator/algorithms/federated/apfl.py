@@ -23,6 +23,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average
 from simulator.checks import require_within
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import Problem
 from simulator.uploads import upload_like
 
@@ -48,7 +49,7 @@ class APFL(LocalTraining):
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
-        return {"params": params, "own": params.clone(), "mixing": params.new_full((len(params),), self.mixing)}
+        return {"params": params, "own": copy_as(params), "mixing": params.new_full((len(params),), self.mixing)}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         x, v, hparams, lr = state["params"], state["own"], problem.init_hparams(), self.rate(step)

@@ -42,6 +42,7 @@ from simulator.arrays import FloatArray, IntArray
 from simulator.checks import require_positive
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 from simulator.uploads import upload, upload_like
 
@@ -120,7 +121,7 @@ class ClusteredFL(MomentumTraining):
         return {**state, "clusters": state["params"].new_zeros(len(state["params"]))}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        start = state["params"].clone()
+        start = copy_as(state["params"])
         self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         return {**state, **self._average_by_cluster(start, state["params"], state["clusters"], step, problem, network)}
 
@@ -160,7 +161,7 @@ class ClusteredFL(MomentumTraining):
         # How many messages follow is what a transport reads from the first one's header.
         (count,) = network.agree([len(means)])
         for position in range(count):
-            update = torch.zeros_like(trained)
+            update = zeros_as(trained)
             if means:
                 update[HUB] = means[position]
             (update,) = from_hub((update,), step, network)

@@ -17,12 +17,11 @@ Departures: all nodes take part in every round; the hub has data of its own.
 from dataclasses import dataclass
 from itertools import chain
 
-import torch
-
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of, train_locally_
 from simulator.checks import require_at_least, require_positive
 from simulator.network.network import Network
+from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 
 
@@ -62,13 +61,13 @@ class FedAvg(MomentumTraining):
         rounds = int(state["rounds"][0]) if self.adaptation_epochs else 0
         if rounds == 0:
             return state
-        adapted = state["params"].clone()
+        adapted = copy_as(state["params"])
         train_locally_(
             adapted,
             gradient_of(problem, problem.init_hparams()),
             chain.from_iterable(self.batches(problem, rounds + epoch) for epoch in range(self.adaptation_epochs)),
             lr=self.lr if self.adaptation_lr is None else self.adaptation_lr,
             momentum=self.momentum,
-            velocity=torch.zeros_like(adapted) if self.momentum else None,
+            velocity=zeros_as(adapted) if self.momentum else None,
         )
         return {**state, "params": adapted}

@@ -19,6 +19,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
 from simulator.arrays import IntArray
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import Problem
 
 
@@ -60,7 +61,7 @@ class FedProx(LocalTraining):
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         params = state["params"]
-        proximal_epoch_(params, params.clone(), problem, self, step, self.proximity)
+        proximal_epoch_(params, copy_as(params), problem, self, step, self.proximity)
         (averaged,) = average((params,), step, problem, network)
         return {"params": averaged}
 

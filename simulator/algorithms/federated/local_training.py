@@ -24,6 +24,7 @@ from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 from simulator.uploads import upload, upload_like
@@ -82,7 +83,7 @@ class MomentumTraining(LocalTraining):
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
-        return {"params": params, "momentum": torch.zeros_like(params)} if self.momentum else {"params": params}
+        return {"params": params, "momentum": zeros_as(params)} if self.momentum else {"params": params}
 
     def train_(self, state: State, gradient: Gradient, step: int, problem: Problem) -> None:
         """Runs the local steps of round ``step`` along ``gradient``, in place."""

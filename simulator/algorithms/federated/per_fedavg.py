@@ -29,6 +29,7 @@ from simulator.algorithms.federated.local_training import LocalTraining, average
 from simulator.arrays import IntArray
 from simulator.checks import require_at_least, require_positive
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import Problem
 
 BATCHES_PER_STEP = {"first_order": 2, "hessian_free": 3}
@@ -94,7 +95,7 @@ class PerFedAvg(LocalTraining):
         return {"params": averaged}
 
     def prepare_evaluation(self, state: State, problem: Problem, network: Network) -> State:
-        adapted, hparams = state["params"].clone(), problem.init_hparams()
+        adapted, hparams = copy_as(state["params"]), problem.init_hparams()
         for _ in range(self.adaptation_steps):
             adapted.sub_(problem.grad(adapted, hparams, None), alpha=self.adaptation_lr)
         return {**state, "adapted": adapted}

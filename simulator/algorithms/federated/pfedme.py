@@ -22,6 +22,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.federated.fedprox import proximal_epoch_, require_proximity
 from simulator.algorithms.federated.local_training import LocalTraining, average
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import Problem
 
 
@@ -44,7 +45,7 @@ class PFedMe(LocalTraining):
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
-        return {"params": params, "centre": params.clone()}
+        return {"params": params, "centre": copy_as(params)}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         params = state["params"]

@@ -21,6 +21,7 @@ from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
@@ -49,7 +50,7 @@ class DIGing(Algorithm):
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         gradient = problem.grad(params, problem.init_hparams(), 0)
-        return {"params": params, "gradient": gradient, "tracker": gradient.clone()}
+        return {"params": params, "gradient": gradient, "tracker": copy_as(gradient)}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         x, y, lr = state["params"], state["tracker"], self.lr * self.lr_schedule.factor(step)

@@ -33,6 +33,7 @@ from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.graphs.d_cliques import DCliques
 from simulator.network.network import Network
+from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 from simulator.uploads import upload, upload_like
@@ -69,9 +70,9 @@ class CombinedDescent(Algorithm):
         params = problem.init_params()
         state = {"params": params}
         if self.momentum:
-            state["momentum"] = params.new_zeros(params.shape)
+            state["momentum"] = zeros_as(params)
         if self.ema:
-            state["average"] = params.clone()
+            state["average"] = copy_as(params)
         return state
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:

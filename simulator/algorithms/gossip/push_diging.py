@@ -19,10 +19,11 @@ from typing import ClassVar
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State
-from simulator.algorithms.push_sum import push, with_mailboxes
+from simulator.algorithms.push_sum import debias, push, with_mailboxes
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
 from simulator.network.network import Network
+from simulator.padding import copy_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
 
@@ -53,7 +54,7 @@ class PushDIGing(Algorithm):
             "params": params,
             "push_sum_weight": params.new_ones(len(params)),
             "gradient": gradient,
-            "tracker": gradient.clone(),
+            "tracker": copy_as(gradient),
         }
         return with_mailboxes(state, _PUSHED, network)
 
@@ -65,4 +66,4 @@ class PushDIGing(Algorithm):
         return {**state, "gradient": gradient}
 
     def estimate(self, state: State) -> Tensor:
-        return state["params"] / state["push_sum_weight"][:, None]
+        return debias(state["params"], state["push_sum_weight"])

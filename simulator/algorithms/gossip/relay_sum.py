@@ -32,6 +32,7 @@ from simulator.arrays import IntArray
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 from simulator.uploads import upload
 
@@ -76,7 +77,7 @@ class RelaySum(CombinedDescent):
         for name in ("relay_up", "relay_down", "relay_children"):
             state[name] = params.new_zeros(len(params), params.shape[1] + 1)
         if self.normalize == "nodes":
-            state["start"] = params.clone()
+            state["start"] = copy_as(params)
         return state
 
     def combine(self, rows: Tensor, state: State, step: int, network: Network) -> Tensor:
@@ -108,7 +109,7 @@ def relay(values: Tensor, state: State, step: int, network: Network) -> Tensor:
     from_child, from_parent = _index(np.flatnonzero(comes_up), values), _index(np.flatnonzero(~comes_up), values)
     at_parent = _index(plan.in_target[comes_up] - first, values)
     at_child = _index(plan.in_target[~comes_up] - first, values)
-    relay_up, relay_down, children = (torch.zeros_like(values) for _ in range(3))
+    relay_up, relay_down, children = (zeros_as(values) for _ in range(3))
     relay_up[sent] = up[sent]
     relay_down[at_child] = received[from_parent] - state["relay_up"][at_child]
     children.index_add_(0, at_parent, received[from_child])

@@ -19,7 +19,7 @@ from typing import ClassVar, Literal
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State
-from simulator.algorithms.push_sum import push, with_mailboxes
+from simulator.algorithms.push_sum import debias, push, with_mailboxes
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
 from simulator.network.network import Network
@@ -51,7 +51,7 @@ def push_gradient_step(
     round_index: int,
 ) -> State:
     """``state`` (biased parameters and push-sum weights) after one SGP step; consumes it."""
-    debiased = state["params"] / state["push_sum_weight"][:, None]
+    debiased = debias(state["params"], state["push_sum_weight"])
     if order == "adapt_then_mix":
         problem.add_grad_(state["params"], debiased, hparams, batch_step, -lr)
         return push(state, PUSHED, network, round_index)
@@ -103,4 +103,4 @@ class SGP(Algorithm):
         )
 
     def estimate(self, state: State) -> Tensor:
-        return state["params"] / state["push_sum_weight"][:, None]
+        return debias(state["params"], state["push_sum_weight"])

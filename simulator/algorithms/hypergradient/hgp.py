@@ -31,6 +31,7 @@ from torch import Tensor
 from simulator.algorithms.adam import adam_
 from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.gossip.sgp import Order, check_order, init_push, push_gradient_step
+from simulator.algorithms.push_sum import debias
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
 from simulator.hypergradients.exact import exact_hypergradient
@@ -231,7 +232,7 @@ class HGP(HypergradientPush):
         with network.phase("sharing"):
             for round_index in range(start, start + self.share_rounds):
                 (rows, weight), late = network.push((rows, weight), round_index, late)
-        return rows / weight[:, None]
+        return debias(rows, weight)
 
     def init_training(self, problem: Problem, network: Network) -> State:
         return init_push(problem, network)
@@ -249,4 +250,4 @@ class HGP(HypergradientPush):
         )
 
     def estimate(self, state: State) -> Tensor:
-        return state["params"] / state["push_sum_weight"][:, None]
+        return debias(state["params"], state["push_sum_weight"])

@@ -15,7 +15,6 @@ does; there the former is weighted with the nodes' numbers of samples.
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from simulator.algorithms.base import State
@@ -29,6 +28,7 @@ from simulator.algorithms.federated.local_training import (
 from simulator.algorithms.hypergradient.hgp import HypergradientPush
 from simulator.algorithms.weights import Weights
 from simulator.network.network import Network
+from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 
 
@@ -54,7 +54,7 @@ class HGPFedEM(HypergradientPush):
 
     def init_training(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
-        return {"params": params, "momentum": torch.zeros_like(params)} if self.momentum else {"params": params}
+        return {"params": params, "momentum": zeros_as(params)} if self.momentum else {"params": params}
 
     def train(self, state: State, inner_step: int, problem: Problem, network: Network) -> State:
         params = state["params"]
