@@ -49,8 +49,9 @@ def lead(world: World | None) -> int:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
-    from simulator.config import register_schema
+    from simulator.config import compose, register_schema
     from simulator.config.hydra_versions import version_base
+    from simulator.config.mistakes import check_words, overrides_among, with_similar_keys
     from simulator.resume import implied_overrides
 
     register_schema()
@@ -59,6 +60,7 @@ def lead(world: World | None) -> int:
     previous = previous_attempt()
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
+    check_words(overrides_among(sys.argv[1:]))
     sys.argv += implied_overrides(sys.argv[1:])
 
     @hydra.main(**version_base(), config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
@@ -94,7 +96,9 @@ def lead(world: World | None) -> int:
     except ToldError:
         status = 1
     except Exception as error:
-        status = fail(error)
+        line = describe_error(error)
+        told = with_similar_keys(line, overrides_among(sys.argv[1:]), compose)
+        status = fail(error if told == line else ValueError(told))
     if status == 0:
         forget_attempt()
     if world is not None and world.world_size > 1:

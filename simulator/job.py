@@ -69,7 +69,7 @@ def prepare(
     """
     resume_from = ""
     if settings["resume"]:
-        resume_from = str(Path(settings["resume"]).resolve())
+        resume_from = str(Path(settings["resume"]).expanduser().resolve())
         settings = continued_config(settings, Path(resume_from), overrides)
     if restarted and checkpoint.find(folder):
         resume_from = str(folder)

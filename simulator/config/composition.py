@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from simulator.config.hydra_versions import version_base
+from simulator.config.mistakes import check_words, with_similar_keys
 from simulator.config.schema import check_keys, register_schema
 from simulator.errors import describe_error
 
@@ -56,14 +57,19 @@ def composer() -> Iterator[Callable[[Sequence[str]], Composed]]:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    def settings_of(overrides: Sequence[str]) -> dict[str, Any]:
+        composed = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
+        return resolve(composed, composed.hydra.runtime.choices)
+
     def compose_one(overrides: Sequence[str]) -> Composed:
+        check_words(overrides)
         try:
             composed = hydra.compose("config", overrides=list(overrides), return_hydra_config=True)
             run_folder = str(composed.hydra.run.dir)
             choices = composed.hydra.runtime.choices
             return Composed(resolve(composed, choices), run_folder)
         except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(describe_error(error)) from error
+            raise ValueError(with_similar_keys(describe_error(error), overrides, settings_of)) from error
 
     with _ONE_AT_A_TIME, _unchanged_hydra():
         register_schema()

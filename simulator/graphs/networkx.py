@@ -20,13 +20,16 @@ from simulator.graphs.weight_rules import AUTO, rule_of
 from simulator.graphs.weights import WeightRule
 from simulator.randomness import derive_key
 
+DEFAULT_ARGUMENTS: Mapping[str, Mapping[str, Any]] = {"connected_watts_strogatz_graph": {"k": 4, "p": 0.1}}
+"""Of the generator that is the default of ``graph=networkx``."""
+
 
 class NetworkX(PeriodicGraph):
     """A static graph made by a generator of networkx.
 
     Args:
         generator: name of a function of networkx that returns a graph, such as "watts_strogatz_graph".
-        arguments: its arguments by name; n and seed are passed unless given here.
+        arguments: its arguments by name; n and seed are passed unless given here. None for :data:`DEFAULT_ARGUMENTS`.
         weights: name of a weight rule, see :func:`simulator.graphs.weight_rules.rule_of`.
         gamma: of the rule nw_optimal, in (0, 1); other rules do not use it.
 
@@ -47,7 +50,7 @@ class NetworkX(PeriodicGraph):
     ) -> None:
         super().__init__(num_nodes=num_nodes, seed=seed)
         self.generator = generator
-        self.arguments: Mapping[str, Any] = {} if arguments is None else arguments
+        self.arguments: Mapping[str, Any] = DEFAULT_ARGUMENTS.get(generator, {}) if arguments is None else arguments
         self.weights = weights
         self.gamma = gamma
 

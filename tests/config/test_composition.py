@@ -1,6 +1,7 @@
 """A configuration is composed in one way, says what was chosen, and leaves Hydra as it was."""
 
 import re
+import shlex
 
 import numpy as np
 import pytest
@@ -46,12 +47,29 @@ def test_choices_cannot_be_set(override):
         ("algorithm=sgd", "algorithm=sgd: there is no such file in conf/algorithm/"),
         ("num_nodes=many", "num_nodes=many: Value 'many'"),
         ("+nodes=3", "nodes: there is no such key; the root"),
+        ("num_node=3", "num_node: there is no such key in this configuration; did you mean num_nodes"),
+        ("algorithm.lrr=1", "algorithm.lrr: there is no such key in this configuration; did you mean algorithm.lr"),
+        ("grpah=ring", "grpah: there is no such key in this configuration; did you mean graph?"),
+        ("data_root=~/x", "data_root=~/x: Hydra cannot read the value, which has a character"),
+        ("resume=a/lr=0.1", "resume=a/lr=0.1: Hydra cannot read the value, which has"),
+        ("data_root=/tmp/été", "data_root=/tmp/été: Hydra cannot read the value"),
+        ("num_steps=10 seed=3", "num_steps=10 seed=3: several settings in one word"),
+        ("num_nodes=[1", "num_nodes=[1: Hydra cannot read the value; a bracket, brace or quote"),
+        ("ring", "ring: expected key=value"),
     ],
 )
 def test_what_is_wrong_is_one_line(override, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}") as caught:
         config.compose([override])
     assert "\n" not in str(caught.value)
+
+
+def test_the_quoted_form_that_is_shown_can_be_read():
+    for word in ("data_root=~/x", "data_root=a=b", 'data_root=it"s=1', "data_root=/tmp/été"):
+        with pytest.raises(ValueError, match="quote it") as caught:
+            config.compose([word])
+        (shown,) = shlex.split(str(caught.value).partition("for the shell as well: ")[2])
+        assert config.compose([shown])["data_root"] == word.partition("=")[2]
 
 
 def test_hydra_is_afterwards_as_before(tmp_path):
