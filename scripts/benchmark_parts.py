@@ -13,12 +13,18 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor
 
 from scripts.benchmark_contenders import MODELS, HandWritten, Ours, PlainLoop, RandomImages
 from scripts.benchmark_measuring import Candidate, Effort, Table, Times, measure, rate
 from scripts.benchmark_processes import Exchanges, NodeSteps, RankGroup
 from simulator.compute.choice import EXECUTORS
+from simulator.graphs.b_connected_directed import BConnectedDirected
+from simulator.graphs.base import Graph
+from simulator.graphs.erdos_renyi import ErdosRenyi
+from simulator.graphs.matcha import Matcha
 from simulator.graphs.random_directed import RandomDirected
+from simulator.graphs.slowly_changing import SlowlyChanging
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.network.plans import Plan
 from simulator.placement import Placement
@@ -185,20 +191,51 @@ def memory(table: Table, effort: Effort, threads: int) -> None:
 
 
 def graphs(table: Table, effort: Effort, threads: int) -> None:
-    """Drawing and preparing a round of a random graph."""
-    table.section("Drawing and preparing a round of the random directed graph, 100 nodes")
-    graph = RandomDirected(num_nodes=100, rate_low=0.4, rate_high=0.8, base_probability=1.0, seed=0)
-    for world_size in (1, 2):
-        placement = Placement(100, world_size)
-        rounds = itertools.count()
+    """Drawing and preparing a round of graphs that change, and setting MATCHA up."""
+    table.section("A round that is drawn and prepared, with its product with one column, ms")
+    directed = partial(RandomDirected, rate_low=0.4, rate_high=0.8, base_probability=1.0)
+    changing = partial(SlowlyChanging, num_changes=2)
+    cases: list[tuple[str, Graph, int, float]] = [
+        ("random_directed, 100 nodes", directed(num_nodes=100), 1, 5.0),
+        ("random_directed, 100 nodes", directed(num_nodes=100), 2, 5.0),
+        ("random_directed, 1,024 nodes", directed(num_nodes=1024), 1, 8.0),
+        ("slowly_changing, 1,000 nodes", changing(num_nodes=1000), 1, 4.0),
+        (
+            "b_connected_directed, 10,000 nodes, no further edges",
+            BConnectedDirected(num_nodes=10_000, window=4),
+            1,
+            8.0,
+        ),
+    ]
+    if not effort.quick:
+        many = BConnectedDirected(num_nodes=10_000, window=4, probability=1e-3)
+        cases.append(("b_connected_directed, 10,000 nodes, 110,000 edges", many, 1, 30.0))
+    for name, graph, world_size, target_ms in cases:
+        placement = Placement(graph.num_nodes, world_size)
+        ones, rounds = torch.ones(len(placement.nodes), 1), itertools.count()
 
-        def prepare(steps: int, placement: Placement = placement, rounds: "itertools.count[int]" = rounds) -> None:
+        def prepare(
+            steps: int,
+            graph: Graph = graph,
+            placement: Placement = placement,
+            ones: Tensor = ones,
+            rounds: "itertools.count[int]" = rounds,
+        ) -> None:
             for _ in range(steps):
                 plan = Plan.build(graph.edges(next(rounds)), placement)
-                plan.local.multiply(torch.ones(len(placement.nodes), 1))
+                plan.local.multiply(ones)
 
-        round_s = measure({"": prepare}, effort).median("")
-        table.line(f"{world_size} process(es)", f"{1e3 * round_s:.2f} ms a round", "< 5 ms", round_s < 5e-3)
+        round_ms = 1e3 * measure({"": prepare}, effort).median("")
+        line = f"{name}, {world_size} process(es)"
+        table.line(line, f"{round_ms:.2f} ms a round", f"< {target_ms:g} ms", round_ms < target_ms)
+    table.section("MATCHA's matchings, probabilities and weight, seconds")
+    for num_nodes, probability in [(100, 0.5)] if effort.quick else [(100, 0.5), (1000, 0.01)]:
+        started = time.process_time()
+        matcha = Matcha(base=ErdosRenyi(num_nodes=num_nodes, probability=probability), budget=0.5)
+        matcha.edges(0)
+        seconds = time.process_time() - started
+        what = f"{num_nodes:,} nodes, {len(matcha.matchings)} matchings"
+        table.line(what, f"{seconds:.2f} s", "< 60 s", seconds < 60)
 
 
 class LargeRing:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from simulator.arrays import FloatArray
+from simulator.arrays import BoolArray, FloatArray
 
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -47,12 +47,14 @@ def torch_seed(seed: int, stream: str, node: int = 0, step: int = 0) -> Iterator
         yield
 
 
-def _mix(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    bits = bits ^ (bits >> np.uint64(30))
+def _mix_(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finaliser, in place."""
+    shifted = np.right_shift(bits, np.uint64(30))
+    bits ^= shifted
     bits *= _MULTIPLIER_1
-    bits ^= bits >> np.uint64(27)
+    bits ^= np.right_shift(bits, np.uint64(27), out=shifted)
     bits *= _MULTIPLIER_2
-    bits ^= bits >> np.uint64(31)
+    bits ^= np.right_shift(bits, np.uint64(31), out=shifted)
     return bits
 
 
@@ -70,11 +72,17 @@ def random_bits(
         Array of shape [N, count]. The hash is SplitMix64's finaliser (Steele, Lea and Flood, OOPSLA 2014),
         applied to a counter that starts at a hashed key of its own for every (seed, stream, node, step).
     """
-    base = np.uint64(derive_key(seed, stream) % 2**64)
+    return expand(_keys(seed, stream, nodes, steps), count)
+
+
+def _keys(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike) -> npt.NDArray[np.uint64]:
+    """The states from which SplitMix64's sequences of (seed, stream, node, step) start."""
+    keys = np.atleast_1d(np.uint64(derive_key(seed, stream) % 2**64))
     with np.errstate(over="ignore"):
-        node_keys = _mix(base + _GOLDEN_RATIO * (np.asarray(nodes, dtype=np.uint64) + np.uint64(1)))
-        keys = _mix(node_keys + _GOLDEN_RATIO * (np.asarray(steps, dtype=np.uint64) + np.uint64(1)))
-        return expand(keys, count)
+        for index in (nodes, steps):
+            keys = _mix_(np.asarray(keys + _GOLDEN_RATIO * (np.asarray(index, dtype=np.uint64) + np.uint64(1))))
+    shape = np.broadcast_shapes(np.shape(nodes), np.shape(steps))
+    return keys.reshape(shape)
 
 
 def expand(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.uint64]:
@@ -87,8 +95,37 @@ def expand(keys: npt.NDArray[np.uint64], count: int) -> npt.NDArray[np.uint64]:
     width = max(1, _BLOCK_WORDS // max(1, keys.size))
     for first in range(0, count, width):
         counters = _GOLDEN_RATIO * np.arange(first + 1, min(first + width, count) + 1, dtype=np.uint64)
-        words[..., first : first + width] = _mix(keys[..., None] + counters)
+        block = words[..., first : first + width]
+        np.add(keys[..., None], counters, out=block)
+        _mix_(block)
     return words
+
+
+def thresholds(probabilities: FloatArray) -> npt.NDArray[np.uint64]:
+    """The largest word whose uniform is at most each of ``probabilities``, which lie in [0, 1].
+
+    So ``random_bits(...) <= thresholds(p)`` is ``uniforms(...) <= p``, and takes a third of the time.
+    """
+    whole = np.floor(np.ldexp(probabilities, 53))
+    words = np.minimum(whole, 2.0**53 - 1.0).astype(np.uint64)
+    return (words << np.uint64(11)) | np.uint64(2**11 - 1)
+
+
+def are_at_most(seed: int, stream: str, step: int, limits: npt.NDArray[np.uint64]) -> BoolArray:
+    """Whether word e of node 0 at ``step`` is at most ``limits[e]``, [E]; see :func:`random_bits`.
+
+    The words are compared while they are in the processor's cache, and not kept.
+    """
+    (key,) = _keys(seed, stream, [0], step)
+    found = np.empty(len(limits), dtype=np.bool_)
+    counters = _GOLDEN_RATIO * np.arange(1, min(_BLOCK_WORDS, len(limits)) + 1, dtype=np.uint64)
+    words = np.empty_like(counters)
+    with np.errstate(over="ignore"):
+        for first in range(0, len(limits), _BLOCK_WORDS):
+            size = min(_BLOCK_WORDS, len(limits) - first)
+            np.add(counters[:size], key + _GOLDEN_RATIO * np.uint64(first), out=words[:size])
+            np.less_equal(_mix_(words[:size]), limits[first : first + size], out=found[first : first + size])
+    return found
 
 
 def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> FloatArray:

@@ -7,7 +7,17 @@ import pytest
 import scipy.stats
 import torch
 
-from simulator.randomness import derive_key, expand, generator, normals, random_bits, torch_seed, uniforms
+from simulator.randomness import (
+    are_at_most,
+    derive_key,
+    expand,
+    generator,
+    normals,
+    random_bits,
+    thresholds,
+    torch_seed,
+    uniforms,
+)
 
 KEYS = [(0, "a", 0, 0), (1, "a", 0, 0), (0, "b", 0, 0), (0, "a", 1, 0), (0, "a", 0, 1), (1, "a", 1, 1)]
 
@@ -149,3 +159,20 @@ def test_torch_seed_leaves_the_gpu_generator_alone():
     with torch_seed(0, "init"):
         torch.rand(3)
     assert torch.equal(torch.cuda.get_rng_state(), before)
+
+
+def test_words_are_compared_as_uniforms_are():
+    """Also where a probability is one of the values that a uniform can take, and at its ends."""
+    drawn = uniforms(3, "edges", 0, 8, 100_000)
+    probabilities = np.random.default_rng(0).random(100_000)
+    probabilities[:1000] = drawn[:1000]
+    probabilities[1000:2000] = np.nextafter(drawn[1000:2000], 0.0)
+    probabilities[2000:3000] = np.nextafter(drawn[2000:3000], 1.0)
+    probabilities[3000:4000], probabilities[4000:5000] = 0.0, 1.0
+    found = are_at_most(3, "edges", 8, thresholds(probabilities))
+    np.testing.assert_array_equal(found, drawn <= probabilities)
+    assert found[:1000].all()
+    assert not found[1000:2000].any()
+    assert found[4000:5000].all()
+    assert are_at_most(3, "edges", 8, thresholds(np.empty(0))).shape == (0,)
+    assert thresholds(np.array([0.0, 1.0])).tolist() == [2**11 - 1, 2**64 - 1]

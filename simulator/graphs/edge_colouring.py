@@ -10,7 +10,6 @@ the part of the fan that is still a fan has d free as well; every edge (u, f_j),
 and (u, f_i) takes d.
 """
 
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -36,6 +35,7 @@ class _Colouring:
 
     def __init__(self, num_nodes: int, num_colours: int) -> None:
         self.num_colours = num_colours
+        self._taken = [0] * num_nodes  # the colours of a node's edges, as bits
         self.colour: list[dict[int, int]] = [{} for _ in range(num_nodes)]  # by neighbour
         self.neighbour: list[dict[int, int]] = [{} for _ in range(num_nodes)]  # by colour
 
@@ -44,7 +44,11 @@ class _Colouring:
         fan = self._fan(u, v)
         c, d = self._free(u), self._free(fan[-1])
         self._exchange(u, d, c)
-        last = next(i for i in range(len(fan)) if d not in self.neighbour[fan[i]] and self._is_fan(u, fan[: i + 1]))
+        # The first node of the part that is still a fan at which d is free.
+        last = 0
+        while d in self.neighbour[fan[last]]:
+            last += 1
+            assert self.colour[u][fan[last]] not in self.neighbour[fan[last - 1]]
         taken = [self.colour[u][node] for node in fan[1 : last + 1]] + [d]
         for node in fan[1 : last + 1]:
             self._clear(u, node)
@@ -52,20 +56,21 @@ class _Colouring:
             self._set(u, node, colour)
 
     def _free(self, node: int) -> int:
-        return next(colour for colour in range(self.num_colours) if colour not in self.neighbour[node])
+        taken = self._taken[node]
+        return (~taken & (taken + 1)).bit_length() - 1
 
     def _fan(self, u: int, v: int) -> list[int]:
         fan = [v]
         left = dict(self.colour[u])
         while True:
-            following = [node for node, colour in left.items() if colour not in self.neighbour[fan[-1]]]
-            if not following:
+            taken = self.neighbour[fan[-1]]
+            for node, colour in left.items():
+                if colour not in taken:
+                    fan.append(node)
+                    del left[node]
+                    break
+            else:
                 return fan
-            fan.append(following[0])
-            del left[following[0]]
-
-    def _is_fan(self, u: int, fan: Sequence[int]) -> bool:
-        return all(self.colour[u][after] not in self.neighbour[before] for before, after in pairwise(fan))
 
     def _exchange(self, start: int, first: int, second: int) -> None:
         """Exchanges the two colours on the path from ``start`` that begins with ``first``."""
@@ -85,7 +90,10 @@ class _Colouring:
         for one, other in ((a, b), (b, a)):
             self.colour[one][other] = colour
             self.neighbour[one][colour] = other
+            self._taken[one] |= 1 << colour
 
     def _clear(self, a: int, b: int) -> None:
         for one, other in ((a, b), (b, a)):
-            del self.neighbour[one][self.colour[one].pop(other)]
+            colour = self.colour[one].pop(other)
+            del self.neighbour[one][colour]
+            self._taken[one] &= ~(1 << colour)

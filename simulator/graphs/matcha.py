@@ -12,7 +12,7 @@ Undirected, doubly stochastic. A node's own weight may be negative where several
 Sends: sum_j p_j messages per node and round on average (fewer where a matching leaves the node out).
 Source: Wang, Sahu, Yang, Joshi and Kar, "MATCHA: speeding up decentralized SGD via matching decomposition sampling",
 ICC 2019 (arXiv 1905.09435).
-Departures: p is found by cutting planes instead of a general convex solver.
+Departures: p is found by an interior-point method of its own instead of a general convex solver.
 """
 
 from functools import cached_property
@@ -23,13 +23,10 @@ from simulator.arrays import FloatArray, IntArray
 from simulator.checks import require_within
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.edge_colouring import matchings
+from simulator.graphs.matching_probabilities import Laplacians, best_alpha, best_probabilities
 from simulator.graphs.pairs import edges_of_pairs, joined
 from simulator.graphs.support import count_components
 from simulator.randomness import uniforms
-
-_RELATIVE_GAP = 1e-5
-_MAX_CUTTING_PLANES = 1000
-_ROUNDS_KEPT = 20
 
 
 class Matcha(Graph):
@@ -76,23 +73,14 @@ class Matcha(Graph):
         return matchings(edges.source[upper], edges.target[upper], self.num_nodes)
 
     @cached_property
-    def laplacians(self) -> FloatArray:
-        """L_j, shape [m, M, M]."""
-        found = np.zeros((len(self.matchings), self.num_nodes, self.num_nodes))
-        for laplacian, (first, second) in zip(found, self.matchings, strict=True):
-            laplacian[first, first] = laplacian[second, second] = 1.0
-            laplacian[first, second] = laplacian[second, first] = -1.0
-        return found
-
-    @cached_property
     def probabilities(self) -> FloatArray:
         """p, shape [m]."""
-        return best_probabilities(self.matchings, self.laplacians, self.budget)
+        return best_probabilities(Laplacians(self.matchings, self.num_nodes), self.budget)
 
     @cached_property
     def alpha(self) -> float:
         """The weight of an edge that is on."""
-        return best_alpha(self.probabilities, self.laplacians)
+        return best_alpha(self.probabilities, Laplacians(self.matchings, self.num_nodes))
 
     def edges(self, step: int) -> Edges:
         """The matchings that are on in round ``step``."""
@@ -102,66 +90,3 @@ class Matcha(Graph):
         active = [pairs for pairs, on in zip(self.matchings, draws < self.probabilities, strict=True) if on]
         pairs = joined([(first, second, np.full(len(first), self.alpha)) for first, second in active])
         return edges_of_pairs(pairs, self.num_nodes)
-
-
-def best_probabilities(pairs: list[tuple[IntArray, IntArray]], laplacians: FloatArray, budget: float) -> FloatArray:
-    """Maximises lambda_2(sum_j p_j L_j), concave in p, to a relative 1e-5, by cutting planes.
-
-    Every unit vector v orthogonal to 1 bounds it from above by sum_j p_j v'L_j v. A linear program maximises the least
-    of the bounds that are known; the eigenvectors of the smallest eigenvalues where it does give the next ones. Bounds
-    that have been slack for a while are dropped.
-
-    Args:
-        pairs: the matchings of a connected graph.
-        laplacians: theirs, shape [m, M, M].
-        budget: largest mean of p.
-    """
-    # Imported here because most runs never need it.
-    from scipy.optimize import linprog
-
-    count, num_nodes = laplacians.shape[:2]
-    best = current = np.full(count, budget)
-    lower, upper, unit = -np.inf, np.inf, 0.0
-    bounds, slack_for = np.empty((0, count)), np.empty(0, dtype=np.int64)
-    for _ in range(_MAX_CUTTING_PLANES):
-        # The vector of ones gets the eigenvalue 2M, above all others.
-        values, vectors = np.linalg.eigh(np.tensordot(current, laplacians, 1) + 2.0)
-        if values[0] > lower:
-            lower, best = float(values[0]), current
-        if lower >= (1.0 - _RELATIVE_GAP) * upper:
-            break
-        unit = unit or lower  # the tolerances of the linear program are absolute
-        lowest = vectors[:, : min(num_nodes - 1, max(3, count // 2))]
-        added = np.array([((lowest[first] - lowest[second]) ** 2).sum(axis=0) for first, second in pairs]).T
-        bounds = np.concatenate([bounds, added / unit])
-        slack_for = np.concatenate([slack_for, np.zeros(len(added), dtype=np.int64)])
-        # Variables: p, and the least bound in that unit.
-        program = linprog(
-            np.append(np.zeros(count), -1.0),
-            A_ub=np.block([[-bounds, np.ones((len(bounds), 1))], [np.ones((1, count)), np.zeros((1, 1))]]),
-            b_ub=np.append(np.zeros(len(bounds)), budget * count),
-            bounds=[(0.0, 1.0)] * count + [(0.0, None)],
-            method="highs",
-        )
-        assert program.status == 0, program.message
-        upper = min(upper, -program.fun * unit)
-        current = np.clip(program.x[:-1], 0.0, 1.0)
-        slack_for = np.where(program.ineqlin.residual[:-1] < _RELATIVE_GAP, 0, slack_for + 1)
-        bounds, slack_for = bounds[slack_for < _ROUNDS_KEPT], slack_for[slack_for < _ROUNDS_KEPT]
-    return best
-
-
-def best_alpha(probabilities: FloatArray, laplacians: FloatArray) -> float:
-    """Minimises rho(E W'W - J), a convex function of alpha; the minimum is not above 1 / lambda_2(S)."""
-    from scipy.optimize import minimize_scalar
-
-    mean = np.tensordot(probabilities, laplacians, 1)
-    second = mean @ mean + 2.0 * np.tensordot(probabilities * (1.0 - probabilities), laplacians, 1)
-    rest = np.eye(len(mean)) - 1.0 / len(mean)
-
-    def rho(alpha: float) -> float:
-        return float(np.linalg.eigvalsh(rest - 2.0 * alpha * mean + alpha**2 * second)[-1])
-
-    largest = 1.0 / float(np.linalg.eigvalsh(mean)[1])
-    found = minimize_scalar(rho, bounds=(0.0, largest), method="bounded", options={"xatol": 1e-9 * largest})
-    return float(found.x)

@@ -9,7 +9,6 @@ Source: the random directed network of Terashita and Hara, arXiv 2210.02129, and
 Departures: draws are keyed by (seed, step) instead of taken from a global generator; rates are float64, there float32.
 """
 
-from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.random_rates import RandomRates
 from simulator.graphs.weights import WeightRule, out_degree
@@ -30,10 +29,12 @@ class RandomDirected(RandomRates):
         """1/out-degree."""
         return out_degree
 
-    def up_probabilities(self) -> FloatArray:
-        """One rate per ordered pair."""
-        return self.draw_rates(len(self.base[0]))
+    @property
+    def draw_of(self) -> None:
+        """Every ordered pair has a draw of its own."""
+        return None
 
-    def draws(self, step: int | IntArray) -> FloatArray:
-        """One uniform per ordered pair."""
-        return self.draw_round(step, len(self.base[0]))
+    @property
+    def num_draws(self) -> int:
+        """One per ordered pair."""
+        return len(self.base[0])

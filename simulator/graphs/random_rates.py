@@ -4,12 +4,16 @@ from abc import abstractmethod
 from functools import cached_property
 
 import numpy as np
+import numpy.typing as npt
 
 from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, Graph
+from simulator.graphs.dense_edges import DENSE_RULES, MIN_DENSITY
 from simulator.graphs.support import Support, draw_connected_support
 from simulator.graphs.weights import WeightRule
-from simulator.randomness import generator, uniforms
+from simulator.randomness import are_at_most, generator, random_bits, thresholds
+
+_STREAM = "graph/edges"
 
 
 class RandomRates(Graph):
@@ -51,16 +55,15 @@ class RandomRates(Graph):
     def weight_rule(self) -> WeightRule:
         """How the edges that are up are weighted."""
 
+    @property
     @abstractmethod
-    def up_probabilities(self) -> FloatArray:
-        """The rate of every entry of the base graph in its order, shape [E]; 1 for self-loops."""
+    def draw_of(self) -> IntArray | None:
+        """Which draw of a round decides about each entry of the base graph, [E]; None where each has its own."""
 
+    @property
     @abstractmethod
-    def draws(self, step: int | IntArray) -> FloatArray:
-        """The uniform that every entry of the base graph compares with its rate in round ``step``, shape [E].
-
-        Rounds of shape [K] give [K, E].
-        """
+    def num_draws(self) -> int:
+        """Draws of a round, R."""
 
     @cached_property
     def base(self) -> Support:
@@ -69,15 +72,41 @@ class RandomRates(Graph):
 
     @cached_property
     def rates(self) -> FloatArray:
-        """:meth:`up_probabilities`, drawn once."""
-        rates = self.up_probabilities()
-        rates[self.base[0] == self.base[1]] = 1.0
+        """The probability that each entry of the base graph is up, [E]; 1 for self-loops."""
+        return self._rates if self.draw_of is None else self._rates[self.draw_of]
+
+    @cached_property
+    def _rates(self) -> FloatArray:
+        """The rate of every draw, [R]; always the same ones."""
+        rates = generator(self.seed, "graph/rates").uniform(self.rate_low, self.rate_high, self.num_draws)
+        loops = np.flatnonzero(self.base[0] == self.base[1])
+        rates[loops if self.draw_of is None else self.draw_of[loops]] = 1.0
         return rates
+
+    @cached_property
+    def _limits(self) -> npt.NDArray[np.uint64]:
+        """The largest word of 64 bits with which each draw lets its edges be up, [R]."""
+        return thresholds(self._rates)
+
+    @cached_property
+    def _codes(self) -> IntArray:
+        """Where the entries of the base graph stand in a matrix [M, M], [E]."""
+        source, target = self.base
+        return target * self.num_nodes + source
 
     def edges(self, step: int) -> Edges:
         """The edges that are up in round ``step``, and all self-loops."""
         source, target = self.base
-        up = self.draws(step) <= self.rates
+        up = are_at_most(self.seed, _STREAM, step, self._limits)
+        if self.draw_of is not None:
+            up = up[self.draw_of]
+        num_pairs = self.num_nodes**2
+        if len(source) >= MIN_DENSITY * num_pairs and self.weight_rule in DENSE_RULES:
+            if len(source) < num_pairs:
+                joined = np.zeros(num_pairs, dtype=np.bool_)
+                joined[self._codes] = up
+                up = joined
+            return DENSE_RULES[self.weight_rule](up.reshape(self.num_nodes, -1))
         source, target = source[up], target[up]
         return Edges.from_sorted(source, target, self.weight_rule(source, target, self.num_nodes))
 
@@ -88,14 +117,9 @@ class RandomRates(Graph):
             source, target = (np.add.outer(nodes * copies, np.arange(copies)).ravel() for nodes in self.base)
             self._copied[copies] = np.lexsort((source, target)), source, target
         order, source, target = self._copied[copies]
-        up = order[(self.draws(steps) <= self.rates).T.ravel()[order]]
+        is_up = random_bits(self.seed, _STREAM, 0, steps, self.num_draws) <= self._limits
+        if self.draw_of is not None:
+            is_up = is_up[:, self.draw_of]
+        up = order[is_up.T.ravel()[order]]
         source, target = source[up], target[up]
         return Edges.from_sorted(source, target, self.weight_rule(source, target, self.num_nodes * copies))
-
-    def draw_rates(self, count: int) -> FloatArray:
-        """Draws ``count`` rates; always the same ones."""
-        return generator(self.seed, "graph/rates").uniform(self.rate_low, self.rate_high, count)
-
-    def draw_round(self, step: int | IntArray, count: int) -> FloatArray:
-        """Draws ``count`` uniforms of round ``step``, or of each of several rounds."""
-        return uniforms(self.seed, "graph/edges", 0, step, count)

@@ -18,7 +18,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from simulator.arrays import FloatArray, IntArray
+from simulator.arrays import IntArray
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.random_rates import RandomRates
 from simulator.graphs.weights import WeightRule, metropolis, out_degree
@@ -74,12 +74,12 @@ class RandomUndirected(RandomRates):
         distinct, pair = np.unique(keys, return_inverse=True)
         return len(distinct), pair
 
-    def up_probabilities(self) -> FloatArray:
-        """One rate per unordered pair."""
-        count, pair = self._pairs
-        return self.draw_rates(count)[pair]
+    @property
+    def draw_of(self) -> IntArray:
+        """Both directions of a pair share a draw."""
+        return self._pairs[1]
 
-    def draws(self, step: int | IntArray) -> FloatArray:
-        """One uniform per unordered pair."""
-        count, pair = self._pairs
-        return self.draw_round(step, count)[..., pair]
+    @property
+    def num_draws(self) -> int:
+        """One per unordered pair."""
+        return self._pairs[0]

@@ -14,10 +14,10 @@ computed.
 import numpy as np
 from numpy.typing import NDArray
 
-from simulator.arrays import IntArray
+from simulator.arrays import IntArray, sorted_unique
 from simulator.graphs.base import Edges, Graph
+from simulator.graphs.dense_edges import SmallerShares
 from simulator.graphs.support import MAX_DRAWS, draw_connected_support, not_connected, unrank_pairs
-from simulator.graphs.weights import metropolis
 from simulator.randomness import generator
 
 _KEPT_EVERY = 100
@@ -51,6 +51,7 @@ class SlowlyChanging(Graph):
         self.num_changes = num_changes
         self._kept: list[NDArray[np.uint8]] = []
         self._last: tuple[int, NDArray[np.bool_]] | None = None
+        self._weights = _Weights(num_nodes)
 
     @property
     def period(self) -> None:
@@ -59,8 +60,8 @@ class SlowlyChanging(Graph):
 
     def edges(self, step: int) -> Edges:
         """Walks to round ``step``."""
-        target, source = np.divmod(np.flatnonzero(self._walk_to(step)), self.num_nodes)
-        return Edges.from_sorted(source, target, metropolis(source, target, self.num_nodes))
+        joined = self._walk_to(step)
+        return self._weights.edges(joined)
 
     def _walk_to(self, step: int) -> NDArray[np.bool_]:
         """Which pairs are joined in round ``step``, [M, M], with the self-loops. The next call overwrites it."""
@@ -75,6 +76,7 @@ class SlowlyChanging(Graph):
         else:
             bits = np.unpackbits(self._kept[start // _KEPT_EVERY], count=self.num_nodes**2)
             joined = bits.view(bool).reshape(self.num_nodes, self.num_nodes)
+            self._weights.forget()
         self._last = None  # what it refers to changes now
         for at in range(start, step):
             self._toggle(joined, at)
@@ -93,12 +95,52 @@ class SlowlyChanging(Graph):
             joined[high, low] ^= True
             separated = ~joined[low, high]
             if _are_connected(joined, low[separated], high[separated]):
+                self._weights.changed(low, high)
                 return
             joined[low, high] ^= True
             joined[high, low] ^= True
         raise not_connected(
             self.num_nodes, f"toggle fewer pairs than graph.num_changes={self.num_changes}, or use more nodes"
         )
+
+
+class _Weights:
+    """Metropolis weights of a graph a few pairs of which change: only rows and columns of their nodes are computed."""
+
+    def __init__(self, num_nodes: int) -> None:
+        self._num_nodes = num_nodes
+        self._stale: list[IntArray] = []
+        self._degrees = np.empty(0, dtype=np.int64)
+        self._given = np.empty((0, 0))
+
+    def forget(self) -> None:
+        """Hears that the graph is another one."""
+        self._degrees = np.empty(0, dtype=np.int64)
+        self._stale.clear()
+
+    def changed(self, low: IntArray, high: IntArray) -> None:
+        """Hears that pairs of these nodes were toggled."""
+        self._stale += [low, high]
+
+    def edges(self, joined: NDArray[np.bool_]) -> SmallerShares:
+        """The round of a graph [M, M], which may change afterwards."""
+        nodes = sorted_unique(np.concatenate([np.empty(0, np.int64), *self._stale]))
+        if self._degrees.size and 4 * len(nodes) < self._num_nodes:
+            self._degrees[nodes] = np.count_nonzero(joined[nodes], axis=1)
+            shares = 1.0 / self._degrees
+            rows = np.minimum.outer(shares[nodes], shares) * joined[nodes]
+            rows[np.arange(len(nodes)), nodes] = 0.0
+            self._given[nodes], self._given[:, nodes] = rows, rows.T
+        else:
+            self._degrees = np.count_nonzero(joined, axis=0)
+            shares = 1.0 / self._degrees
+            self._given = np.minimum.outer(shares, shares)
+            self._given *= joined
+            np.fill_diagonal(self._given, 0.0)
+        self._stale.clear()
+        # One row after the other, so that the sum of a column has the bits of a sum over the edge list.
+        own = 1.0 - np.add.reduce(self._given, axis=0)
+        return SmallerShares(joined.copy(), degrees=self._degrees.copy(), own=own)
 
 
 def _are_connected(joined: NDArray[np.bool_], first: IntArray, second: IntArray) -> bool:

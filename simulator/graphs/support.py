@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from simulator.arrays import IntArray
+from simulator.arrays import IntArray, sorted_unique
 from simulator.randomness import generator
 
 Support = tuple[IntArray, IntArray]
@@ -24,7 +24,7 @@ def directed_support(source: npt.ArrayLike, target: npt.ArrayLike, num_nodes: in
     """Sorts the pairs source -> target, merges duplicates and adds every self-loop."""
     sources, targets = np.asarray(source, dtype=np.int64), np.asarray(target, dtype=np.int64)
     loops = np.arange(num_nodes, dtype=np.int64) * (num_nodes + 1)
-    rows, columns = np.divmod(np.unique(np.concatenate([targets * num_nodes + sources, loops])), num_nodes)
+    rows, columns = np.divmod(sorted_unique(np.concatenate([targets * num_nodes + sources, loops])), num_nodes)
     return columns, rows
 
 

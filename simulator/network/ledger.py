@@ -8,12 +8,17 @@ only ``wire_bytes`` and ``evaluation_bytes``, which this process handed to torch
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from simulator.graphs.base import Edges
+from simulator.graphs.dense_edges import DenseEdges
+
 _MAX_OPEN_ENTRIES = 2_000_000
+_MAX_OPEN_MASKS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,15 +26,18 @@ class Links:
     """The directed edges of one round without self-loops.
 
     Attributes:
-        codes: source * num_nodes + target of every edge, int64, shape [E].
         out_degrees, in_degrees: edges that leave and enter each node, int64, shape [M].
         max_degree: the largest of both.
+        size: the number of edges, E.
+        joined: the edges as a mask [M, M] of (target, source), which may have self-loops; None for a list.
     """
 
-    codes: npt.NDArray[np.int64]
     out_degrees: npt.NDArray[np.int64]
     in_degrees: npt.NDArray[np.int64]
     max_degree: int
+    size: int
+    joined: npt.NDArray[np.bool_] | None
+    _codes: npt.NDArray[np.int64] | None
 
     @classmethod
     def build(cls, source: npt.NDArray[np.int64], target: npt.NDArray[np.int64], num_nodes: int) -> "Links":
@@ -38,7 +46,29 @@ class Links:
         source, target = source[real], target[real]
         out_degrees = np.bincount(source, minlength=num_nodes)
         in_degrees = np.bincount(target, minlength=num_nodes)
-        return cls(source * num_nodes + target, out_degrees, in_degrees, int(max(out_degrees.max(), in_degrees.max())))
+        largest = int(max(out_degrees.max(), in_degrees.max()))
+        return cls(out_degrees, in_degrees, largest, source.size, None, source * num_nodes + target)
+
+    @classmethod
+    def of(cls, edges: Edges, num_nodes: int) -> "Links":
+        """The edges of a round without its self-loops."""
+        if not isinstance(edges, DenseEdges):
+            return cls.build(edges.source, edges.target, num_nodes)
+        loops = np.diagonal(edges.joined)
+        out_degrees, in_degrees = edges.out_degrees - loops, edges.in_degrees - loops
+        largest = int(max(out_degrees.max(), in_degrees.max()))
+        return cls(out_degrees, in_degrees, largest, int(out_degrees.sum()), edges.joined, None)
+
+    @cached_property
+    def codes(self) -> npt.NDArray[np.int64]:
+        """Every edge as source * num_nodes + target, sorted by (target, source) if the edge list was, int64, [E]."""
+        if self._codes is not None:
+            return self._codes
+        assert self.joined is not None
+        target, source = np.divmod(np.flatnonzero(self.joined), len(self.joined))
+        real = source != target
+        codes: npt.NDArray[np.int64] = source[real] * len(self.joined) + target[real]
+        return codes
 
 
 @dataclass(frozen=True)
@@ -93,6 +123,8 @@ class Ledger:
         self._messages = np.zeros(0, dtype=np.int64)
         self._open: dict[int, tuple[Links, int, int]] = {}
         self._open_entries = 0
+        # How often every pair (target, source) was an edge of a round that is a mask, by payload: [M, M].
+        self._open_masks: dict[int, npt.NDArray[np.int32]] = {}
         self.is_paused = False
 
     @contextmanager
@@ -119,14 +151,21 @@ class Ledger:
         if self.is_paused:
             return
         traffic = self.phases.setdefault(phase, Traffic())
-        traffic.bytes += payload_bytes * links.codes.size
-        traffic.messages += links.codes.size
+        traffic.bytes += payload_bytes * links.size
+        traffic.messages += links.size
         self.link_time_s += self.link_model.round_s(links.max_degree, payload_bytes)
         self.node_sent += payload_bytes * links.out_degrees
         self.node_received += payload_bytes * links.in_degrees
+        if links.joined is not None:
+            if payload_bytes not in self._open_masks:
+                if len(self._open_masks) == _MAX_OPEN_MASKS:
+                    self._fold()
+                self._open_masks[payload_bytes] = np.zeros(links.joined.shape, dtype=np.int32)
+            self._open_masks[payload_bytes] += links.joined
+            return
         key = id(links)
         if key not in self._open:
-            self._open_entries += links.codes.size
+            self._open_entries += links.size
         _, open_bytes, open_messages = self._open.get(key, (links, 0, 0))
         self._open[key] = (links, open_bytes + payload_bytes, open_messages + 1)
         if self._open_entries > _MAX_OPEN_ENTRIES:
@@ -190,17 +229,22 @@ class Ledger:
         return {"source": source, "target": target, "bytes": self._bytes, "messages": self._messages}
 
     def _fold(self) -> None:
-        if not self._open:
+        """Moves the open counts to those by edge."""
+        if not self._open and not self._open_masks:
             return
-        entries = list(self._open.values())
-        sizes = [links.codes.size for links, _, _ in entries]
-        self._add_entries(
-            np.concatenate([links.codes for links, _, _ in entries]),
-            np.repeat([b for _, b, _ in entries], sizes).astype(np.int64),
-            np.repeat([m for _, _, m in entries], sizes).astype(np.int64),
-        )
+        codes = [links.codes for links, _, _ in self._open.values()]
+        num_bytes = [np.full(links.size, total) for links, total, _ in self._open.values()]
+        messages = [np.full(links.size, times) for links, _, times in self._open.values()]
+        for payload_bytes, counts in self._open_masks.items():
+            np.fill_diagonal(counts, 0)
+            by_source = counts.T.ravel()
+            codes.append(np.flatnonzero(by_source))
+            messages.append(by_source[codes[-1]].astype(np.int64))
+            num_bytes.append(payload_bytes * messages[-1])
+        self._add_entries(np.concatenate(codes), np.concatenate(num_bytes), np.concatenate(messages))
         self._open.clear()
         self._open_entries = 0
+        self._open_masks.clear()
 
     def _add_entries(
         self, codes: npt.NDArray[np.int64], num_bytes: npt.NDArray[np.int64], messages: npt.NDArray[np.int64]
@@ -238,3 +282,4 @@ class Ledger:
         self._messages = np.asarray(state["messages"], dtype=np.int64)
         self._open.clear()
         self._open_entries = 0
+        self._open_masks.clear()

@@ -69,7 +69,7 @@ class LinkPlan:
         arrival = np.empty(order.size, dtype=np.int64)
         arrival[order] = np.arange(order.size)
         return cls(
-            Links.build(edges.source, edges.target, placement.num_nodes),
+            Links.of(edges, placement.num_nodes),
             out_source,
             out_target,
             in_source,

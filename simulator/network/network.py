@@ -327,7 +327,7 @@ class Network:
             arriving = known[plan.in_source]
             return self._deliver(rows, step, plan.widen(counts, arriving)), arriving
         arriving = self.deliver(torch.from_numpy(counts).to(self.device), step, plan).cpu().numpy()
-        edge_counts = np.zeros(plan.links.codes.size, dtype=np.int64)
+        edge_counts = np.zeros(plan.links.size, dtype=np.int64)
         order = np.argsort(plan.links.codes)
         codes = plan.out_source * self.num_nodes + plan.out_target
         edge_counts[order[np.searchsorted(plan.links.codes, codes, sorter=order)]] = counts

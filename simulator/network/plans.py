@@ -8,14 +8,17 @@ the shares that arrive d rounds after this one, and the blocks of W_t have a row
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
+from simulator.arrays import sorted_unique
 from simulator.graphs.base import Edges
+from simulator.graphs.dense_edges import DenseEdges
 from simulator.network.ledger import Links
 from simulator.network.peer_rows import PeerRows, by_peer
-from simulator.network.weight_matrix import WeightMatrix
+from simulator.network.weight_matrix import MaskedMatrix, WeightMatrix
 from simulator.placement import Placement
 
 
@@ -29,9 +32,8 @@ class Plan:
         local: W_t from local nodes to local nodes, [N, N]; with S slots [N * S, N].
         remote: W_t from received rows to local nodes, [N, R]; column order is that of ``receives``. With S slots
             [N * S, R].
-        in_source, in_target: the entries of W_t that end at local nodes (self-loops included), global indices [E].
-        in_weight: W_t[target, source] of these entries, [E].
-        in_row: position in [local rows; received rows] of the message of each of these entries, [E].
+        edges: all entries of W_t.
+        nodes: the local nodes.
     """
 
     links: Links
@@ -39,10 +41,8 @@ class Plan:
     receives: tuple[PeerRows, ...]
     local: WeightMatrix
     remote: WeightMatrix
-    in_source: npt.NDArray[np.int64]
-    in_target: npt.NDArray[np.int64]
-    in_weight: npt.NDArray[np.float64]
-    in_row: npt.NDArray[np.int64]
+    edges: Edges
+    nodes: range
 
     @classmethod
     def build(
@@ -54,44 +54,114 @@ class Plan:
             delay: slot of every entry of W_t, below ``num_slots``, int64 [E]; None where there is one slot.
             num_slots: rounds in which a message may arrive, S.
         """
-        if delay is None:
-            delay = np.zeros(edges.source.size, dtype=np.int64)
-        links = Links.build(edges.source, edges.target, placement.num_nodes)
-        nodes = placement.nodes
-        if placement.world_size == 1:
-            source, target, weight = edges.source, edges.target, edges.weight
-            local = _block(target * num_slots + delay, source, weight, (len(nodes) * num_slots, len(nodes)))
-            nothing = np.zeros(0, dtype=np.int64)
-            remote = WeightMatrix(nothing, nothing, np.zeros(0), (len(nodes) * num_slots, 0))
-            # Copies, because the arrays of an edge list are read-only, and torch.from_numpy warns about those.
-            return cls(links, (), (), local, remote, source.copy(), target.copy(), weight.copy(), source.copy())
-
-        source_is_local = (edges.source >= nodes.start) & (edges.source < nodes.stop)
-        target_is_local = (edges.target >= nodes.start) & (edges.target < nodes.stop)
-        source, target = edges.source[target_is_local], edges.target[target_is_local]
-        weight = edges.weight[target_is_local]
-        from_here = source_is_local[target_is_local]
-
-        needed = np.unique(source[~from_here])
+        links, nodes = Links.of(edges, placement.num_nodes), placement.nodes
+        if isinstance(edges, DenseEdges) and delay is None:
+            sends, needed = _crossing_of_mask(edges.joined, placement)
+            own = slice(nodes.start, nodes.stop)
+            local: WeightMatrix = MaskedMatrix(edges, own, own)
+            remote: WeightMatrix = MaskedMatrix(edges, own, needed)
+        else:
+            sends, needed = _crossing_of_list(edges, placement)
+            local, remote = _blocks(edges, nodes, needed, delay, num_slots)
         receives = tuple(by_peer(placement.rank_of(needed), needed, needed - nodes.start))
+        return cls(links, sends, receives, local, remote, edges, nodes)
 
-        leaving = source_is_local & ~target_is_local
-        peers = placement.rank_of(edges.target[leaving])
-        crossing = np.unique(peers * placement.num_nodes + edges.source[leaving])
-        peers, crossing = np.divmod(crossing, placement.num_nodes)
-        sends = tuple(by_peer(peers, crossing, crossing - nodes.start))
+    @property
+    def in_source(self) -> npt.NDArray[np.int64]:
+        """Where the entries of W_t that end at local nodes (self-loops included) come from, global indices [E]."""
+        return self._entering[0]
 
-        in_row = np.where(from_here, source - nodes.start, len(nodes) + np.searchsorted(needed, source))
-        row = (target - nodes.start) * num_slots + delay[target_is_local]
-        num_rows = len(nodes) * num_slots
-        local = _block(row[from_here], in_row[from_here], weight[from_here], (num_rows, len(nodes)))
-        remote = _block(row[~from_here], in_row[~from_here] - len(nodes), weight[~from_here], (num_rows, needed.size))
-        return cls(links, sends, receives, local, remote, source, target, weight, in_row)
+    @property
+    def in_target(self) -> npt.NDArray[np.int64]:
+        """Where these entries end, global indices [E]."""
+        return self._entering[1]
+
+    @property
+    def in_weight(self) -> npt.NDArray[np.float64]:
+        """W_t[target, source] of these entries, [E]."""
+        return self._entering[2]
+
+    @cached_property
+    def in_row(self) -> npt.NDArray[np.int64]:
+        """The position in [local rows; received rows] of the message of each of these entries, [E]."""
+        needed = np.concatenate([part.nodes for part in self.receives] or [np.zeros(0, dtype=np.int64)])
+        return _rows_of(self.in_source, self.nodes, needed)
+
+    @cached_property
+    def _entering(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        # Copies, because the arrays of an edge list are read-only, and torch.from_numpy warns about those.
+        edges, part = self.edges, _ending_at(self.edges, self.nodes)
+        return edges.source[part].copy(), edges.target[part].copy(), edges.weight[part].copy()
 
 
-def _block(
-    row: npt.NDArray[np.int64], column: npt.NDArray[np.int64], weight: npt.NDArray[np.float64], shape: tuple[int, int]
-) -> WeightMatrix:
-    """A block of W_t; entries come sorted by (target, source), which slots put into another order of rows."""
-    order = np.argsort(row, kind="stable")
-    return WeightMatrix(row[order], column[order], weight[order], shape)
+def _ending_at(edges: Edges, nodes: range) -> slice:
+    """The entries that end at ``nodes``, which follow each other."""
+    first, last = np.searchsorted(edges.target, [nodes.start, nodes.stop]).tolist()
+    return slice(first, last)
+
+
+def _rows_of(source: npt.NDArray[np.int64], nodes: range, needed: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Positions in [rows of ``nodes``; rows of ``needed``], [E]."""
+    if not needed.size:
+        return source - nodes.start
+    is_local = (source >= nodes.start) & (source < nodes.stop)
+    return np.where(is_local, source - nodes.start, len(nodes) + np.searchsorted(needed, source))
+
+
+def _crossing_of_list(edges: Edges, placement: Placement) -> tuple[tuple[PeerRows, ...], npt.NDArray[np.int64]]:
+    """The rows that leave this process, and the nodes whose rows it needs from others, ascending, [R]."""
+    nodes = placement.nodes
+    if placement.world_size == 1:
+        return (), np.zeros(0, dtype=np.int64)
+    entering = edges.source[_ending_at(edges, nodes)]
+    needed = sorted_unique(entering[(entering < nodes.start) | (entering >= nodes.stop)])
+    source_is_local = (edges.source >= nodes.start) & (edges.source < nodes.stop)
+    target_is_local = (edges.target >= nodes.start) & (edges.target < nodes.stop)
+    leaving = source_is_local & ~target_is_local
+    peers = placement.rank_of(edges.target[leaving])
+    crossing = sorted_unique(peers * placement.num_nodes + edges.source[leaving])
+    peers, crossing = np.divmod(crossing, placement.num_nodes)
+    return tuple(by_peer(peers, crossing, crossing - nodes.start)), needed
+
+
+def _crossing_of_mask(
+    joined: npt.NDArray[np.bool_], placement: Placement
+) -> tuple[tuple[PeerRows, ...], npt.NDArray[np.int64]]:
+    """As :func:`_crossing_of_list`."""
+    nodes, sends = placement.nodes, []
+    for rank in range(placement.world_size):
+        peer = placement.nodes_of(rank)
+        rows = np.flatnonzero(joined[peer.start : peer.stop, nodes.start : nodes.stop].any(axis=0))
+        if rank != placement.rank and rows.size:
+            sends.append(PeerRows(rank, rows + nodes.start, rows))
+    is_heard = np.logical_or.reduce(joined[nodes.start : nodes.stop], axis=0)
+    is_heard[nodes.start : nodes.stop] = False
+    return tuple(sends), np.flatnonzero(is_heard)
+
+
+def _blocks(
+    edges: Edges,
+    nodes: range,
+    needed: npt.NDArray[np.int64],
+    delay: npt.NDArray[np.int64] | None,
+    num_slots: int,
+) -> tuple[WeightMatrix, WeightMatrix]:
+    """The local and the remote block of W_t, with a row for every node and slot."""
+    part = _ending_at(edges, nodes)
+    row, weight = edges.target[part] - nodes.start, edges.weight[part]
+    column = _rows_of(edges.source[part], nodes, needed)
+    if delay is not None:
+        row = row * num_slots + delay[part]
+        order = np.argsort(row, kind="stable")
+        row, column, weight = row[order], column[order], weight[order]
+    num_rows = len(nodes) * num_slots
+    if not needed.size:
+        nothing = np.zeros(0, dtype=np.int64)
+        empty = WeightMatrix(nothing, nothing, np.zeros(0), (num_rows, 0))
+        return WeightMatrix(row, column, weight, (num_rows, len(nodes))), empty
+    is_local = column < len(nodes)
+    is_remote = ~is_local
+    return (
+        WeightMatrix(row[is_local], column[is_local], weight[is_local], (num_rows, len(nodes))),
+        WeightMatrix(row[is_remote], column[is_remote] - len(nodes), weight[is_remote], (num_rows, needed.size)),
+    )

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.graphs.dense_edges import DenseEdges
 from simulator.network.device_index import DeviceIndex
 from simulator.padding import empty_as, with_padding
 from simulator.uploads import upload
@@ -17,7 +18,7 @@ from simulator.uploads import upload
 _DENSE_MIN_DENSITY = 0.35
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class WeightMatrix:
     """A block of W_t with N rows. Products are dense or weighted sums of rows, whichever is faster.
 
@@ -33,13 +34,18 @@ class WeightMatrix:
     _products: dict[tuple[torch.dtype, torch.device], Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     @property
+    def size(self) -> int:
+        """The number of entries, E."""
+        return self.weight.size
+
+    @property
     def is_dense(self) -> bool:
         """Whether products are dense."""
-        return self.weight.size >= _DENSE_MIN_DENSITY * self.shape[0] * self.shape[1]
+        return self.size >= _DENSE_MIN_DENSITY * self.shape[0] * self.shape[1]
 
     def multiply(self, rows: Tensor) -> Tensor:
         """Returns this block times ``rows`` [columns, D]; shape [N, D]."""
-        if self.weight.size == 0 or rows.shape[1] == 0:
+        if self.size == 0 or rows.shape[1] == 0:
             return rows.new_zeros(self.shape[0], rows.shape[1])
         key = (rows.dtype, rows.device)
         if key not in self._products:
@@ -48,7 +54,7 @@ class WeightMatrix:
 
     def add_product_(self, out: Tensor, rows: Tensor) -> None:
         """Adds this block times ``rows`` [columns, D] to ``out`` [N, D] in place; skips rows without entries."""
-        if self.weight.size:
+        if self.size:
             index, block = self._nonzero_rows
             product = block.multiply(rows)
             if len(product) == len(out):
@@ -63,14 +69,18 @@ class WeightMatrix:
         return DeviceIndex(index), WeightMatrix(row, self.column, self.weight, (index.size, self.shape[1]))
 
     def _dense(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
-        array = np.zeros(self.shape)
-        array[self.row, self.column] = self.weight
-        matrix = upload(array, device, dtype)
+        matrix = upload(self._array(dtype), device, dtype)
 
         def product(rows: Tensor) -> Tensor:
             return torch.mm(matrix, rows, out=empty_as(rows, len(matrix)))
 
         return product
+
+    def _array(self, dtype: torch.dtype) -> npt.NDArray[np.floating]:
+        """This block as a matrix, in ``dtype`` or in one that is rounded to it."""
+        array = np.zeros(self.shape)
+        array[self.row, self.column] = self.weight
+        return array
 
     def _sparse(self, dtype: torch.dtype, device: torch.device) -> Callable[[Tensor], Tensor]:
         """The product as an embedding bag: one weighted sum of rows per bag, which is a fast sparse product."""
@@ -88,3 +98,54 @@ class WeightMatrix:
     def _ends(self) -> npt.NDArray[np.int64]:
         """Where the entries of every row begin, and the number of entries, [N + 1]."""
         return np.searchsorted(self.row, np.arange(self.shape[0] + 1))
+
+
+class MaskedMatrix(WeightMatrix):
+    """A block of a W_t that is a mask; its entries are listed only where somebody asks for them.
+
+    Args:
+        edges: W_t.
+        rows: the targets of the block.
+        columns: the sources, as in :meth:`simulator.graphs.dense_edges.DenseEdges.block`.
+    """
+
+    def __init__(self, edges: DenseEdges, rows: slice, columns: slice | npt.NDArray[np.int64]) -> None:
+        mask = edges.joined[rows, columns]
+        # The class is frozen, and entries are computed when they are asked for.
+        self.__dict__.update(shape=mask.shape, _products={}, _mask=mask, _size=int(np.count_nonzero(mask)))
+        self.__dict__.update(_edges=edges, _rows=rows, _columns=columns)
+
+    _edges: DenseEdges
+    _rows: slice
+    _columns: slice | npt.NDArray[np.int64]
+    _mask: npt.NDArray[np.bool_]
+    _size: int
+
+    @property
+    def size(self) -> int:
+        """The number of entries, E."""
+        return self._size
+
+    @cached_property
+    def _entries(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        row, column = np.divmod(np.flatnonzero(self._mask), max(self.shape[1], 1))
+        return row, column
+
+    @cached_property
+    def row(self) -> npt.NDArray[np.int64]:
+        """The row of each entry, [E]."""
+        return self._entries[0]
+
+    @cached_property
+    def column(self) -> npt.NDArray[np.int64]:
+        """The column of each entry, [E]."""
+        return self._entries[1]
+
+    @cached_property
+    def weight(self) -> npt.NDArray[np.float64]:
+        """Each entry, [E]."""
+        nodes = np.arange(len(self._edges.joined))
+        return self._edges.weights_of(nodes[self._columns][self.column], nodes[self._rows][self.row])
+
+    def _array(self, dtype: torch.dtype) -> npt.NDArray[np.floating]:
+        return self._edges.block(self._rows, self._columns, np.float32 if dtype == torch.float32 else np.float64)
