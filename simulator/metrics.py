@@ -3,6 +3,7 @@
 Shapes: N local nodes, M all nodes.
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,16 +32,34 @@ class Evaluation:
 
 
 def evaluate(
-    algorithm: Algorithm, state: State, step: int, problem: Problem, network: Network, *, is_last: bool = False
+    algorithm: Algorithm,
+    state: State,
+    step: int,
+    problem: Problem,
+    network: Network,
+    *,
+    is_last: bool = False,
+    train: bool = True,
 ) -> Evaluation:
     """Evaluates the state after ``step`` completed steps; every process must call it. Does not change the state.
 
     All metrics, ``consensus_distance`` too, are those of the models that ``estimate`` returns for the state that
     ``prepare_evaluation`` has prepared.
 
+    Args:
+        is_last: whether this is the last evaluation of the run.
+        train: whether the training set is evaluated too.
+
     Raises:
         ValueError: when the algorithm's ``diagnose`` returns a metric that the problem reports, too.
     """
+    with nullcontext() if train else problem.without_train():
+        return _evaluate(algorithm, state, step, problem, network, is_last)
+
+
+def _evaluate(
+    algorithm: Algorithm, state: State, step: int, problem: Problem, network: Network, is_last: bool
+) -> Evaluation:
     state = algorithm.prepare_evaluation(state, problem, network)
     params, hparams = algorithm.estimate(state), algorithm.hparams(state, problem)
     local = problem.evaluate(params, hparams)

@@ -11,6 +11,7 @@ MAY_CHANGE = (
     "max_sim_s",
     "eval_every",
     "eval_every_s",
+    "evaluate_train",
     "device",
     "compute",
     "num_threads",

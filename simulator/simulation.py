@@ -112,8 +112,12 @@ class Simulation:
         return state
 
     def evaluate(self, state: State, step: int, *, is_last: bool = False) -> metrics.Evaluation:
-        """Evaluates the state after ``step`` completed steps; does not change it."""
-        return metrics.evaluate(self.algorithm, state, step, self.problem, self.network, is_last=is_last)
+        """Evaluates the state after ``step`` completed steps; does not change it.
+
+        The training set is left out where ``evaluate_train`` says so.
+        """
+        train = self.settings["evaluate_train"] == "always" or step == 0 or is_last
+        return metrics.evaluate(self.algorithm, state, step, self.problem, self.network, is_last=is_last, train=train)
 
     def estimate(self, state: State) -> Tensor:
         """The parameters that are evaluated, [N, D]."""

@@ -97,6 +97,20 @@ class Executor(ABC):
     def add_gradient_(self, out: Tensor, params: Tensor, hparams: Tensor, batch: Batch, alpha: float) -> None:
         """Adds ``alpha`` times the gradient at ``params`` [N, D] to ``out`` [N, D], which may be the same tensor."""
 
+    @property
+    @abstractmethod
+    def nodes_at_once(self) -> int | None:
+        """How many nodes are computed at once; None for all."""
+
+    @abstractmethod
+    def logits_of(self, params: Tensor, inputs: Tensor, *, same_inputs: bool) -> Tensor:
+        """Logits [N, B, C], or [N, K, B, C], of rows [N, D], without dropout and without gradients.
+
+        Args:
+            inputs: the samples of every node [N, B, ...], or those of all nodes [B, ...].
+            same_inputs: whether they are those of all nodes.
+        """
+
     @abstractmethod
     def outputs(self, params: Tensor, batch: Batch) -> Tensor:
         """The output of every node's model with row ``params`` [N, D] on its samples, [N, B, ...], without gradients.
@@ -172,6 +186,16 @@ class Executor(ABC):
 class LoopExecutor(Executor):
     """One node after the other; nodes without samples in the batch are skipped."""
 
+    @property
+    def nodes_at_once(self) -> int:
+        """One."""
+        return 1
+
+    @torch.no_grad()
+    def logits_of(self, params: Tensor, inputs: Tensor, *, same_inputs: bool) -> Tensor:
+        own = [inputs] * len(params) if same_inputs else inputs
+        return torch.stack([self.logits(row, x) for row, x in zip(params, own, strict=True)])
+
     def _pieces(self, params: Tensor, hparams: Tensor, batch: Batch) -> list[tuple[list[Tensor], Tensor, Batch]]:
         return [(self._views(params, i, i + 1), hparams[i], batch.node(i)) for i in range(len(params))]
 
@@ -204,6 +228,21 @@ class VmapExecutor(Executor):
         super().__init__(function, head)
         self.chunk = chunk
         self._batched = torch.vmap(lambda *arguments: function(*arguments))
+        self._on_same_inputs = torch.vmap(lambda *arguments: function(*arguments), in_dims=(0, None))
+
+    @property
+    def nodes_at_once(self) -> int | None:
+        """The size of a chunk."""
+        return self.chunk
+
+    @torch.no_grad()
+    def logits_of(self, params: Tensor, inputs: Tensor, *, same_inputs: bool) -> Tensor:
+        learners, views = self.head.num_learners, self._views(params, 0, len(params))
+        if same_inputs:
+            logits: Tensor = self._on_same_inputs(views, inputs)
+        else:
+            logits = self._batched(views, inputs if learners == 1 else inputs.repeat_interleave(learners, dim=0))
+        return logits if learners == 1 else logits.unflatten(0, (-1, learners))
 
     def _pieces(self, params: Tensor, hparams: Tensor, batch: Batch) -> list[tuple[list[Tensor], Tensor, Batch]]:
         size = self.chunk or len(params)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from simulator.config.components import Components
-from simulator.config.schema import DTYPES
+from simulator.config.schema import DTYPES, EVALUATE_TRAIN
 
 if TYPE_CHECKING:
     from simulator.graphs.base import Graph
@@ -32,6 +32,8 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
             raise ValueError(f"{name}={value}: expected a positive number")
     if config["dtype"] not in DTYPES:
         raise ValueError(f"dtype={config['dtype']!r}: expected {' or '.join(DTYPES)}")
+    if config["evaluate_train"] not in EVALUATE_TRAIN:
+        raise ValueError(f"evaluate_train={config['evaluate_train']!r}: expected {' or '.join(EVALUATE_TRAIN)}")
     if config["num_threads"] is not None and config["num_threads"] < 1:
         raise ValueError(f"num_threads={config['num_threads']}: expected at least 1, or null")
     objective = config["objective"]

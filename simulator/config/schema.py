@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import MISSING
 
 DTYPES = ("float32", "float64")
+EVALUATE_TRAIN = ("always", "ends")
 
 
 @dataclass
@@ -39,6 +40,7 @@ class Root:
     max_sim_s: float | None = None
     eval_every: int = MISSING
     eval_every_s: float | None = None
+    evaluate_train: str = MISSING
     dtype: str = MISSING
     device: str = MISSING
     compute: str = MISSING

@@ -5,7 +5,8 @@ F_i(params, hparams_i) + r_i(hparams_i). Problems compute; they do not communica
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
@@ -59,6 +60,7 @@ class Problem(ABC):
         uses_model: whether a problem that uses data uses the model of the configuration, too.
         mixes_architectures: whether nodes have models of different architectures, which cannot be averaged.
         reports_iterates: whether the parameters and hyperparameters are few enough to be reported by node.
+        evaluates_train: whether :meth:`evaluate` reports the training set too, see :meth:`without_train`.
         steps_apart: whether there are :meth:`part` and :meth:`add_grad_at_`, which asynchronous algorithms need.
         num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
     """
@@ -68,6 +70,7 @@ class Problem(ABC):
     mixes_architectures: ClassVar[bool] = False
     reports_iterates: ClassVar[bool] = False
     steps_apart: ClassVar[bool] = False
+    evaluates_train: bool = True
     num_params: int
     num_hparams: int = 0
 
@@ -134,6 +137,15 @@ class Problem(ABC):
     @abstractmethod
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         """Metrics by name, each with one value per local node, [N]."""
+
+    @contextmanager
+    def without_train(self) -> Iterator[None]:
+        """Inside the block :meth:`evaluate` leaves the training set out, if that saves a pass over samples."""
+        self.evaluates_train = False
+        try:
+            yield
+        finally:
+            self.evaluates_train = True
 
     def replicate(self, streams: Sequence[int]) -> Self:
         """This problem with every local node K times in a row: K runs at once that share their data.

@@ -30,6 +30,7 @@ from simulator.data.sampling import MinibatchSampler
 from simulator.padding import padded_copy
 from simulator.problems.base import BilevelProblem, Facts, Setting
 from simulator.problems.heads import CrossEntropy
+from simulator.problems.scores import EVALUATION_BLOCK, score
 from simulator.rows import ModelFunction
 from simulator.uploads import upload
 
@@ -323,10 +324,13 @@ class Classification(BilevelProblem):
     @torch.no_grad()
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         metrics = {}
+        # A problem by itself, for which nothing has been chosen, does not stop to time executors.
+        is_chosen = "first_order" in self.executors.names
+        executor = self._executor("first_order") if is_chosen else LoopExecutor(self.function, self.head)
         for name, sizes in self.split_sizes().items():
-            if not sizes.any():
+            if not sizes.any() or (name == "train" and not self.evaluates_train):
                 continue
-            loss, accuracy = self._score(getattr(self.data, name), params, hparams)
+            loss, accuracy = score(executor, getattr(self.data, name), params, hparams)
             metrics[f"{name}/loss"] = loss
             metrics[f"{name}/accuracy"] = accuracy
         outer = metrics.get(f"{self.outer_split}/loss")
@@ -334,35 +338,5 @@ class Classification(BilevelProblem):
             metrics["outer/loss"] = outer + 0.5 * self.outer_regularization * hparams.square().sum(1)
         return metrics
 
-    def _score(self, split: Split, params: Tensor, hparams: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean loss and accuracy of every node on its own samples, [N]; NaN for a node without any.
-
-        Nodes with the same samples, parameters and hyperparameters are evaluated once.
-        """
-        executor = LoopExecutor(self.function, self.head)
-        scores = params.new_full((2, len(params)), float("nan"))
-        first_with: dict[tuple[int, int], int] = {}
-        for i, (offset, size) in enumerate(zip(split.offsets.tolist(), split.sizes.tolist(), strict=True)):
-            if size == 0:
-                continue
-            first = first_with.setdefault((offset, size), i)
-            if first != i and torch.equal(params[first], params[i]) and torch.equal(hparams[first], hparams[i]):
-                scores[:, i] = scores[:, first]
-                continue
-            totals = params.new_zeros(2)
-            for start in range(offset, offset + size, EVALUATION_BLOCK):
-                stop = min(start + EVALUATION_BLOCK, offset + size)
-                labels = split.labels[start:stop]
-                logits = executor.logits(params[i], split.inputs[start:stop].to(params.dtype))
-                scored = self.head.predict(logits, hparams[i])
-                nll = torch.nn.functional.nll_loss(scored, labels, reduction="sum")
-                totals += torch.stack([nll, (scored.argmax(-1) == labels).sum().to(nll.dtype)])
-            scores[:, i] = totals / size
-        return scores[0], scores[1]
-
     def facts(self) -> Facts:
         return Facts(label_counts=self.data.label_counts)
-
-
-EVALUATION_BLOCK = 2048
-"""Samples of a node that are evaluated at once."""

@@ -17,8 +17,9 @@ from simulator.arrays import IntArray
 from simulator.checks import require_at_least
 from simulator.compute.executors import Head, LoopExecutor
 from simulator.data.base import NodeData
-from simulator.problems.classification import EVALUATION_BLOCK, Classification
+from simulator.problems.classification import Classification
 from simulator.problems.heads import MixedLearners, WeightedLearners
+from simulator.problems.scores import EVALUATION_BLOCK
 
 
 class MixtureWeights(Classification):

@@ -152,13 +152,14 @@ class ModelSizes(Problem):
         metrics: dict[str, Tensor] = {}
         for positions, columns, problem in self._groups:
             nodes = torch.from_numpy(positions)
+            problem.evaluates_train = self.evaluates_train
             for name, values in problem.evaluate(params[nodes, columns], hparams[nodes]).items():
                 metrics.setdefault(name, params.new_full((len(params),), float("nan")))[nodes] = values
         size_of_local = torch.from_numpy(self.size_of_node[self._nodes]).to(params.device)
         for split, counts in self.split_sizes().items():
             for number, size in enumerate(self.sizes):
-                if counts[self.size_of_node == number].any():
-                    accuracy = metrics[f"{split}/accuracy"]
+                accuracy = metrics.get(f"{split}/accuracy")
+                if accuracy is not None and counts[self.size_of_node == number].any():
                     metrics[f"{split}/accuracy/{size}"] = accuracy.where(size_of_local == number, torch.nan)
         return metrics
 

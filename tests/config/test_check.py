@@ -51,6 +51,7 @@ def test_a_good_configuration_passes(quadratic):
         ("link.latency_s", -0.1, r"link\.latency_s=-0\.1: expected"),
         ("link.bandwidth_bytes_per_s", 0.0, r"link\.bandwidth_bytes_per_s=0\.0: expected a positive number"),
         ("dtype", "float16", r"dtype='float16': expected float32 or float64"),
+        ("evaluate_train", "never", r"evaluate_train='never': expected always or ends"),
         ("num_threads", 0, r"num_threads=0: expected at least 1, or null"),
         ("num_nodes", 7, r"graph\.num_nodes=6: expected num_nodes=7"),
     ],
