@@ -4,10 +4,11 @@
     python scripts/wandb_dashboard.py --entity my-team --project hypergossip --group 2026-01-31_12-00-00 --print
 
 It needs the package wandb-workspaces (``uv pip install wandb-workspaces``) and a login. ``--print`` writes both as JSON
-to standard output, needs no login and sends nothing. Runs are grouped by algorithm and graph, so that seeds become bands.
+to standard output, needs no login and sends nothing. Runs are grouped by algorithm and graph, so seeds become bands.
 """
 
 import argparse
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -45,7 +46,7 @@ def panels_of(metrics: Sequence[str], axes: Sequence[str], reports: Any) -> list
 
 def build_workspace(entity: str, project: str, group: str | None) -> Any:
     """The workspace: one section of charts for each kind of metric, the first two open."""
-    import wandb_workspaces.reports.v2 as reports
+    reports = importlib.import_module("wandb_workspaces.reports.v2")  # it does not declare what it exports
     import wandb_workspaces.workspaces as workspaces
 
     sections = [
@@ -67,7 +68,7 @@ def build_workspace(entity: str, project: str, group: str | None) -> Any:
 
 def build_report(entity: str, project: str, group: str | None) -> Any:
     """The report: accuracy for steps, bytes and seconds, then what it took, over the same groups."""
-    import wandb_workspaces.reports.v2 as reports
+    reports = importlib.import_module("wandb_workspaces.reports.v2")  # it does not declare what it exports
 
     def runs() -> list[Any]:
         return [
