@@ -16,8 +16,9 @@ from abc import abstractmethod
 import numpy as np
 
 from simulator.arrays import BoolArray, IntArray
+from simulator.checks import require_within
 from simulator.faults.base import FaultyGraph
-from simulator.graphs.base import Edges, Stochasticity
+from simulator.graphs.base import Edges, Graph, Stochasticity
 
 
 class LossyGraph(FaultyGraph):
@@ -50,6 +51,23 @@ class LossyGraph(FaultyGraph):
             np.concatenate([whole.target[kept], nodes]),
             np.concatenate([whole.weight[kept], own[nodes]]),
         )
+
+
+class LossesAtRandom(LossyGraph):
+    """A schedule with one probability of a loss.
+
+    Args:
+        probability: of a loss or an outage in a round, in [0, 1).
+        graph, seed: see the base class.
+
+    Raises:
+        ValueError: when ``probability`` is out of range.
+    """
+
+    def __init__(self, *, graph: Graph, probability: float, seed: int = 0) -> None:
+        super().__init__(graph=graph, seed=seed)
+        require_within("faults.probability", probability, "[0, 1)")
+        self.probability = probability
 
 
 class LossyLinks(LossyGraph):

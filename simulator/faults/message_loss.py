@@ -12,27 +12,12 @@ neither end notices.
 """
 
 from simulator.arrays import BoolArray, IntArray
-from simulator.checks import require_within
-from simulator.faults.lossy import LossyLinks
-from simulator.graphs.base import Graph
+from simulator.faults.lossy import LossesAtRandom, LossyLinks
 from simulator.randomness import uniforms
 
 
-class MessageLoss(LossyLinks):
-    """Loses messages.
-
-    Args:
-        probability: of a loss, in [0, 1).
-        graph, seed: see the base class.
-
-    Raises:
-        ValueError: when ``probability`` is out of range.
-    """
-
-    def __init__(self, *, graph: Graph, probability: float, seed: int = 0) -> None:
-        super().__init__(graph=graph, seed=seed)
-        require_within("faults.probability", probability, "[0, 1)")
-        self.probability = probability
+class MessageLoss(LossesAtRandom, LossyLinks):
+    """Loses messages; see the base class for the arguments."""
 
     def is_lost(self, links: IntArray, step: int) -> BoolArray:
         """A fresh draw for every link and round."""

@@ -11,27 +11,16 @@ Departures: none.
 import numpy as np
 
 from simulator.arrays import BoolArray
-from simulator.checks import require_within
-from simulator.faults.lossy import LossyGraph
-from simulator.graphs.base import Edges, Graph
+from simulator.faults.lossy import LossesAtRandom
+from simulator.graphs.base import Edges
 from simulator.randomness import uniforms
 
 
-class NodeOutage(LossyGraph):
+class NodeOutage(LossesAtRandom):
     """Takes nodes down for a round. Both directions of a pair fail together, so the schedule stays directed or not.
 
-    Args:
-        probability: of an outage, in [0, 1).
-        graph, seed: see the base class.
-
-    Raises:
-        ValueError: when ``probability`` is out of range.
+    See the base class for the arguments.
     """
-
-    def __init__(self, *, graph: Graph, probability: float, seed: int = 0) -> None:
-        super().__init__(graph=graph, seed=seed)
-        require_within("faults.probability", probability, "[0, 1)")
-        self.probability = probability
 
     def is_down(self, edges: Edges, step: int) -> BoolArray:
         """One draw for every node; an edge needs both of its ends."""
