@@ -1,5 +1,7 @@
 """Round trips of clients to a hub, node 0: one answer after the other goes up, and a model comes down.
 
+A client gets the model that the hub has when all answers of that time are taken in.
+
 Every process follows the same schedule (:class:`simulator.timing.hub_events.HubSchedule`). Between two trips nothing is
 in flight but what clients compute with, which is in the state. Shapes: M nodes, D columns.
 """
@@ -25,11 +27,13 @@ class Trip:
     Attributes:
         node: the client; step: its trip k.
         staleness: how many versions of the hub's model came after the one that the client computed with.
+        handed: the clients that get the hub's model before this answer is taken in: those that answered before.
     """
 
     node: int
     step: int
     staleness: int
+    handed: tuple[int, ...]
 
 
 class HubTrips:
@@ -57,6 +61,8 @@ class HubTrips:
         self.schedule = HubSchedule(network.timing, network.graph, self._payload)
         self.num_answers = 0
         self._version_at = np.zeros(network.num_nodes, dtype=np.int64)
+        self._waiting: list[int] = []
+        self._answered_s = 0.0
         network.begin_events()
 
     def follow(self, step: int) -> None:
@@ -112,11 +118,14 @@ class HubTrips:
         events = self._network.events
         assert events is not None
         for wave in self.schedule.waves(until_events=until_events, until_s=until_s):
-            node = int(wave.nodes[0])
-            version = self.num_answers // self._answers_per_version
+            node, version = int(wave.nodes[0]), self.num_answers // self._answers_per_version
+            handed: tuple[int, ...] = ()
+            if wave.ends_s[0] > self._answered_s:
+                handed, self._waiting, self._answered_s = tuple(self._waiting), [], float(wave.ends_s[0])
+                self._version_at[list(handed)] = version
             staleness = version - self._version_at[node]
-            yield Trip(node, int(wave.steps[0]), int(staleness))
+            yield Trip(node, int(wave.steps[0]), int(staleness), handed)
             self.num_answers += 1
-            self._version_at[node] = self.num_answers // self._answers_per_version
+            self._waiting.append(node)
             exchange_s = self.schedule.exchange_s(wave.nodes, wave.partners)
             events.add(wave.nodes, wave.starts_s, wave.ends_s, np.array([staleness]), exchange_s)

@@ -5,9 +5,11 @@ Update equations of round trip k of client i, with learning rate a_k and L local
     staleness s: how many versions of x came after y_i; its weight is c(s) = (1 + s)^-decay
     fedasync:  x <- (1 - mixing c(s)) x + mixing c(s) u
     fedbuff:   b <- b + c(s) (u - y_i); with every buffer_size-th answer x <- x + mixing b / buffer_size, b <- 0
-and the client gets x again. Clients wait for nobody but the hub's messages.
+and the client gets x again, when all answers of that time are taken in. Clients wait for nobody but the hub's messages.
+fedbuff with buffer_size = M - 1, mixing 1, equal clocks and links without delay is FedAvg.
 What is evaluated is x at every node.
-State: ``params`` [N, D] (x at node 0, y_i at clients), ``trained`` [N, D] (u of the trips in progress); with fedbuff
+State: ``params`` [N, D] (x at node 0, y_i at clients), ``trained`` [N, D] (u of trips in progress whose client has got
+its model; others get theirs and train when the next answer comes); with fedbuff
 also ``hub/buffer`` [1, D].
 Needs: graph=hub or graph=star, whose node 0 is the hub and has no samples in use; a timing.
 Sends: D numbers up and D numbers down for every trip.
@@ -21,7 +23,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from simulator.algorithms.asynchronous.base import AsynchronousAlgorithm, add_scaled_gradients_, factors
@@ -38,6 +39,7 @@ from simulator.network.network import Network
 from simulator.padding import copy_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
+from simulator.uploads import upload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +96,11 @@ class AsyncFedAvg(AsynchronousAlgorithm):
         trips.follow(step)
         waits = np.zeros(len(y), dtype=np.bool_)
         for trip in trips.trips(step, until_s):
+            for node in trip.handed:
+                model = trips.carry(copy_as(y[:1]), 0, node)
+                if node in network.nodes:
+                    y[node - network.nodes.start] = model[0]
+                    waits[node - network.nodes.start] = True
             at = trip.node - network.nodes.start
             is_here = trip.node in network.nodes
             if is_here and waits[at]:
@@ -104,11 +111,6 @@ class AsyncFedAvg(AsynchronousAlgorithm):
             answer = trips.carry(answer, trip.node, 0)
             if 0 in network.nodes:
                 self._take_in(state, y[0], answer[0], trip, trips.num_answers)
-                answer = copy_as(y[:1])
-            model = trips.carry(answer, 0, trip.node)
-            if is_here:
-                y[at] = model[0]
-                waits[at] = True
         self._train(u, y, waits, problem, network)
         return {**state, "params": y, "trained": u}
 
@@ -142,7 +144,7 @@ class AsyncFedAvg(AsynchronousAlgorithm):
             return
         trip = network.events.num_steps[positions + network.nodes.start]
         rates = self.lr * factors(self.lr_schedule, trip)
-        index = torch.from_numpy(positions).to(y.device)
+        index = upload(positions, y.device)
         model = y.index_select(0, index)
         for local in range(self.local_steps):
             add_scaled_gradients_(model, model, problem, positions, trip * self.local_steps + local, rates)
