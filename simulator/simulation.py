@@ -98,9 +98,11 @@ class Simulation:
         Args:
             until_s: simulated seconds at which an asynchronous algorithm stops within the step; it is given again then.
         """
+        churn = self.network.graph
+        if isinstance(churn, Churn):
+            self.network.begin_step(step, ~churn.is_away(step))
+            return step_with_churn(self.algorithm, state, step, self.problem, self.network, churn)
         self.network.begin_step(step)
-        if isinstance(self.network.graph, Churn):
-            return step_with_churn(self.algorithm, state, step, self.problem, self.network, self.network.graph)
         return self.algorithm.step_until(state, step, self.problem, self.network, until_s)
 
     def run(self, state: State, first: int, last: int, after: Callable[[State, int], object] | None = None) -> State:

@@ -19,7 +19,9 @@ Where there is no such neighbour in that round, a node keeps its share, or retur
 neighbour, the sums over the nodes that are there then change by its share.
 Sends: the messages between nodes that are there; one row for each hand-over and each return with a neighbour's state.
 Source: standard; on-off processes of this kind are the usual model of churn in peer-to-peer systems.
-Departures: rounds have one length, also where nodes have clocks (``timing``).
+Departures: rounds have one length here, also where nodes have clocks (``timing``): clocks depend on who is there, so
+they cannot say who is. The clock of a node that is away stands still and nobody waits for it; a node that is back goes
+on when the first of the others begins the round.
 """
 
 import math

@@ -35,9 +35,9 @@ class LocalClocks:
         # A round that is kept for a schedule that repeats keeps its routes.
         self._routes: WeakKeyDictionary[Links, Routes] = WeakKeyDictionary()
 
-    def compute(self, step: int) -> None:
-        """Charges the computation of ``step`` to every node."""
-        self.times.compute(step)
+    def compute(self, step: int, nodes: npt.NDArray[np.bool_] | None = None) -> None:
+        """Charges the computation of ``step`` to every node, or to those of ``nodes`` [M]."""
+        self.times.compute(step, nodes)
 
     def round(self, links: Links, payload_bytes: int) -> None:
         """One round in which every edge of ``links`` carries ``payload_bytes``."""

@@ -132,13 +132,16 @@ class Network:
         """Sets the times of asynchronous events back to the beginning."""
         self.events = EventTimes(self.num_nodes)
 
-    def begin_step(self, step: int) -> None:
+    def begin_step(self, step: int, nodes: npt.NDArray[np.bool_] | None = None) -> None:
         """Hears that a step of the algorithm begins, and charges its computation to the local clocks.
 
         Within a step nothing but rounds takes further time, so it is the same as computing right before the first one.
+
+        Args:
+            nodes: which nodes take part in the step, [M]; None for all.
         """
         if self.clocks is not None:
-            self.clocks.compute(step)
+            self.clocks.compute(step, nodes)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:

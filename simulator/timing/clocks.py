@@ -55,6 +55,7 @@ class Clocks(NodeTimes):
         self.timeline = Timeline()
         self._uplink_free_s = np.zeros(timing.num_nodes)
         self._downlink_free_s = np.zeros(timing.num_nodes)
+        self._takes_part = np.ones(timing.num_nodes, dtype=np.bool_)
 
     @property
     def sim_s(self) -> float:
@@ -66,16 +67,25 @@ class Clocks(NodeTimes):
         """Those of the timeline."""
         return self.timeline.spans
 
-    def compute(self, step: int, nodes: npt.NDArray[np.int64] | None = None) -> None:
+    def compute(self, step: int, nodes: npt.NDArray[np.bool_] | None = None) -> None:
         """Charges the computation of one step of the algorithm, before the rounds of the step.
+
+        The clock of a node that does not take part stands still. A node that takes part again goes on when the first
+        of those begins that took part in the step before.
 
         Args:
             step: index of the step.
-            nodes: the nodes that compute in it, each once; None for all.
+            nodes: which nodes take part, [M]; None for all.
         """
-        index = np.arange(self.timing.num_nodes) if nodes is None else nodes
+        index = np.arange(self.timing.num_nodes) if nodes is None else np.flatnonzero(nodes)
         steps = np.full(index.shape, step, dtype=np.int64)
-        before = self.now_s
+        before = self.now_s = self.now_s.copy()
+        if nodes is not None:
+            stays = nodes & self._takes_part
+            if stays.any():
+                back = nodes & ~self._takes_part
+                before[back] = np.maximum(before[back], before[stays].min())
+            self._takes_part = nodes
         self.now_s = before.copy()
         self.now_s[index] += self.timing.compute_s(index, steps, before[index])
         if not self.timeline.is_full:
@@ -119,6 +129,7 @@ class Clocks(NodeTimes):
             "idle_s": self.idle_s.tolist(),
             "uplink_free_s": self._uplink_free_s.tolist(),
             "downlink_free_s": self._downlink_free_s.tolist(),
+            "takes_part": self._takes_part.tolist(),
             "timeline": self.timeline.state_dict(),
         }
 
@@ -128,4 +139,5 @@ class Clocks(NodeTimes):
         self.idle_s = np.asarray(state["idle_s"], dtype=np.float64)
         self._uplink_free_s = np.asarray(state["uplink_free_s"], dtype=np.float64)
         self._downlink_free_s = np.asarray(state["downlink_free_s"], dtype=np.float64)
+        self._takes_part = np.asarray(state["takes_part"], dtype=np.bool_)
         self.timeline.load_state_dict(state["timeline"])

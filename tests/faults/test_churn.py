@@ -109,6 +109,32 @@ def test_is_the_dense_recursion_of_the_definition(case, tmp_path):
     assert (sent.messages if sent else 0) == moved
 
 
+@pytest.mark.parametrize("case", ["sgp_own", "dsgd_own"])
+def test_the_clock_of_an_absent_node_stands_still_and_nobody_waits_for_it(case, tmp_path):
+    (tmp_path / "absent.csv").write_text(TRACE)
+    words = (f"faults.path={tmp_path / 'absent.csv'}", "timing=lognormal", "timing.sigma=0.8", "timing.latency_s=0.3")
+    words = (*words, "timing.bandwidth_bytes_per_s=null", "faults=churn", "faults.round_s=2", *CASES[case])
+    simulation = Simulation.build(config.compose([*SMALL, *words]))
+    timing, graph = simulation.components.timing, simulation.network.graph
+    state, now, idle = simulation.init(), np.zeros(NUM_NODES), np.zeros(NUM_NODES)
+    for step in range(NUM_STEPS):
+        state = simulation.step(state, step)
+        here, before = ~is_away(step), ~is_away(step - 1)
+        back = here & ~before
+        now[back] = np.maximum(now[back], now[here & before].min())
+        ready = now + np.where(here, timing.compute_s(np.arange(NUM_NODES), np.full(NUM_NODES, step)), 0)
+        now = ready.copy()
+        for source, target in zip(graph.edges(step).source, graph.edges(step).target, strict=True):
+            if source != target:
+                assert here[source]
+                assert here[target]
+                now[target] = max(now[target], ready[source] + 0.3)
+        idle += now - ready
+        np.testing.assert_allclose(simulation.network.clocks.times.now_s, now, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(simulation.network.clocks.times.idle_s, idle, rtol=0, atol=1e-12)
+    assert now[2] < now[[0, 3, 5]].min()  # it never comes back
+
+
 def test_a_rate_of_0_is_no_fault_and_absences_are_those_of_the_rates():
     words = (*SMALL, "algorithm=sgp", "graph=random_directed")
     runs = [Simulation.build(config.compose([*words, *further])) for further in ((), ("faults=churn",))]

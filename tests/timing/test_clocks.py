@@ -118,7 +118,7 @@ def test_a_first_round_takes_at_least_the_time_of_one_clock():
 def test_lengths_by_edge_and_edges_without_a_message():
     timing = Constant(num_nodes=3, step_s=1.0, latency_s=0.5, bandwidth_bytes_per_s=10.0)
     clocks = Clocks(timing)
-    clocks.compute(0, np.array([0, 2]))
+    clocks.compute(0, np.array([True, False, True]))
     assert clocks.now_s.tolist() == [1.0, 0.0, 1.0]
     routes = Routes.build(Star(num_nodes=3).edges(0), timing.links)
     assert list(zip(routes.source, routes.target, strict=True)) == [(0, 1), (0, 2), (1, 0), (2, 0)]
@@ -148,7 +148,7 @@ def test_nothing_takes_time_at_first():
 def test_the_timeline_has_the_spans_of_the_first_rounds():
     timing = Constant(num_nodes=3, step_s=1.0, latency_s=0.5, bandwidth_bytes_per_s=10.0)
     clocks = Clocks(timing)
-    clocks.compute(0, np.array([0, 2]))
+    clocks.compute(0, np.array([True, False, True]))
     routes = Routes.build(Star(num_nodes=3).edges(0), timing.links)
     clocks.round(routes, np.array([20, 40, 0, 0]))
     computing = [("computing", 0, 0.0, 1.0), ("computing", 2, 0.0, 1.0)]
