@@ -14,8 +14,9 @@ from simulator.simulation import Simulation
 from simulator.timing.lognormal import Lognormal
 from simulator.timing.messages import MessageSchedule
 from simulator.timing.pairs import PairSchedule
+from simulator.timing.rounds import Rounds
 
-ALGORITHMS = ("sgp", "async_push_sum", "stale_gossip", "adpsgd")
+ALGORITHMS = ("sgp", "async_push_sum", "stale_gossip", "divshare", "adpsgd")
 NUM_NODES, PAYLOAD = 64, 400_000
 TIMING = ("timing=lognormal", "timing.sigma=0.5", "timing.latency_s=0.001")
 
@@ -47,8 +48,10 @@ def _schedules(table: Table, effort: Effort) -> None:
     graph = RandomRegular(num_nodes=NUM_NODES, degree=4, redraw=False, weights="metropolis")
     num_events = NUM_NODES * (300 if effort.quick else 5000)
     schedules: dict[str, MessageSchedule | PairSchedule] = {
-        "messages, taken in at the start": MessageSchedule(timing, graph, PAYLOAD, takes_in="start"),
-        "messages, taken in at the end": MessageSchedule(timing, graph, PAYLOAD, takes_in="end"),
+        "messages, taken in at the start": MessageSchedule(
+            timing, Rounds(graph, timing.links, PAYLOAD), takes_in="start"
+        ),
+        "messages, taken in at the end": MessageSchedule(timing, Rounds(graph, timing.links, PAYLOAD), takes_in="end"),
         "meetings": PairSchedule(timing, graph, PAYLOAD),
     }
     for name, schedule in schedules.items():

@@ -59,6 +59,7 @@ CASES = {
     "data_exchange": f"{DIGITS} {DIRECTED}",
     "dsgd.cliques": f"{LINEAR} graph=d_cliques graph.max_clique_size=2 algorithm.clique_averaging=true "
     "algorithm.local_steps=2 algorithm.momentum=0.5 algorithm.ema=0.9",
+    "divshare": f"{LINEAR} {STATIC} timing=lognormal algorithm.num_fragments=3 algorithm.out_degree=1",
     "dsoba": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "f2sa": f"{BILEVEL} {STATIC} {PENALTY}",
     "fedavg.adapted": f"{LINEAR} {PEERS} algorithm.adaptation_epochs=1",

@@ -1,18 +1,23 @@
 """Messages of asynchronous events: the rows in flight at this process, and the waves that take them in and send more.
 
 Every process follows the same schedule of events (:class:`simulator.timing.messages.MessageSchedule`) and so knows who
-needs which row until when. What an event sends is one row of every tensor. It stands in the mail of every process that
-has a node that takes it in, and in that of its own node, which keeps a share. It crosses to another process once, in
-the round of its wave, however many nodes take it in there; the ledger counts it for every edge.
+needs which row until when. What an event sends is one row of every tensor, or F of them where rows are cut into
+fragments. A row stands in the mail of every process that has a node that takes it in, and in that of its own node,
+which keeps a share. It crosses to another process once, in the round of its wave, however many nodes take it in there;
+the ledger counts it for every edge.
+
+What an event makes of the rows that have come is the rule of a subclass (:mod:`simulator.network.mail_rules`).
 
 The mail is part of the state of an algorithm and of its checkpoints, under names that begin with ``mail/``. Which rows
 are needed, and by whom, is derived again from the schedule: a run that is resumed follows it from the beginning to the
 step of the checkpoint, without rows.
 
-Shapes: M nodes, n local events of a wave, S slots, E entries that are mixed, D columns.
+Shapes: M nodes, N local nodes, F fragments (1 where rows are not cut), n local events of a wave, S slots, E entries
+that are mixed. Part p = i * F + f is fragment f of node i: parts have rows as nodes have where F is 1.
 """
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -30,7 +35,8 @@ from simulator.network.wave_plans import WavePlan
 from simulator.network.weight_matrix import WeightMatrix
 from simulator.padding import empty_as, zeros_as
 from simulator.timing.messages import MessageSchedule, MessageWave, TakesIn
-from simulator.timing.ranges import concatenate_ranges
+from simulator.timing.rounds import Rounds
+from simulator.uploads import upload
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -43,18 +49,33 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
+class Letters:
+    """Messages for some local nodes, in any order.
+
+    Attributes:
+        target: the part that takes each in, as a position among those of the nodes, [m].
+        source: the part that has sent it, [m].
+        step: of the event that has sent it, [m].
+        weight: W[target, source], [m].
+    """
+
+    target: IntArray
+    source: IntArray
+    step: IntArray
+    weight: FloatArray
+
+
+@dataclass(frozen=True, eq=False)
 class Entries:
-    """Weighted sums of rows of the mail, one for every local event.
+    """Weighted sums of rows of the mail, one for every part of every local event.
 
     Attributes:
         matrix: the weights, for the rows ``distinct``, or for all of the mail where that is None.
         distinct: slots, by (source, step) of what stands there.
-        slot: the slot of every entry.
     """
 
     matrix: WeightMatrix
     distinct: IntArray | None
-    slot: IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +85,7 @@ class LocalEvents:
     Attributes:
         nodes: their nodes, ascending, [n]; positions: the same counted from the first local node, [n].
         steps: their local steps, [n].
-        mixed: what they have taken in: for every tensor of the mail the weighted sum of rows, [n, ...].
+        mixed: what they have taken in: for every tensor of the mail the weighted sum of rows, [n * F, ...].
     """
 
     nodes: IntArray
@@ -73,44 +94,32 @@ class LocalEvents:
     mixed: tuple[Tensor, ...]
 
 
-class Mailboxes:
+class Mailboxes(ABC):
     """The mail of this process along a schedule of events.
 
     Args:
-        network: of the run; its graph says along which edges events send.
+        network: of the run.
         names: of the tensors of which every message carries a row.
-        payload: bytes of a message.
+        rounds: along which edges events send, and how many bytes.
         takes_in: which messages an event takes in, see :mod:`simulator.timing.messages`.
-        keeps_newest: False: an event takes in the sum of its node's own share and of what has come, each message once
-            (push-sum). True: an event takes in W times the newest rows of all its neighbours, whether new or not; the
-            graph must be static.
 
     Attributes:
-        slots: which rows there are.
+        num_fragments: F.
+        slots: which rows there are, by (part, step).
         rows: the rows by name, [S, ...].
+        sent_step: the step of every node's last event, [M].
 
     Raises:
         ValueError: when a step takes no time.
     """
 
-    def __init__(
-        self, network: Network, names: Sequence[str], payload: int, *, takes_in: TakesIn, keeps_newest: bool
-    ) -> None:
-        assert network.timing is not None
+    def __init__(self, network: Network, names: Sequence[str], rounds: Rounds, *, takes_in: TakesIn) -> None:
         self._network = network
         self._names = tuple(names)
         self._takes_in = takes_in
-        self._keeps_newest = keeps_newest
-        self._payload = payload
+        self._rounds = rounds
         self._nodes = network.nodes
-        edges = network.graph.edges(0)
-        is_here = (edges.target >= self._nodes.start) & (edges.target < self._nodes.stop)
-        self._edges = Edges.from_sorted(edges.source[is_here], edges.target[is_here], edges.weight[is_here])
-        self._edge_code = self._edges.target * network.num_nodes + self._edges.source
-        self._first_edge = np.searchsorted(self._edges.target, np.arange(self._nodes.start, self._nodes.stop + 1))
-        self._loop_edge = np.full(len(self._nodes), -1)
-        loops = np.flatnonzero(self._edges.source == self._edges.target)
-        self._loop_edge[self._edges.source[loops] - self._nodes.start] = loops
+        self.num_fragments = rounds.payload_bytes.size
         self.rows: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
         self._like: dict[str, Tensor] = {}  # two rows of every tensor, which have the padding of the mail
@@ -120,21 +129,43 @@ class Mailboxes:
         if overload and network.placement.rank == 0:
             log.warning("timing: %s", overload)
 
+    # ----- the rule
+
+    @abstractmethod
+    def _begin(self) -> None:
+        """Puts the rows that the nodes begin with into slots."""
+
+    @abstractmethod
+    def _take_in(self, nodes: IntArray, own_weight: FloatArray, letters: Letters) -> Entries:
+        """What events of ``nodes`` [n] mix, whose rounds have these weights of loops [n].
+
+        Rows that nobody needs afterwards are free, but stay until others are sent.
+        """
+
+    @abstractmethod
+    def _look(self, nodes: IntArray, letters: Letters) -> Entries:
+        """What ``nodes`` [n] would mix now, without taking it in."""
+
+    @abstractmethod
+    def _sent(self, nodes: IntArray, slots: IntArray) -> None:
+        """Hears that events of ``nodes`` [n] have put their rows into these slots, [n * F]."""
+
     # ----- the state
 
     def first(self, start: Sequence[Tensor]) -> dict[str, Tensor]:
         """Begins anew: the mail before the first event.
 
         Args:
-            start: for every tensor the rows of the local nodes, [N, ...]; all nodes begin with the same row.
+            start: for every tensor the rows of the local nodes, [N * F, ...]; all nodes begin with the same.
 
         Returns:
             Its entries for the state.
         """
         self._reset()
         self._like = {name: empty_as(rows, 2) for name, rows in zip(self._names, start, strict=True)}
+        fragment = self._index(self.slots.source % self.num_fragments)
         self.rows = {
-            name: empty_as(rows, self.slots.capacity).copy_(rows[:1].expand(self.slots.capacity, *rows.shape[1:]))
+            name: torch.index_select(rows, 0, fragment, out=empty_as(rows, self.slots.capacity))
             for name, rows in zip(self._names, start, strict=True)
         }
         return self.entries()
@@ -171,23 +202,13 @@ class Mailboxes:
     def _reset(self) -> None:
         network = self._network
         assert network.timing is not None
-        assert network.events is not None
-        self.schedule = MessageSchedule(network.timing, network.graph, self._payload, takes_in=self._takes_in)
-        self.slots = MailSlots(network.num_nodes)
+        self.schedule = MessageSchedule(network.timing, self._rounds, takes_in=self._takes_in)
+        self.slots = MailSlots(network.num_nodes * self.num_fragments)
         self.rows = {}
         self._kept = {}
         network.begin_events()
-        self._own_weight = np.ones(network.num_nodes)
-        self._sent_step = np.full(network.num_nodes, FIRST_STEP)
-        users = np.zeros(network.num_nodes, dtype=np.int64)
-        if self._keeps_newest:
-            np.add.at(users, self._edges.source[self._edges.source != self._edges.target], 1)
-        users[self._nodes.start : self._nodes.stop] += 1
-        wanted = np.flatnonzero(users)
-        slots = self.slots.take(wanted, np.full(wanted.size, FIRST_STEP), users[wanted])
-        if self._keeps_newest:
-            # The newest row of the source of every edge; that of a loop is the node's own.
-            self._newest = slots[np.searchsorted(wanted, self._edges.source)]
+        self.sent_step = np.full(network.num_nodes, FIRST_STEP)
+        self._begin()
 
     def _load(self, state: Mapping[str, Tensor]) -> None:
         """Takes the rows that are needed from a state."""
@@ -200,8 +221,8 @@ class Mailboxes:
         if missing.size:
             one = int(missing[0])
             raise ValueError(
-                f"state: the message of node {self.slots.source[one]} after its local step {self.slots.step[one]} is "
-                "in flight, and is not there"
+                f"state: the message of node {self.slots.source[one] // self.num_fragments} after its local step "
+                f"{self.slots.step[one]} is in flight, and is not there"
             )
         for name in self._names:
             rows = state[MAIL_PREFIX + name].to(self._network.device)
@@ -220,7 +241,7 @@ class Mailboxes:
         last, links = (step + 1) * network.num_nodes, []
         for wave in self.schedule.waves(until_events=last, until_s=until_s):
             self._note(wave)
-            links.append((wave.nodes[wave.sent.event], wave.sent.target))
+            links.append((wave.nodes[wave.sent.event], wave.sent.target, wave.sent.fragment))
             entries = self._take(wave)
             self._wave = wave
             here = self._here(wave.nodes)
@@ -228,44 +249,49 @@ class Mailboxes:
             mixed = tuple(self._mix(entries, self.rows[name]) for name in self._names)
             yield LocalEvents(nodes, nodes - self._nodes.start, wave.steps[here], mixed)
         if links:
-            source, target = (np.concatenate(part) for part in zip(*links, strict=True))
-            network.count_messages(source, target, self._payload)
+            source, target, fragment = (np.concatenate(part) for part in zip(*links, strict=True))
+            payloads = self._rounds.payload_bytes[fragment]
+            for payload in np.unique(payloads).tolist():
+                network.count_messages(source[payloads == payload], target[payloads == payload], payload)
         if self.schedule.num_done < last:
             assert until_s is not None
             network.events.reach(until_s)
 
     def send(self, rows: Sequence[Tensor]) -> None:
-        """Sends what the local events of the wave send: a row of every tensor for every event, [n, ...]."""
+        """Sends what the local events of the wave send: rows of every tensor for every event, [n * F, ...].
+
+        Shorter fragments are filled up to the length of the longest; what fills them is not counted.
+        """
         assert self._wave is not None
-        assert payload_bytes(rows) == self._payload
+        assert payload_bytes(rows) == self._rounds.payload_bytes.max()
         slots, plan, arriving = self._give(self._wave)
+        index = self._index(slots)
         for name, own in zip(self._names, rows, strict=True):
             self.rows[name] = _grown(self.rows[name], self.slots.capacity)
-            self.rows[name].index_copy_(0, self._index(slots), own)
+            self.rows[name].index_copy_(0, index, own)
         if self._network.placement.world_size == 1:
             return
         edges = Edges.build(self._wave.nodes[self._wave.sent.event], self._wave.sent.target, 0.0)
+        index = self._index(arriving)
         with self._network.post_events(rows, plan, edges) as received:
             for name, others in zip(self._names, received, strict=False):
-                self.rows[name].index_copy_(0, self._index(arriving), others)
+                self.rows[name].index_copy_(0, index, others)
 
     def settled(self) -> tuple[Tensor, ...]:
-        """For every tensor what the local nodes have now, [N, ...]: their own share and all messages that are there.
+        """For every tensor what the local nodes have now, [N * F, ...]: their own share and messages that are there.
 
-        For push-sum with ``takes_in=start``: what the events in progress compute with.
+        For ``takes_in=start``: what the events in progress compute with.
         """
-        letters = self.schedule.at_hand()
+        letters, num_fragments = self.schedule.at_hand(), self.num_fragments
         letters = letters[(letters["target"] >= self._nodes.start) & (letters["target"] < self._nodes.stop)]
-        nodes = np.arange(self._nodes.start, self._nodes.stop)
-        if self._keeps_newest:
-            newest, edge = (
-                self._newest.copy(),
-                np.searchsorted(self._edge_code, letters["target"] * self._network.num_nodes + letters["source"]),
-            )
-            newest[edge] = self.slots.find(letters["source"], letters["step"])  # by ascending step
-            entries = self._newest_rows(nodes, newest)
-            return tuple(self._mix(entries, self.rows[name]) for name in self._names)
-        entries = self._sum(nodes, letters["target"] - nodes[0], letters["source"], letters["step"], letters["weight"])
+        fragment = letters["fragment"]
+        there = Letters(
+            (letters["target"] - self._nodes.start) * num_fragments + fragment,
+            letters["source"] * num_fragments + fragment,
+            letters["step"],
+            letters["weight"],
+        )
+        entries = self._look(np.arange(self._nodes.start, self._nodes.stop), there)
         return tuple(self._mix(entries, self.rows[name]) for name in self._names)
 
     def _here(self, nodes: IntArray) -> slice:
@@ -278,66 +304,34 @@ class Mailboxes:
         self._network.events.add(wave.nodes, wave.starts_s, wave.ends_s, wave.taken.age_steps, 0.0)
 
     def _take(self, wave: MessageWave) -> Entries:
-        """What the local events mix. Rows that nobody needs afterwards are free, but stay until others are sent."""
-        here, taken = self._here(wave.nodes), wave.taken
+        """What the local events mix."""
+        here, taken, num_fragments = self._here(wave.nodes), wave.taken, self.num_fragments
         is_here = slice(*np.searchsorted(taken.event, [here.start, here.stop]).tolist())
-        event, nodes = taken.event[is_here] - here.start, wave.nodes[here]
-        source, step = taken.source[is_here], taken.step[is_here]
-        if self._keeps_newest:
-            return self._take_newest(nodes, event, source, step)
-        entries = self._sum(nodes, event, source, step, taken.weight[is_here])
-        self._own_weight[nodes] = wave.own_weight[here]
-        self.slots.release(entries.slot)
-        return entries
+        fragment = taken.fragment[is_here]
+        letters = Letters(
+            (taken.event[is_here] - here.start) * num_fragments + fragment,
+            taken.source[is_here] * num_fragments + fragment,
+            taken.step[is_here],
+            taken.weight[is_here],
+        )
+        return self._take_in(wave.nodes[here], wave.own_weight[here], letters)
 
-    def _sum(self, nodes: IntArray, event: IntArray, source: IntArray, step: IntArray, weight: FloatArray) -> Entries:
-        """The own share of ``nodes`` [n] and these messages, by (event, source, step)."""
-        event = np.concatenate([np.arange(nodes.size), event])
-        source, step = np.concatenate([nodes, source]), np.concatenate([self._sent_step[nodes], step])
-        weight = np.concatenate([self._own_weight[nodes], weight])
-        order = np.lexsort((step, source, event))
-        return self._entries(event[order], self.slots.find(source[order], step[order]), weight[order], nodes.size)
+    def _parts(self, nodes: IntArray) -> IntArray:
+        """The parts of nodes [n], [n * F]."""
+        return (nodes[:, None] * self.num_fragments + np.arange(self.num_fragments)).ravel()
 
-    def _take_newest(self, nodes: IntArray, event: IntArray, source: IntArray, step: IntArray) -> Entries:
-        """W times the newest rows, with what is taken in among them."""
-        code = nodes[event] * self._network.num_nodes + source
-        order = np.lexsort((step, code))
-        edge = np.searchsorted(self._edge_code, code[order])
-        slots = self.slots.find(source, step)[order]
-        is_newest = np.ones(edge.size, dtype=np.bool_)
-        is_newest[:-1] = edge[1:] != edge[:-1]
-        outdated = np.concatenate([self._newest[edge[is_newest]], slots[~is_newest]])
-        self._newest[edge[is_newest]] = slots[is_newest]
-        entries = self._newest_rows(nodes, self._newest)
-        self.slots.release(outdated)
-        return entries
+    def _entries(self, part: IntArray, slot: IntArray, weight: FloatArray, num_parts: int) -> Entries:
+        """Row ``part`` of the product gets weight times the row in ``slot``, by part; [E] each.
 
-    def _newest_rows(self, nodes: IntArray, newest: IntArray) -> Entries:
-        """W times these newest rows; nodes that have sent nothing yet and mix when they begin have their own row."""
-        first = self._first_edge[nodes - self._nodes.start]
-        counts = self._first_edge[nodes - self._nodes.start + 1] - first
-        edges, event = concatenate_ranges(first, counts), np.repeat(np.arange(nodes.size), counts)
-        slots, weights = newest[edges], self._edges.weight[edges]
-        begins = np.flatnonzero(self._sent_step[nodes] == FIRST_STEP)
-        if self._takes_in == "start" and begins.size:
-            rest = np.flatnonzero(self._sent_step[nodes[event]] != FIRST_STEP)
-            own = self.slots.find(nodes[begins], self._sent_step[nodes[begins]])
-            event = np.concatenate([event[rest], begins])
-            order = np.argsort(event, kind="stable")
-            event = event[order]
-            slots = np.concatenate([slots[rest], own])[order]
-            weights = np.concatenate([weights[rest], np.ones(begins.size)])[order]
-        return self._entries(event, slots, weights, nodes.size)
-
-    def _entries(self, event: IntArray, slot: IntArray, weight: FloatArray, num_events: int) -> Entries:
-        """Made while the rows are still known by (source, step)."""
+        Made while the rows are still known by (source, step).
+        """
         assert slot.size == 0 or slot.min() >= 0
         code = self.slots.source[slot] * 2**32 + self.slots.step[slot]
         _, first, column = np.unique(code, return_index=True, return_inverse=True)
-        compact = WeightMatrix(event, column, weight, (num_events, first.size))
+        compact = WeightMatrix(part, column, weight, (num_parts, first.size))
         if compact.is_dense:
-            return Entries(compact, slot[first], slot)
-        return Entries(WeightMatrix(event, slot, weight, (num_events, self.slots.capacity)), None, slot)
+            return Entries(compact, slot[first])
+        return Entries(WeightMatrix(part, slot, weight, (num_parts, self.slots.capacity)), None)
 
     def _mix(self, entries: Entries, rows: Tensor) -> Tensor:
         flat = rows.reshape(len(rows), -1)
@@ -349,33 +343,31 @@ class Mailboxes:
 
     def _give(self, wave: MessageWave) -> tuple[IntArray, WavePlan, IntArray]:
         """Makes room for what the events send: slots of the local ones, what crosses, slots of what arrives."""
-        here, sent = self._here(wave.nodes), wave.sent
-        nodes = wave.nodes[here]
-        if self._keeps_newest:  # otherwise the node has taken in its own share
-            self.slots.release(self.slots.find(nodes, self._sent_step[nodes]))
-        self._sent_step[nodes] = wave.steps[here]
+        here, sent, placement = self._here(wave.nodes), wave.sent, self._network.placement
+        nodes, parts = wave.nodes[here], self._parts(wave.nodes)
+        steps, part = np.repeat(wave.steps, self.num_fragments), sent.event * self.num_fragments + sent.fragment
+        parts_here = slice(here.start * self.num_fragments, here.stop * self.num_fragments)
         is_here = (sent.target >= self._nodes.start) & (sent.target < self._nodes.stop)
-        users = np.bincount(sent.event[is_here], minlength=wave.nodes.size)
-        slots = self.slots.take(nodes, wave.steps[here], users[here] + 1)
-        if self._keeps_newest:
-            loop = self._loop_edge[nodes - self._nodes.start]
-            self._newest[loop[loop >= 0]] = slots[loop >= 0]
-        if self._network.placement.world_size == 1:
+        users = np.bincount(part[is_here], minlength=parts.size)
+        slots = self.slots.take(parts[parts_here], steps[parts_here], users[parts_here] + 1)
+        self._sent(nodes, slots)
+        self.sent_step[nodes] = wave.steps[here]
+        if placement.world_size == 1:
             return slots, WavePlan((), ()), slots[:0]
-        users[here] = 0
+        users[parts_here] = 0
         others = np.flatnonzero(users)
-        arriving = self.slots.take(wave.nodes[others], wave.steps[others], users[others])
-        placement = self._network.placement
-        receives = by_peer(placement.rank_of(wave.nodes[others]), wave.nodes[others], others)
-        leaves = (sent.event >= here.start) & (sent.event < here.stop) & ~is_here
+        arriving = self.slots.take(parts[others], steps[others], users[others])
+        senders = parts[others] // self.num_fragments
+        receives = by_peer(placement.rank_of(senders), senders, others)
+        leaves = (part >= parts_here.start) & (part < parts_here.stop) & ~is_here
         peers = placement.rank_of(sent.target[leaves])
-        crossing = np.unique(peers * wave.nodes.size + sent.event[leaves])
-        peers, events = np.divmod(crossing, max(wave.nodes.size, 1))
-        sends = by_peer(peers, wave.nodes[events], events - here.start)
+        crossing = np.unique(peers * parts.size + part[leaves])
+        peers, rows = np.divmod(crossing, max(parts.size, 1))
+        sends = by_peer(peers, parts[rows] // self.num_fragments, rows - parts_here.start)
         return slots, WavePlan(tuple(sends), tuple(receives)), arriving
 
     def _index(self, slots: IntArray) -> Tensor:
-        return torch.from_numpy(slots).to(self._network.device)
+        return upload(slots, self._network.device)
 
 
 def _grown(rows: Tensor, capacity: int) -> Tensor:

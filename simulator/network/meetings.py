@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from simulator.graphs.base import Edges
@@ -21,6 +20,7 @@ from simulator.network.payload import payload_bytes
 from simulator.network.peer_rows import by_peer
 from simulator.network.wave_plans import WavePlan
 from simulator.timing.pairs import PairSchedule, PairWave
+from simulator.uploads import upload
 
 IntArray = npt.NDArray[np.int64]
 
@@ -104,7 +104,7 @@ class Meetings:
         nodes, placement = self._network.nodes, self._network.placement
         is_here = (meetings.partners >= nodes.start) & (meetings.partners < nodes.stop)
         index = np.where(is_here, meetings.partners - nodes.start, 0)
-        found = rows.index_select(0, torch.from_numpy(index).to(rows.device))
+        found = rows.index_select(0, upload(index, rows.device))
         if placement.world_size == 1:
             return found
         away = np.flatnonzero(~is_here)
@@ -120,7 +120,7 @@ class Meetings:
         plan = WavePlan(tuple(sends), tuple(receives))
         with self._network.post_events((rows,), plan, edges) as received:
             for others in received:
-                found.index_copy_(0, torch.from_numpy(entering).to(rows.device), others)
+                found.index_copy_(0, upload(entering, rows.device), others)
         return found
 
     def _local(self, wave: PairWave) -> LocalMeetings:

@@ -22,13 +22,15 @@ LETTER = np.dtype(
         ("source", np.int64),
         ("target", np.int64),
         ("step", np.int64),
+        ("fragment", np.int64),
         ("weight", np.float64),
         ("sent_s", np.float64),
         ("at_s", np.float64),
     ]
 )
-"""A message. ``step`` is the local step of its source after which it was sent. ``at_s`` is when it would be complete
-with the downlink to itself, and once it has had its turn there, when it has arrived."""
+"""A message. ``step`` is the local step of its source after which it was sent. ``fragment`` is the part of the source's
+row that it carries. ``at_s`` is when it would be complete with the downlink to itself, and once it has had its turn
+there, when it has arrived."""
 Letters = npt.NDArray[np.void]
 
 
@@ -40,8 +42,13 @@ def load_letters(rows: Any) -> Letters:
 
 
 def send(
-    events: LocalSteps, by_time: IntArray, table: RoundTable, row: IntArray, uplink_free_s: FloatArray
-) -> tuple[Letters, FloatArray]:
+    events: LocalSteps,
+    by_time: IntArray,
+    table: RoundTable,
+    row: IntArray,
+    uplink_free_s: FloatArray,
+    next_end_s: FloatArray | None,
+) -> tuple[Letters, IntArray, FloatArray]:
     """What the events of a window send: each begins when it has ended and its node's uplink has sent what came before.
 
     Args:
@@ -49,10 +56,32 @@ def send(
         by_time: their order by (end time, node), [n].
         table, row: edges of every event, see :meth:`Rounds.stack`.
         uplink_free_s: when the uplink of every node is through with earlier messages, [M].
+        next_end_s: when the next event of every event's node ends, [n]: messages that have not begun to leave by then
+            are dropped. None: nothing is dropped.
 
     Returns:
-        The messages in the order of (event by time, target), and ``uplink_free_s`` after them.
+        The messages in the order of (event by time, edge); how many every event sends, in the order of ``by_time``,
+        [n]; and ``uplink_free_s`` after them.
     """
+    begins, sent, free = _turns(events, table, row, uplink_free_s)
+    if next_end_s is not None:
+        last = np.maximum(table.first[row + 1] - 1, 0)
+        if sent.any() and (begins + table.out_s[last] >= next_end_s)[sent > 0].any():
+            begins, sent, free = _turns_with_drops(events, table, row, uplink_free_s, next_end_s)
+    counts = sent[by_time]
+    edge, event = concatenate_ranges(table.first[row[by_time]], counts), np.repeat(by_time, counts)
+    letters = np.empty(edge.size, dtype=LETTER)
+    letters["source"], letters["target"] = events.nodes[event], table.target[edge]
+    letters["step"], letters["sent_s"] = events.steps[event], events.ends_s[event]
+    letters["fragment"], letters["weight"] = table.fragment[edge], table.weight[edge]
+    letters["at_s"] = begins[event] + table.out_s[edge] + table.travel_s[edge]
+    return letters, counts, free
+
+
+def _turns(
+    events: LocalSteps, table: RoundTable, row: IntArray, uplink_free_s: FloatArray
+) -> tuple[FloatArray, IntArray, FloatArray]:
+    """When the uplink begins with what every event sends, how many messages that is, and when uplinks are free then."""
     is_first = np.zeros(events.nodes.shape, dtype=np.bool_)
     active = np.flatnonzero(np.diff(events.first))
     is_first[events.first[active]] = True
@@ -62,16 +91,25 @@ def send(
     free = uplink_free_s.copy()
     last = events.first[active + 1] - 1
     free[active] = begins[last] + busy[last]
+    return begins, table.first[row + 1] - table.first[row], free
 
-    first = table.first[row[by_time]]
-    counts = table.first[row[by_time] + 1] - first
-    edge, event = concatenate_ranges(first, counts), np.repeat(by_time, counts)
-    letters = np.empty(edge.size, dtype=LETTER)
-    letters["source"], letters["target"] = events.nodes[event], table.target[edge]
-    letters["step"], letters["sent_s"] = events.steps[event], events.ends_s[event]
-    letters["weight"] = table.weight[edge]
-    letters["at_s"] = begins[event] + table.out_s[edge] + table.travel_s[edge]
-    return letters, free
+
+def _turns_with_drops(
+    events: LocalSteps, table: RoundTable, row: IntArray, uplink_free_s: FloatArray, next_end_s: FloatArray
+) -> tuple[FloatArray, IntArray, FloatArray]:
+    """As :func:`_turns`, without the messages whose turn would come when the node's next event has ended."""
+    begins, sent, free = np.empty(row.size), np.empty(row.size, dtype=np.int64), uplink_free_s.copy()
+    for event, (node, end, next_end) in enumerate(
+        zip(events.nodes.tolist(), events.ends_s.tolist(), next_end_s.tolist(), strict=True)
+    ):
+        begin = max(end, float(free[node]))
+        out = table.out_s[table.first[row[event]] : table.first[row[event] + 1]]
+        turns = begin + np.concatenate([[0.0], out[:-1]])
+        count = min(out.size, int(np.searchsorted(turns, next_end)))
+        begins[event], sent[event] = begin, count
+        if count:
+            free[node] = begin + out[count - 1]
+    return begins, sent, free
 
 
 def land(
@@ -83,7 +121,7 @@ def land(
         letters: messages; the times of those that land are set to their arrival, [m].
         travelling: indices of those that have not been at the downlink.
         horizon_s: all events that end before it have sent.
-        downlink_s: how long a message occupies the downlink of every node, [M].
+        downlink_s: how long a message occupies the downlink of every node, by fragment, [F, M].
         downlink_free_s: when the downlink of every node is through with earlier messages, [M].
 
     Returns:
@@ -96,7 +134,8 @@ def land(
     source, target = letters["source"][landed], letters["target"][landed]
     order = downlink_order(source, target, complete)
     landed, target = landed[order], target[order]
-    arrival = downlink_times(target, complete[order], downlink_s[target], downlink_free_s)
+    occupied = downlink_s[letters["fragment"][landed], target]
+    arrival = downlink_times(target, complete[order], occupied, downlink_free_s)
     letters["at_s"][landed] = arrival
     free = downlink_free_s.copy()
     is_last = np.ones(target.shape, dtype=np.bool_)

@@ -77,6 +77,10 @@ class LocalClocks:
         rates: FloatArray = _NUM_PROBED / (ends[_NUM_PROBED - 1 :: _NUM_PROBED] - last_end_s)
         return rates
 
+    def next_ends(self, done: IntArray, last_end_s: FloatArray) -> FloatArray:
+        """When the next event of every node ends, [M]; arguments as in :meth:`rates`."""
+        return self._generate(np.arange(done.size), done, last_end_s, np.ones(done.size, dtype=np.int64))[1]
+
     def until(self, horizon_s: float, done: IntArray, last_end_s: FloatArray, rates: FloatArray) -> LocalSteps:
         """All further events that end before ``horizon_s``; arguments as in :meth:`rates`."""
         parts: list[tuple[IntArray, IntArray, FloatArray]] = []

@@ -18,6 +18,10 @@ time; where events must be put in order, as at barriers, the smaller node comes 
 
 Event (i, k) depends on (i, k - 1) and on the senders of what it takes in; all of them end before it.
 
+Events may cut what they send into fragments and send each to targets of its own (:mod:`simulator.timing.fragments`):
+then several messages go along an edge, and those that have not begun to leave when the next event of their node ends
+may be dropped.
+
 A node whose messages take its uplink, or its neighbours' downlinks, longer than its steps gets further behind with
 every step: messages in flight and their age grow without limit then, as they would on such a network.
 
@@ -31,7 +35,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from simulator.graphs.base import Graph
 from simulator.timing.base import Timing
 from simulator.timing.downlink import order_by_node
 from simulator.timing.letters import Letters, land, load_letters, search_in_rows, send, take_in
@@ -56,6 +59,7 @@ class TakenMessages:
     Attributes:
         event: row of the event in the wave, [m].
         source, step: the event (j, k) that sent the message, [m].
+        fragment: which part of the row of its event the message carries, [m].
         weight: W_k[i, j] of its round, [m].
         sent_s, arrived_s: when it was sent and arrived, seconds, [m].
         age_steps: how many later events of j end before the event that takes the message in ends, [m].
@@ -64,6 +68,7 @@ class TakenMessages:
     event: IntArray
     source: IntArray
     step: IntArray
+    fragment: IntArray
     weight: FloatArray
     sent_s: FloatArray
     arrived_s: FloatArray
@@ -72,18 +77,20 @@ class TakenMessages:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SentMessages:
-    """Messages that the events of a wave send, in the order of (event, target).
+    """Messages that the events of a wave send, in the order in which they leave.
 
-    A message is known everywhere by (source, step of its event, target).
+    A message is known everywhere by (source, step of its event, fragment, target).
 
     Attributes:
         event: row of the event in the wave, [m].
         target: shape [m].
+        fragment: which part of the row of its event the message carries, [m].
         weight: W_k[target, source], [m].
     """
 
     event: IntArray
     target: IntArray
+    fragment: IntArray
     weight: FloatArray
 
 
@@ -113,8 +120,7 @@ class MessageSchedule(WaveSchedule[MessageWave]):
 
     Args:
         timing: durations of steps and messages.
-        graph: event (i, k) sends along the edges of W_k that leave i.
-        payload_bytes: length of every message.
+        rounds: event (i, k) sends along the edges of round k that leave i.
         takes_in: which messages an event takes in, see the module.
         window_events: most events that are made at once, about; default: as many as take some ten megabytes.
 
@@ -125,8 +131,7 @@ class MessageSchedule(WaveSchedule[MessageWave]):
     def __init__(
         self,
         timing: Timing,
-        graph: Graph,
-        payload_bytes: int,
+        rounds: Rounds,
         *,
         takes_in: TakesIn = "end",
         window_events: int | None = None,
@@ -134,10 +139,9 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         super().__init__()
         self.takes_in = takes_in
         self.num_nodes = timing.num_nodes
-        self.rounds = Rounds(graph, timing.links, payload_bytes)
+        self.rounds = rounds
         self._clocks = LocalClocks(timing.compute_s, needs_starts=timing.needs_starts)
-        degree = graph.edges(0).source.size / self.num_nodes
-        self._max_events = window_events or max(self.num_nodes, min(_MAX_EVENTS, int(_MAX_MESSAGES / degree)))
+        self._max_events = window_events or max(self.num_nodes, min(_MAX_EVENTS, int(_MAX_MESSAGES / rounds.degree)))
         start = _Position.load({}, self.num_nodes)
         self._clocks.rates(start.done, start.last_end_s)
 
@@ -147,13 +151,19 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         rates = self._clocks.rates(before.done, before.last_end_s)
         horizon = before.now_s + window_size(before.done, self._max_events) / float(rates.sum())
         steps = self._clocks.until(horizon, before.done, before.last_end_s, rates)
-        return _MessageWindow(self, before, horizon, steps)
+        done, last_end = before.after(steps)
+        next_end = None
+        if self.rounds.discards_unsent:
+            next_end = np.append(steps.ends_s[1:], np.inf)
+            ended = np.flatnonzero(np.diff(steps.first))
+            next_end[steps.first[ended + 1] - 1] = self._clocks.next_ends(done, last_end)[ended]
+        return _MessageWindow(self, before, horizon, steps, next_end)
 
     def at_hand(self) -> Letters:
         """Messages that were sent before the last barrier, that no event before it takes in, and that are there.
 
         A message is there when it has arrived by the end of its target's last event before the barrier: with
-        ``takes_in=start``, the event in progress computes with it. Sorted by (target, source, step).
+        ``takes_in=start``, the event in progress computes with it. Sorted by (target, source, step, fragment).
         """
         if self._window is None:
             now = _Position.load(self._position, self.num_nodes)
@@ -161,7 +171,9 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         else:
             assert isinstance(self._window, _MessageWindow)
             letters = self._window.at_hand(self._taken)
-        there: Letters = letters[np.lexsort((letters["step"], letters["source"], letters["target"]))]
+        there: Letters = letters[
+            np.lexsort((letters["fragment"], letters["step"], letters["source"], letters["target"]))
+        ]
         return there
 
     def overload(self) -> str:
@@ -170,8 +182,11 @@ class MessageSchedule(WaveSchedule[MessageWave]):
         first = np.zeros(self.num_nodes, dtype=np.int64)
         table, row = self.rounds.stack(nodes, first)
         step_s = 1.0 / self._clocks.rates(first, np.zeros(self.num_nodes))
-        incoming = np.bincount(table.target, minlength=self.num_nodes)
-        for name, busy_s in (("uplink", table.busy_s[row]), ("downlink", incoming * self.rounds.downlink_s)):
+        incoming_s = np.bincount(
+            table.target, self.rounds.downlink_s[table.fragment, table.target], minlength=self.num_nodes
+        )
+        uplink = () if self.rounds.discards_unsent else (("uplink", table.busy_s[row]),)
+        for name, busy_s in (*uplink, ("downlink", incoming_s)):
             worst = int(np.argmax(busy_s / step_s))
             if busy_s[worst] > step_s[worst]:
                 return (
@@ -218,6 +233,13 @@ class _Position:
             load_letters(position.get("waiting", [])),
         )
 
+    def after(self, events: LocalSteps) -> tuple[IntArray, FloatArray]:
+        """``done`` and ``last_end_s`` after these events."""
+        counts, last_end = np.diff(events.first), self.last_end_s.copy()
+        ended = np.flatnonzero(counts)
+        last_end[ended] = events.ends_s[events.first[ended + 1] - 1]
+        return self.done + counts, last_end
+
     def dump(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
@@ -225,7 +247,14 @@ class _Position:
 class _MessageWindow(Window[MessageWave]):
     """A window of a :class:`MessageSchedule`."""
 
-    def __init__(self, schedule: MessageSchedule, before: _Position, horizon_s: float, events: LocalSteps) -> None:
+    def __init__(
+        self,
+        schedule: MessageSchedule,
+        before: _Position,
+        horizon_s: float,
+        events: LocalSteps,
+        next_end_s: FloatArray | None,
+    ) -> None:
         self.horizon_s = horizon_s
         table, row = schedule.rounds.stack(events.nodes, events.steps)
         by_time = np.lexsort((events.nodes, events.ends_s))
@@ -234,7 +263,7 @@ class _MessageWindow(Window[MessageWave]):
         self._num_nodes = schedule.num_nodes
         self._table, self._row = table, row[by_time]
 
-        sent, uplink_free = send(events, by_time, table, row, before.uplink_free_s)
+        sent, self._num_sent, uplink_free = send(events, by_time, table, row, before.uplink_free_s, next_end_s)
         # Messages stay where they are, and indices are sorted.
         letters = np.concatenate([before.waiting, before.travelling, sent])
         waiting, travelling = np.split(np.arange(letters.size), [before.waiting.size])
@@ -242,12 +271,9 @@ class _MessageWindow(Window[MessageWave]):
             letters, travelling, horizon_s, schedule.rounds.downlink_s, before.downlink_free_s
         )
         taken, taker, waiting = take_in(events, letters, np.concatenate([waiting, landed]), schedule.takes_in)
-        last_end = before.last_end_s.copy()
-        last_end[self.nodes] = self.ends_s
         self._after = _Position(
             horizon_s,
-            before.done + np.diff(events.first),
-            last_end,
+            *before.after(events),
             uplink_free,
             downlink_free,
             letters[travelling],
@@ -257,9 +283,7 @@ class _MessageWindow(Window[MessageWave]):
         self._last_end_s = before.last_end_s
         earlier = np.full(letters.size - sent.size, -1)
         position = np.arange(by_time.size)
-        self._sent_by = np.concatenate(
-            [earlier, np.repeat(position, table.first[self._row + 1] - table.first[self._row])]
-        )
+        self._sent_by = np.concatenate([earlier, np.repeat(position, self._num_sent)])
         self._put_in_order(events, by_time, before.done, taken, taker)
 
     def _put_in_order(
@@ -315,13 +339,15 @@ class _MessageWindow(Window[MessageWave]):
         taken_at = firsts_of(counts)[firsts].tolist()
         index = concatenate_ranges(self._taken_first[order], counts)
         taken, age, taken_event = self._letters[self._taken[index]], self._age[index], np.repeat(local, counts)
-        source, step, weight = (np.ascontiguousarray(taken[name]) for name in ("source", "step", "weight"))
+        source, step, fragment = (np.ascontiguousarray(taken[name]) for name in ("source", "step", "fragment"))
+        weight = np.ascontiguousarray(taken["weight"])
         sent_s, arrived_s = np.ascontiguousarray(taken["sent_s"]), np.ascontiguousarray(taken["at_s"])
 
-        counts = table.first[row + 1] - table.first[row]
+        counts = self._num_sent[order]
         sent_at = firsts_of(counts)[firsts].tolist()
         edge = concatenate_ranges(table.first[row], counts)
-        target, sent_weight, sent_event = table.target[edge], table.weight[edge], np.repeat(local, counts)
+        target, part, sent_event = table.target[edge], table.fragment[edge], np.repeat(local, counts)
+        sent_weight = table.weight[edge]
 
         at = firsts.tolist()
         for wave in range(len(at) - 1):
@@ -332,8 +358,10 @@ class _MessageWindow(Window[MessageWave]):
                 starts[e],
                 ends[e],
                 own_weight[e],
-                TakenMessages(taken_event[t], source[t], step[t], weight[t], sent_s[t], arrived_s[t], age[t]),
-                SentMessages(sent_event[s], target[s], sent_weight[s]),
+                TakenMessages(
+                    taken_event[t], source[t], step[t], fragment[t], weight[t], sent_s[t], arrived_s[t], age[t]
+                ),
+                SentMessages(sent_event[s], target[s], part[s], sent_weight[s]),
             )
 
     def after(self) -> dict[str, Any]:

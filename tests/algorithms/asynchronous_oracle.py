@@ -5,7 +5,7 @@ import heapq
 import numpy as np
 
 from simulator import randomness
-from tests.timing.event_loops import asynchronous, meetings
+from tests.timing.event_loops import asynchronous, fragments, meetings
 
 
 class Objectives:
@@ -71,6 +71,31 @@ def stale_gossip(timing, graph, objectives, num_events, num_bytes, lr, order):
     return x
 
 
+def divshare(timing, messages_of, columns, objectives, num_events, lr, *, discards):
+    """Rows as the nodes sent them last, and how many messages of 8 bytes a number were sent in events before the last.
+
+    Args:
+        messages_of: (fragment, target) pairs of an event.
+        columns: of every fragment.
+    """
+    x, sent = np.zeros(objectives.linear.shape), {}
+    events = fragments(timing, messages_of, lambda f: 8 * len(columns[f]), num_events, discards=discards)
+    num_dropped, most = 0, 0
+    for i, k, _, taken, dropped in events:
+        newest = {}
+        for j, step, f in taken:
+            newest[f, j] = max(step, newest.get((f, j), 0))
+        most = max(most, len(taken) - len(newest))
+        mixed = x[i].copy()
+        for c in range(x.shape[1]):
+            came = [sent[j, step][c] for (f, j), step in newest.items() if c in columns[f]]
+            mixed[c] = (x[i, c] + sum(came)) / (1 + len(came))
+        x[i] = mixed - lr * objectives.gradient(i, mixed, k)
+        sent[i, k] = x[i].copy()
+        num_dropped += dropped
+    return x, num_dropped, most
+
+
 def adpsgd(timing, partner_of, exchange_s, objectives, num_events, lr):
     """Rows, and staleness of every meeting."""
     x, ages = np.zeros(objectives.linear.shape), []
@@ -98,6 +123,7 @@ def async_fedavg(timing, trip_s, objectives, num_events, *, lr, local_steps, mix
 
     for i in range(1, num_nodes):
         begin(0.0, i, 0)
+    waiting = []
     for _ in range(num_events):
         now, i, k = heapq.heappop(heap)
         y, seen = held[i]
@@ -114,5 +140,9 @@ def async_fedavg(timing, trip_s, objectives, num_events, *, lr, local_steps, mix
             if in_buffer == buffer_size:
                 x, buffer, in_buffer = x + buffer / buffer_size, np.zeros(dim), 0
                 version += 1
-        begin(now, i, k + 1)
+        waiting.append((i, k + 1))
+        if not heap or heap[0][0] > now:  # all answers of this time are there
+            for client, step in waiting:
+                begin(now, client, step)
+            waiting = []
     return x, ages

@@ -13,6 +13,7 @@ from simulator.processes import World
 from simulator.simulation import Simulation
 from simulator.testing.algorithms import Flat
 from simulator.timing.messages import MessageSchedule
+from simulator.timing.rounds import Rounds
 from tests.algorithms.asynchronous_oracle import Objectives, push_sum
 
 ROOT = ("num_threads=1", "dtype=float64", "compute=vmap", "figures=false", "timeout_s=60")
@@ -86,7 +87,7 @@ def test_shares_in_nodes_and_mailboxes_add_up(composed):
     state = algorithm.init(problem, network)
     start = torch.from_numpy(np.random.Generator(np.random.Philox(3)).normal(size=(7, 7)))
     state["mail/params"].copy_(start)
-    schedule = MessageSchedule(network.timing, graph, 64, takes_in="start")
+    schedule = MessageSchedule(network.timing, Rounds(graph, network.timing.links, 64), takes_in="start")
     kept, open_letters, most = np.ones(7), {}, 0
     for step in range(25):
         state = algorithm.step(state, step, problem, network)

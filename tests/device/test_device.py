@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 BUDGETS = json.loads((Path(__file__).parent / "budgets.json").read_text())
 """Blocking copies and waits per step, by case; those that are not here have none."""
-ON_HOST = {name: ["mail/source", "mail/step"] for name in ("async_push_sum", "stale_gossip")}
+ON_HOST = {name: ["mail/source", "mail/step"] for name in ("async_push_sum", "divshare", "stale_gossip")}
 """Parts of states that only the host uses."""
 
 pytestmark = pytest.mark.slow

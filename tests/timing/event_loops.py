@@ -138,6 +138,57 @@ def asynchronous(timing, edges_of, num_bytes, num_events, takes_in):
     return events
 
 
+def fragments(timing, messages_of, bytes_of, num_events, *, discards):
+    """The first events of nodes that send fragments, in order: a list of (node, step, end, taken, dropped).
+
+    Args:
+        messages_of: (fragment, target) pairs that event (node, step) sends, in the order in which they leave.
+        bytes_of: length of a fragment.
+        discards: whether messages that have not begun to leave are dropped when the node's next event ends.
+
+    ``taken`` are the (source, step, fragment) of what has arrived when the event begins or before; ``dropped`` is how
+    many messages of the node's event before are dropped when this one ends.
+    """
+    num_nodes, links = timing.num_nodes, timing.links
+    # At one time: events end; uplinks take the next message; messages are complete and arrive; then events begin.
+    END, FREE, COMPLETE, ARRIVE, BEGIN = range(5)
+    heap = [(0.0, BEGIN, i, ()) for i in range(num_nodes)]
+    queue, busy_until = [[] for _ in range(num_nodes)], [0.0] * num_nodes
+    downlink_free = [0.0] * num_nodes
+    mailbox, snapshot = [[] for _ in range(num_nodes)], [[] for _ in range(num_nodes)]
+    done, events = [0] * num_nodes, []
+    while len(events) < num_events:
+        now, what, i, content = heapq.heappop(heap)
+        if what == BEGIN:
+            snapshot[i], mailbox[i] = mailbox[i], []
+            heapq.heappush(heap, (now + timing.compute_s([i], [done[i]], [now])[0], END, i, ()))
+        elif what == END:
+            dropped = len(queue[i]) if discards else 0
+            events.append((i, done[i], now, snapshot[i], dropped))
+            kept = [] if discards else queue[i]
+            queue[i] = kept + [(i, done[i], f, target) for f, target in messages_of(i, done[i])]
+            heapq.heappush(heap, (max(now, busy_until[i]), FREE, i, ()))
+            done[i] += 1
+            heapq.heappush(heap, (now, BEGIN, i, ()))
+        elif what == FREE:
+            if queue[i] and now >= busy_until[i]:
+                source, step, f, target = queue[i].pop(0)
+                pair = (np.array([source]), np.array([target]))
+                out = bytes_of(f) / links.rate(*pair)[0]
+                stretched = max(0.0, bytes_of(f) / links.downlink[target] - out)
+                complete = now + out + links.latency_s(*pair)[0] + stretched
+                busy_until[i] = now + out
+                heapq.heappush(heap, (complete, COMPLETE, target, (source, step, f)))
+                heapq.heappush(heap, (busy_until[i], FREE, i, ()))
+        elif what == COMPLETE:
+            occupied = bytes_of(content[2]) / links.downlink[i]
+            downlink_free[i] = max(now, downlink_free[i] + occupied)
+            heapq.heappush(heap, (downlink_free[i], ARRIVE, i, content))
+        else:
+            mailbox[i].append(content)
+    return events
+
+
 def meetings(timing, partner_of, exchange_s, num_events):
     """The first meetings of pairs, in order: a list of (node, step, end, partner, age_steps)."""
     heap, touched = [], [0] * timing.num_nodes

@@ -12,11 +12,13 @@ from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop
 from simulator.graphs.star import Star
 from simulator.timing.constant import Constant
+from simulator.timing.fragments import Cut, FragmentRounds
 from simulator.timing.lognormal import Lognormal
 from simulator.timing.messages import MessageSchedule
+from simulator.timing.rounds import Rounds
 from simulator.timing.trace import Trace
 from simulator.timing.two_speed import TwoSpeed
-from tests.timing.event_loops import asynchronous
+from tests.timing.event_loops import asynchronous, fragments
 
 NUM_NODES, NUM_BYTES, NUM_EVENTS = 7, 100, 140
 GRAPHS = {
@@ -46,6 +48,10 @@ TIMINGS = {
     "equal_limited": Constant(num_nodes=NUM_NODES, step_s=0.25, latency_s=0.125, bandwidth_bytes_per_s=1600.0),
     "two_speed": TwoSpeed(num_nodes=NUM_NODES, step_s=0.25, slow_share=0.4, slow_factor=3.0, latency_s=0.25),
 }
+
+
+def schedule_of(timing, graph, **options):
+    return MessageSchedule(timing, Rounds(graph, timing.links, NUM_BYTES), **options)
 
 
 def pairs_of(graph):
@@ -83,7 +89,7 @@ def assert_same(found, expected):
 @pytest.mark.parametrize("timing", TIMINGS)
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_events_are_those_of_a_plain_event_loop(graph, timing, takes_in):
-    schedule = MessageSchedule(TIMINGS[timing], GRAPHS[graph], NUM_BYTES, takes_in=takes_in, window_events=40)
+    schedule = schedule_of(TIMINGS[timing], GRAPHS[graph], takes_in=takes_in, window_events=40)
     found = records(schedule.waves(until_events=NUM_EVENTS))
     expected = asynchronous(TIMINGS[timing], pairs_of(GRAPHS[graph]), NUM_BYTES, NUM_EVENTS, takes_in)
     assert_same(found, expected)
@@ -94,7 +100,7 @@ def test_a_trace_by_time_is_followed(tmp_path):
     path = tmp_path / "trace.csv"
     path.write_text("node,start_s,step_s\n0,0,0.5\n1,0,0.1\n1,1,1.7\n1,5,0.2\n2,0,0.4\n")
     timing = Trace(num_nodes=NUM_NODES, path=str(path), latency_s=0.07)
-    schedule = MessageSchedule(timing, GRAPHS["ring"], NUM_BYTES, window_events=40)
+    schedule = schedule_of(timing, GRAPHS["ring"], window_events=40)
     expected = asynchronous(timing, pairs_of(GRAPHS["ring"]), NUM_BYTES, NUM_EVENTS, "end")
     assert_same(records(schedule.waves(until_events=NUM_EVENTS)), expected)
 
@@ -102,7 +108,7 @@ def test_a_trace_by_time_is_followed(tmp_path):
 @pytest.mark.parametrize("takes_in", ["end", "start"])
 @pytest.mark.parametrize("graph", ["ring", "one_peer_exponential", "random_directed"])
 def test_equal_clocks_and_no_delay_are_the_synchronous_rounds(graph, takes_in):
-    schedule = MessageSchedule(TIMINGS["equal"], GRAPHS[graph], NUM_BYTES, takes_in=takes_in)
+    schedule = schedule_of(TIMINGS["equal"], GRAPHS[graph], takes_in=takes_in)
     waves = list(schedule.waves(until_events=20 * NUM_NODES))
     if graph == "ring":  # where all hear others in every round, a wave is a round
         assert len(waves) == 20
@@ -120,7 +126,7 @@ def timing(request):
 
 @pytest.mark.parametrize("takes_in", ["end", "start"])
 def test_waves_hold_independent_events_and_as_many_as_can_be(timing, takes_in):
-    schedule = MessageSchedule(timing, GRAPHS["random_directed"], NUM_BYTES, takes_in=takes_in)
+    schedule = schedule_of(timing, GRAPHS["random_directed"], takes_in=takes_in)
     wave_of = {}
     sizes = []
     for index, wave in enumerate(schedule.waves(until_events=700)):
@@ -136,6 +142,37 @@ def test_waves_hold_independent_events_and_as_many_as_can_be(timing, takes_in):
         sizes.append(wave.nodes.size)
     assert len(wave_of) == sum(sizes) == 700
     assert max(sizes) > 1
+
+
+@pytest.mark.parametrize("discards", [True, False])
+@pytest.mark.parametrize("timing", ["limited", "overloaded", "two_speed"])
+def test_fragments_are_those_of_a_plain_event_loop(timing, discards):
+    timing, graph = TIMINGS[timing], GRAPHS["random_directed"]
+    cut = Cut(np.array([60, 60, 50]), 2, discards, 3)
+    rounds, draws = FragmentRounds(graph, timing.links, cut), FragmentRounds(graph, timing.links, cut)
+
+    def messages_of(i, k):
+        table, row = draws.stack(np.array([i]), np.array([k]))
+        own = slice(table.first[row[0]], table.first[row[0] + 1])
+        return list(zip(table.fragment[own].tolist(), table.target[own].tolist(), strict=True))
+
+    loop = fragments(timing, messages_of, lambda f: cut.payload_bytes[f], NUM_EVENTS, discards=discards)
+    found, num_sent = [], 0
+    for wave in MessageSchedule(timing, rounds, takes_in="start", window_events=20).waves(until_events=NUM_EVENTS):
+        taken = wave.taken
+        num_sent += wave.sent.event.size
+        for e in range(wave.nodes.size):
+            own = np.flatnonzero(taken.event == e)
+            letters = (column[own].tolist() for column in (taken.source, taken.step, taken.fragment))
+            found.append(
+                (float(wave.ends_s[e]), int(wave.nodes[e]), int(wave.steps[e]), sorted(zip(*letters, strict=True)))
+            )
+    found = [event[1:] for event in sorted(found)]
+    assert found == [(i, k, sorted(taken)) for i, k, _, taken, _ in loop]
+    num_dropped = sum(len(messages_of(i, k)) for i, k, *_ in loop) - num_sent
+    counted = sum(event[4] for event in loop)
+    assert counted <= num_dropped <= counted + 6 * NUM_NODES  # of every node's last event the loop does not know yet
+    assert (num_dropped > 0) == (discards and timing is not TIMINGS["two_speed"])
 
 
 def mailed(graph, events):
@@ -164,7 +201,7 @@ def test_any_order_within_a_wave_gives_the_bits_of_the_event_loop(timing):
     expected = mailed(graph, [(i, k, [m[:2] for m in taken]) for i, k, _, taken, _ in loop])
     rng = np.random.Generator(np.random.Philox(0))
     events = []
-    for wave in MessageSchedule(timing, graph, NUM_BYTES, window_events=50).waves(until_events=NUM_EVENTS):
+    for wave in schedule_of(timing, graph, window_events=50).waves(until_events=NUM_EVENTS):
         for e in rng.permutation(wave.nodes.size).tolist():
             own = wave.taken.event == e
             taken = list(zip(wave.taken.source[own].tolist(), wave.taken.step[own].tolist(), strict=True))
@@ -179,7 +216,7 @@ def test_any_order_within_a_wave_gives_the_bits_of_the_event_loop(timing):
 
 def test_what_is_sent_stands_in_the_waves(timing):
     graph = GRAPHS["one_peer_exponential"]
-    for wave in MessageSchedule(timing, graph, NUM_BYTES).waves(until_events=100):
+    for wave in schedule_of(timing, graph).waves(until_events=100):
         for e, (node, step) in enumerate(zip(wave.nodes.tolist(), wave.steps.tolist(), strict=True)):
             edges = graph.edges(step)
             out = (edges.source == node) & (edges.target != node)
@@ -193,7 +230,7 @@ def test_what_is_sent_stands_in_the_waves(timing):
 
 def test_barriers_and_windows_change_neither_events_nor_messages(timing):
     def schedule(window):
-        return MessageSchedule(timing, GRAPHS["random_directed"], NUM_BYTES, window_events=window)
+        return schedule_of(timing, GRAPHS["random_directed"], window_events=window)
 
     whole = records(schedule(1000).waves(until_events=300))
     cut = schedule(30)
@@ -218,7 +255,7 @@ def test_barriers_and_windows_change_neither_events_nor_messages(timing):
 @pytest.mark.parametrize("stop", [1, 35, 36, 111])
 def test_a_schedule_continues_from_a_checkpoint_wave_by_wave(timing, stop):
     def schedule():
-        return MessageSchedule(timing, GRAPHS["random_directed"], NUM_BYTES, window_events=36)
+        return schedule_of(timing, GRAPHS["random_directed"], window_events=36)
 
     first = schedule()
     list(first.waves(until_events=stop))
@@ -238,12 +275,12 @@ def test_a_schedule_continues_from_a_checkpoint_wave_by_wave(timing, stop):
 
 def test_a_step_without_time_is_an_error():
     with pytest.raises(ValueError, match=r"^timing: local step 0 of node 0 takes 0 s; asynchronous algorithms need"):
-        MessageSchedule(Constant(num_nodes=NUM_NODES, step_s=0.0), GRAPHS["ring"], NUM_BYTES)
+        schedule_of(Constant(num_nodes=NUM_NODES, step_s=0.0), GRAPHS["ring"])
 
 
 def test_a_thousand_nodes_of_very_different_speed():
     timing = Lognormal(num_nodes=1000, step_s=0.1, sigma=0.5, node_sigma=1.0, latency_s=0.01, latency_sigma=0.5)
-    schedule = MessageSchedule(timing, DirectedRing(num_nodes=1000), NUM_BYTES, takes_in="start")
+    schedule = schedule_of(timing, DirectedRing(num_nodes=1000), takes_in="start")
     done = np.zeros(1000, dtype=np.int64)
     for wave in schedule.waves(until_events=50_000):
         assert (wave.steps == done[wave.nodes]).all()
@@ -255,6 +292,6 @@ def test_a_thousand_nodes_of_very_different_speed():
 @pytest.mark.parametrize("takes_in", ["end", "start"])
 def test_windows_without_an_event_are_passed_over(takes_in):
     timing = Lognormal(num_nodes=2, step_s=0.3, sigma=4.0, latency_s=5.0, bandwidth_bytes_per_s=1000.0)
-    schedule = MessageSchedule(timing, Ring(num_nodes=2), NUM_BYTES, takes_in=takes_in, window_events=2)
+    schedule = schedule_of(timing, Ring(num_nodes=2), takes_in=takes_in, window_events=2)
     expected = asynchronous(timing, pairs_of(Ring(num_nodes=2)), NUM_BYTES, 60, takes_in)
     assert_same(records(schedule.waves(until_events=60)), expected)

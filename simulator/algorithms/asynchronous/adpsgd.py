@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from simulator.algorithms.asynchronous.base import AsynchronousAlgorithm, add_scaled_gradients_, factors
@@ -34,6 +33,7 @@ from simulator.network.network import Network
 from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
+from simulator.uploads import upload, upload_like
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,15 +72,15 @@ class ADPSGD(AsynchronousAlgorithm):
         meetings = self._meetings(x, network)
         meetings.follow(step)
         for wave in meetings.waves(step, until_s):
-            touched = torch.from_numpy(wave.touched).to(x.device)
+            touched = upload(wave.touched, x.device)
             if not is_known[wave.touched].all():
                 # Nobody has changed a model without a gradient since its event began.
                 self._compute(gradient, x, is_known, problem, network)
             others = meetings.exchange(wave, x)
             x.index_copy_(0, touched, others.add_(x.index_select(0, touched)).mul_(0.5))
-            active = torch.from_numpy(wave.touched[wave.active]).to(x.device)
+            active = upload(wave.touched[wave.active], x.device)
             rates = self.lr * factors(self.lr_schedule, wave.steps[wave.active])
-            steps = gradient.index_select(0, active).mul_(torch.from_numpy(-rates[:, None]).to(x))
+            steps = gradient.index_select(0, active).mul_(upload_like(-rates[:, None], x))
             x.index_add_(0, active, steps)
             is_known[wave.touched[wave.active]] = False
         self._compute(gradient, x, is_known, problem, network)
@@ -96,7 +96,7 @@ class ADPSGD(AsynchronousAlgorithm):
         """Computes the gradients of all events in progress that are not known yet, at once."""
         assert network.events is not None
         positions = np.flatnonzero(~is_known)
-        index = torch.from_numpy(positions).to(x.device)
+        index = upload(positions, x.device)
         at, out = x.index_select(0, index), x.new_zeros(len(index), x.shape[1])
         steps = network.events.num_steps[positions + network.nodes.start]
         add_scaled_gradients_(out, at, problem, positions, steps, np.full(positions.size, -1.0))

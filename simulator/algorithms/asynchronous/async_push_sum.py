@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from simulator.algorithms.asynchronous.base import (
@@ -37,10 +36,13 @@ from simulator.algorithms.weights import Weights
 from simulator.arrays import FloatArray
 from simulator.checks import require_positive
 from simulator.graphs.base import Graph
+from simulator.network.mail_rules import SummedMail
 from simulator.network.mailboxes import Mailboxes
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
+from simulator.timing.rounds import Rounds
+from simulator.uploads import upload
 
 NAMES = ("params", "push_sum_weight")
 NUM_CHECKED = 8
@@ -91,7 +93,7 @@ class AsyncPushSum(AsynchronousAlgorithm):
             x, w = events.mixed
             rates = self.lr * scales[events.nodes] * factors(self.lr_schedule, events.steps)
             add_scaled_gradients_(x, debias(x, w), problem, events.positions, events.steps, rates)
-            index = torch.from_numpy(events.positions).to(params.device)
+            index = upload(events.positions, params.device)
             params.index_copy_(0, index, x)
             weight.index_copy_(0, index, w)
             mail.send((x, w))
@@ -113,8 +115,13 @@ class AsyncPushSum(AsynchronousAlgorithm):
         return debias(state["params"], state["push_sum_weight"])
 
     def _mail(self, params: Tensor, network: Network) -> Mailboxes:
-        payload = params.element_size() * (params.shape[1] + 1)
-        return network.kept(Mailboxes, lambda: Mailboxes(network, NAMES, payload, takes_in="start", keeps_newest=False))
+        return network.kept(
+            SummedMail, lambda: SummedMail(network, NAMES, self._rounds(params, network), takes_in="start")
+        )
+
+    def _rounds(self, params: Tensor, network: Network) -> Rounds:
+        assert network.timing is not None
+        return Rounds(network.graph, network.timing.links, params.element_size() * (params.shape[1] + 1))
 
     def _scales(self, network: Network) -> FloatArray:
         """s_i, [M]."""

@@ -13,7 +13,6 @@ from abc import abstractmethod
 from typing import ClassVar
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State
@@ -22,6 +21,7 @@ from simulator.network.network import Network
 from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
+from simulator.uploads import upload, upload_like
 
 
 class AsynchronousAlgorithm(Algorithm):
@@ -65,13 +65,13 @@ def add_scaled_gradients_(
     hparams = problem.init_hparams()
     if positions.size < len(hparams):
         problem = problem.part(positions)
-        hparams = hparams[torch.from_numpy(positions).to(hparams.device)]
+        hparams = hparams.index_select(0, upload(positions, hparams.device))
     if (rates == rates[0]).all():
         problem.add_grad_at_(out, params, hparams, steps, -float(rates[0]))
         return
     gradients = zeros_as(params)
     problem.add_grad_at_(gradients, params, hparams, steps, 1.0)
-    out.sub_(gradients.mul_(torch.from_numpy(rates[:, None]).to(gradients)))
+    out.sub_(gradients.mul_(upload_like(rates[:, None], gradients)))
 
 
 def factors(schedule: Schedule, steps: IntArray) -> FloatArray:

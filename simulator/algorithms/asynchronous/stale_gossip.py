@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from simulator.algorithms.asynchronous.base import AsynchronousAlgorithm, add_scaled_gradients_, factors
@@ -29,11 +28,14 @@ from simulator.algorithms.weights import Weights
 from simulator.arrays import BoolArray
 from simulator.checks import require_positive
 from simulator.graphs.base import Graph
+from simulator.network.mail_rules import NewestMail
 from simulator.network.mailboxes import LocalEvents, Mailboxes
 from simulator.network.network import Network
 from simulator.padding import zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
+from simulator.timing.rounds import Rounds
+from simulator.uploads import upload
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +80,7 @@ class StaleGossip(AsynchronousAlgorithm):
         is_adapted = np.ones(len(x), dtype=np.bool_)
         for events in mail.waves(step, until_s):
             (mixed,) = events.mixed
-            index = torch.from_numpy(events.positions).to(x.device)
+            index = upload(events.positions, x.device)
             if self.order == "adapt_then_combine":
                 rates = self.lr * factors(self.lr_schedule, events.steps)
                 add_scaled_gradients_(mixed, mixed, problem, events.positions, events.steps, rates)
@@ -125,15 +127,16 @@ class StaleGossip(AsynchronousAlgorithm):
         if ending is not None:
             current[ending.nodes] = ending.steps  # these are counted already
         current = current[positions + network.nodes.start]
-        index = torch.from_numpy(positions).to(x.device)
+        index = upload(positions, x.device)
         u = x.index_select(0, index)
         add_scaled_gradients_(u, u, problem, positions, current, self.lr * factors(self.lr_schedule, current))
         adapted.index_copy_(0, index, u)
         is_adapted[:] = True
 
     def _mail(self, params: Tensor, network: Network) -> Mailboxes:
+        def rounds() -> Rounds:
+            assert network.timing is not None
+            return Rounds(network.graph, network.timing.links, params.element_size() * params.shape[1])
+
         takes_in: Literal["start", "end"] = "start" if self.order == "adapt_then_combine" else "end"
-        payload = params.element_size() * params.shape[1]
-        return network.kept(
-            Mailboxes, lambda: Mailboxes(network, ("params",), payload, takes_in=takes_in, keeps_newest=True)
-        )
+        return network.kept(NewestMail, lambda: NewestMail(network, ("params",), rounds(), takes_in=takes_in))
