@@ -5,7 +5,7 @@ equal numbers on every process, so nothing random is ever communicated and nothi
 hosts a node, on the order of calls, or on the global generators of Python, NumPy and torch.
 
 Two forms: :func:`generator` builds a NumPy generator for one key; :func:`random_bits` draws for many nodes at
-once with a counter-based hash, which is what a training step uses.
+once with a counter-based hash, which is what a training step uses. :func:`expand_on_device` has its bits on any device.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from simulator.arrays import BoolArray, FloatArray
 
@@ -126,6 +127,33 @@ def are_at_most(seed: int, stream: str, step: int, limits: npt.NDArray[np.uint64
             np.add(counters[:size], key + _GOLDEN_RATIO * np.uint64(first), out=words[:size])
             np.less_equal(_mix_(words[:size]), limits[first : first + size], out=found[first : first + size])
     return found
+
+
+def expand_on_device(keys: Tensor, count: int) -> Tensor:
+    """The words of :func:`expand`, drawn where the keys are.
+
+    Args:
+        keys: their bits as int64, [...].
+
+    Returns:
+        The bits of the words as int64, [..., count].
+    """
+    counters = torch.arange(1, count + 1, device=keys.device) * _signed(_GOLDEN_RATIO)
+    bits = keys[..., None] + counters
+    bits = (bits ^ _shifted(bits, 30)) * _signed(_MULTIPLIER_1)
+    bits = (bits ^ _shifted(bits, 27)) * _signed(_MULTIPLIER_2)
+    mixed: Tensor = bits ^ _shifted(bits, 31)
+    return mixed
+
+
+def _signed(word: np.uint64) -> int:
+    """The number that has the bits of ``word`` as int64."""
+    return int(word.astype(np.int64))
+
+
+def _shifted(bits: Tensor, places: int) -> Tensor:
+    """A shift to the right of int64 that fills with zeros; torch's own fills with the sign."""
+    return (bits >> places) & (2 ** (64 - places) - 1)
 
 
 def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> FloatArray:

@@ -6,6 +6,7 @@ and gives the same bits.
 
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +30,11 @@ def choices_file() -> Path:
 def time_candidates(candidates: Mapping[str, Callable[[], None]], device: torch.device) -> dict[str, float]:
     """Returns the best time in seconds of each candidate, measured in turn so that drift affects all alike.
 
-    Short candidates run more often, because on a busy machine few of their runs are undisturbed.
+    Short candidates run more often, because on a busy machine few of their runs are undisturbed. A candidate for which
+    the device's memory is too small takes infinitely long.
+
+    Raises:
+        torch.OutOfMemoryError: when it is too small for all.
     """
     times = {name: _time(run, device) for name, run in candidates.items()}
     start = time.perf_counter()
@@ -39,14 +44,21 @@ def time_candidates(candidates: Mapping[str, Callable[[], None]], device: torch.
         for name, run in candidates.items():
             if times[name] < _SLOW_S:
                 times[name] = min(times[name], _time(run, device))
+    if all(math.isinf(seconds) for seconds in times.values()):
+        raise torch.OutOfMemoryError(f"compute: the memory of {device} is too small for each of {', '.join(times)}")
     return times
 
 
 def _time(run: Callable[[], None], device: torch.device) -> float:
     start = time.perf_counter()
-    run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    try:
+        run()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    except torch.OutOfMemoryError:
+        if device.type == "cuda":
+            torch.cuda.empty_cache()  # or what this candidate has left behind may be missing for the next one
+        return math.inf
     return time.perf_counter() - start
 
 
@@ -63,7 +75,10 @@ def remembered_choice(key: str, candidates: Mapping[str, Callable[[], None]], de
         return str(known[key])
     times = time_candidates(candidates, device)
     choice = min(times, key=lambda name: times[name])
-    listed = ", ".join(f"{name} {1e3 * seconds:.2f} ms" for name, seconds in times.items())
+    listed = ", ".join(
+        f"{name} out of memory" if math.isinf(seconds) else f"{name} {1e3 * seconds:.2f} ms"
+        for name, seconds in times.items()
+    )
     log.info("compute: %s is fastest (%s)", choice, listed)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from simulator.randomness import (
     are_at_most,
     derive_key,
     expand,
+    expand_on_device,
     generator,
     normals,
     random_bits,
@@ -104,6 +105,15 @@ def test_keys_are_independent(change):
     cells = (first * 16).astype(int) * 16 + (second * 16).astype(int)
     assert scipy.stats.chisquare(np.bincount(cells, minlength=256)).pvalue > 1e-3
     assert abs(np.corrcoef(first, second)[0, 1]) < 4 / 200
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 3000])
+def test_words_on_a_device_have_the_bits_of_those_on_the_host(count):
+    keys = np.concatenate([random_bits(0, "keys", [0], 0, 6)[0], np.array([0, 1, 2**63, 2**64 - 1], dtype=np.uint64)])
+    keys = keys.reshape(2, 5)
+    drawn = expand_on_device(torch.from_numpy(keys.view(np.int64)), count)
+    assert drawn.shape == (2, 5, count)
+    np.testing.assert_array_equal(drawn.numpy().view(np.uint64), expand(keys, count))
 
 
 def test_uniforms_are_the_upper_53_bits():

@@ -88,3 +88,20 @@ def test_slow_candidates_run_once_and_the_best_time_counts(monkeypatch):
     times = time_candidates({"slow": tried["slow"], "fast": first_call_is_slow}, CPU)
     assert tried["slow"].calls == 1
     assert times["fast"] < 0.01 < 0.03 <= times["slow"]
+
+
+def too_large():
+    raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+def test_a_candidate_that_runs_out_of_memory_has_lost(cache, caplog):
+    caplog.set_level("INFO")
+    assert remembered_choice("mlp", {"large": too_large, "small": Candidate(0.001)}, CPU) == "small"
+    assert "large out of memory" in caplog.text
+    assert json.loads(cache.read_text()) == {"mlp": "small"}
+
+
+def test_candidates_that_all_run_out_of_memory_end_the_run(cache):
+    with pytest.raises(torch.OutOfMemoryError, match="the memory of cpu is too small for each of a, b"):
+        remembered_choice("mlp", {"a": too_large, "b": too_large}, CPU)
+    assert not cache.exists()

@@ -14,7 +14,9 @@ from simulator.faults.churn import Churn
 from simulator.graphs.base import Edges
 from simulator.network.link_plans import LinkPlan
 from simulator.network.network import Network
+from simulator.network.row_sums import add_rows
 from simulator.problems.base import Problem
+from simulator.uploads import upload, upload_like
 
 
 def step_with_churn(
@@ -27,11 +29,11 @@ def step_with_churn(
         if churn.returns_with == "neighbour":
             _come_back_(state, step, network, churn)
     nodes = network.nodes
-    away = torch.from_numpy(np.flatnonzero(churn.is_away(step)[nodes.start : nodes.stop]))
-    kept = {name: rows[away.to(rows.device)].clone() for name, rows in state.items()}
+    away = upload(np.flatnonzero(churn.is_away(step)[nodes.start : nodes.stop]), network.device)
+    kept = {name: rows[away] for name, rows in state.items()}
     state = algorithm.step(state, step, problem, network)
     for name, rows in kept.items():
-        state[name][away.to(rows.device)] = rows
+        state[name][away] = rows
     return state
 
 
@@ -42,8 +44,7 @@ def _hand_over_(state: State, step: int, network: Network, churn: Churn) -> None
         return
     shares = _shares(state)
     arrived, target = _deliver(shares, leaving, heir, step, network)
-    shares.index_add_(0, target, arrived)
-    _put_(state, shares)
+    _put_(state, add_rows(shares, (target, arrived)))
 
 
 def _come_back_(state: State, step: int, network: Network, churn: Churn) -> None:
@@ -55,12 +56,13 @@ def _come_back_(state: State, step: int, network: Network, churn: Churn) -> None
     if churn.mass == "hands_over":
         nodes = network.nodes
         asked = np.bincount(donor, minlength=network.num_nodes)[nodes.start : nodes.stop]
-        parts = torch.from_numpy(1.0 / (1.0 + asked)).to(shares)
+        parts = upload_like(1.0 / (1.0 + asked), shares)
         shares *= parts[:, None]
-        arrived, target = _deliver(shares, donor, back, step, network)
-        shares[target] = arrived
+        arrived, positions = _deliver(shares, donor, back, step, network)
+        shares[upload(positions, shares.device)] = arrived
     else:
-        arrived, target = _deliver(shares, donor, back, step, network)
+        arrived, positions = _deliver(shares, donor, back, step, network)
+        target = upload(positions, shares.device)
         weight = shares[target, -1:]
         shares[target] = arrived * (weight / arrived[:, -1:])
         shares[target, -1:] = weight
@@ -80,10 +82,11 @@ def _put_(state: State, shares: Tensor) -> None:
         state["push_sum_weight"] = shares[:, -1].contiguous()
 
 
-def _deliver(shares: Tensor, source: IntArray, target: IntArray, step: int, network: Network) -> tuple[Tensor, Tensor]:
-    """Sends the rows of ``source`` to ``target``; returns what arrives here and the local rows that it is for."""
+def _deliver(
+    shares: Tensor, source: IntArray, target: IntArray, step: int, network: Network
+) -> tuple[Tensor, IntArray]:
+    """Sends the rows of ``source`` to ``target``; returns what arrives here and which local rows it is for."""
     plan = LinkPlan.build(Edges.build(source, target, 1.0), network.placement)
     start = network.nodes.start
-    leaving = torch.from_numpy(plan.out_source - start).to(shares.device)
-    arrived = network.deliver(shares[leaving], step, plan)
-    return arrived, torch.from_numpy(plan.in_target - start).to(shares.device)
+    leaving = upload(plan.out_source - start, shares.device)
+    return network.deliver(shares[leaving], step, plan), plan.in_target - start

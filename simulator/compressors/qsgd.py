@@ -27,7 +27,7 @@ from simulator.compressors.base import Coded, Compressor
 from simulator.compressors.bits import pack, packed_bytes, section, unpack
 from simulator.compressors.norms import row_norms
 from simulator.compressors.wire import check_wire_dtype, wire_type
-from simulator.randomness import expand
+from simulator.randomness import expand, expand_on_device
 from simulator.uploads import upload
 
 # Buckets with a smaller norm count as zeros: levels per unit would overflow float32.
@@ -130,5 +130,9 @@ class QSGD(Compressor):
 
 def _noise(keys: npt.NDArray[np.uint64], q: int, rows: Tensor) -> Tensor:
     """Noise u for every entry of rows [N, q], of their type and on their device."""
-    words = upload(expand(keys, (q + 3) // 4).view(np.int16)[:, :q], rows.device)
-    return words.to(rows.dtype).mul_(2.0**-16).add_(0.5 + 2.0**-17)
+    count = (q + 3) // 4
+    if rows.device.type == "cpu":
+        words = torch.from_numpy(expand(keys, count).view(np.int16))
+    else:  # a key per row crosses, and not a number per entry
+        words = expand_on_device(upload(keys.copy().view(np.int64), rows.device), count).view(torch.int16)
+    return words[:, :q].to(rows.dtype).mul_(2.0**-16).add_(0.5 + 2.0**-17)

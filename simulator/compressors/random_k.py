@@ -21,7 +21,7 @@ from simulator.compressors.base import Coded, Compressor
 from simulator.compressors.bits import section
 from simulator.compressors.selection import check_fraction, num_kept, positions_of_largest, spread
 from simulator.compressors.wire import check_wire_dtype, wire_type
-from simulator.randomness import expand
+from simulator.randomness import expand, expand_on_device
 from simulator.uploads import upload
 
 _SEED_BYTES = 8
@@ -57,16 +57,16 @@ class RandomK(Compressor):
         rows = rows.detach().contiguous()
         num_rows, q = rows.shape
         k = num_kept(self.fraction, q)
-        positions = upload(_draw(keys, q, k), rows.device)
+        seeds = upload(keys.copy().view(np.int64), rows.device)
+        positions = _draw(seeds, q, k)
         kept = rows.flatten().index_select(0, positions).to(wire_type(self.wire_dtype, rows.dtype))
-        seeds = upload(keys.copy().view(np.uint8).reshape(num_rows, _SEED_BYTES), rows.device)
-        packed = torch.cat([seeds, kept.view(torch.uint8).view(num_rows, k * kept.itemsize)], dim=1)
+        entries = kept.view(torch.uint8).view(num_rows, k * kept.itemsize)
+        packed = torch.cat([seeds[:, None].view(torch.uint8), entries], dim=1)
         return Coded(packed=packed, values=self._values(kept, positions, num_rows, q, rows.dtype))
 
     def decode(self, packed: Tensor, num_columns: int, dtype: torch.dtype) -> Tensor:
         k, wire = num_kept(self.fraction, num_columns), wire_type(self.wire_dtype, dtype)
-        seeds = section(packed, 0, _SEED_BYTES, torch.int64).flatten()
-        positions = upload(_draw(seeds.cpu().numpy().view(np.uint64), num_columns, k), packed.device)
+        positions = _draw(section(packed, 0, _SEED_BYTES, torch.int64).flatten(), num_columns, k)
         kept = section(packed, _SEED_BYTES, wire.itemsize * k, wire).flatten()
         return self._values(kept, positions, len(packed), num_columns, dtype)
 
@@ -78,7 +78,11 @@ class RandomK(Compressor):
         return spread(entries, positions, num_rows, num_columns)
 
 
-def _draw(seeds: npt.NDArray[np.uint64], q: int, k: int) -> Tensor:
-    """Positions [R k] of k distinct columns of q for every seed [R]."""
-    words = expand(seeds, (q + 1) // 2).view(np.int32)[:, :q]
-    return positions_of_largest(torch.from_numpy(words), k)
+def _draw(seeds: Tensor, q: int, k: int) -> Tensor:
+    """Positions [R k] of k distinct columns of q for every seed [R], int64, on the device of the seeds."""
+    count = (q + 1) // 2
+    if seeds.device.type == "cpu":
+        words = torch.from_numpy(expand(seeds.numpy().view(np.uint64), count).view(np.int32))
+    else:
+        words = expand_on_device(seeds, count).view(torch.int32)
+    return positions_of_largest(words[:, :q], k)

@@ -1,7 +1,8 @@
 """A device that is not the CPU, on a machine without one: tensors that say they live on it, and compute on the CPU.
 
 A test that runs on it finds operations that mix devices, which fail as they do on a GPU, and whatever makes the host
-wait for a GPU, which is counted by file and line. The numbers are those of the CPU.
+wait for a GPU, which is counted by file and line. Operations whose result would depend on the order in which a GPU
+writes fail too. The numbers are those of the CPU.
 
 The device must be installed before anything in the process uses autograd and before a fork, so tests that use it run
 in an interpreter of their own. It is PyTorch's slot for devices of third parties (``PrivateUse1``).
@@ -27,6 +28,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.backend_registration import _DummyBackendModule, _setup_privateuseone_for_python_backend
 
+from simulator.testing.write_order import has_several_for_one_place
+
 NAME = "pretended"
 
 UPLOAD = "upload"  # an asynchronous copy to the device, from pinned memory
@@ -51,6 +54,10 @@ _INDEXING = {
 
 _PINNING = {_ATEN.pin_memory.default, _ATEN._pin_memory.default}
 _ASKING_FOR_PINNED = {_ATEN.is_pinned.default}
+
+
+class NotDeterministicError(RuntimeError):
+    """The result of an operation would depend on the order in which a GPU writes."""
 
 
 class MixedDevicesError(RuntimeError):
@@ -196,6 +203,8 @@ def _compute(operation: Any, args: Sequence[Any], kwargs: dict[str, Any], counts
             _count_copy(counts, operation, host, isinstance(target, OnDevice), asynchronous)
     else:
         _check_devices(counts, operation, args, tensors)
+        if has_several_for_one_place(operation, arguments):
+            raise NotDeterministicError(f"{_line()}: {operation} writes to a place twice, in any order on a GPU")
     result = operation(*arguments, **options)
     if not stays or operation is _ATEN._local_scalar_dense.default:
         return result

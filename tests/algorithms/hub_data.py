@@ -14,7 +14,7 @@ from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Setting
 from simulator.problems.classification import Classification
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 
 SIZES = ((0, 0, 0), (9, 5, 4), (12, 2, 3), (3, 4, 1), (20, 6, 7))
 NUM_NODES, HIDDEN = len(SIZES), 3

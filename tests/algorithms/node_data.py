@@ -6,8 +6,8 @@ import torch
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.placement import Placement
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 from tests.problems.conftest import build
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 
 # Training, validation and test samples; with batches of 4 an epoch has 2, 3, 1 and 5 of them.
 SIZES = ((7, 5, 4), (12, 2, 2), (3, 4, 1), (20, 6, 3))

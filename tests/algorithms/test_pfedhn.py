@@ -17,6 +17,7 @@ from simulator.faults.message_loss import MessageLoss
 from simulator.graphs.ring import Ring
 from simulator.graphs.star import Star
 from simulator.problems.mixture_weights import MixtureWeights
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES
 from tests.algorithms.hub_data import (
     CASES,
     HIDDEN,
@@ -29,7 +30,6 @@ from tests.algorithms.hub_data import (
     make_problem,
     run,
 )
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES
 
 ROOT = Path(__file__).parents[2]
 MEMBERS = np.arange(1, NUM_NODES)

@@ -16,6 +16,7 @@ from simulator.compressors.top_k import TopK
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.graphs.ring import Ring
 from simulator.graphs.self_loop import SelfLoop
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES
 from tests.algorithms.hub_data import (
     HIDDEN,
     NUM_NODES,
@@ -30,7 +31,6 @@ from tests.algorithms.hub_data import (
 )
 from tests.graphs.loading import build
 from tests.graphs.loading import load as load_settings
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES
 
 MEMBERS = np.arange(1, NUM_NODES)
 DIM, WIDTH, NUM_HIDDEN = (SETTINGS[key] for key in ("embedding_dim", "hidden_width", "num_hidden"))

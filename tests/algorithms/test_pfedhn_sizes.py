@@ -19,11 +19,11 @@ from simulator.models.mlp import MLP
 from simulator.problems.base import Setting
 from simulator.problems.model_sizes import ModelSizes
 from simulator.simulation import Simulation
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES, Fixed
 from tests.algorithms import hub_data
 from tests.algorithms.hub_data import SETTINGS, Trunk, WithoutHub, clip_, make, make_network, run
 from tests.algorithms.simulation import ALGORITHMS, CONF, TINY_DATA
 from tests.problems.conftest import build
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Fixed
 
 SIZES = ((0, 0, 0), (9, 5, 4), (12, 2, 3), (3, 4, 1), (20, 6, 7), (6, 3, 3))
 NUM_NODES, WIDTHS = len(SIZES), (2, 3, 6)

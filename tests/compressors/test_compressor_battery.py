@@ -9,8 +9,8 @@ import torch
 
 from simulator.compressors.identity import Identity
 from simulator.testing import check_compressor
+from simulator.testing.compressor_cases import CASE_NAMES, CASES, NAMES, VARIANTS, build
 from simulator.testing.compressors import COMPRESSOR_CHECKS, DTYPES, keys_for, normal_rows
-from tests.compressors.building import CASE_NAMES, CASES, NAMES, VARIANTS, build
 
 every_compressor = pytest.mark.parametrize(("name", "changes"), CASES, ids=CASE_NAMES)
 

@@ -8,8 +8,8 @@ import pytest
 import scipy.stats
 import torch
 
+from simulator.testing.compressor_cases import build
 from simulator.testing.compressors import keys_for, normal_rows
-from tests.compressors.building import build
 
 LENGTHS = (1, 2, 3, 5, 7, 8, 9, 20, 100, 255, 256, 257, 999, 2010, 40000, 65536, 65537, 2602140)
 

@@ -9,8 +9,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from simulator.algorithms.compressed.requirements import require_contraction
+from simulator.testing.compressor_cases import FOLDER, build
 from simulator.testing.compressors import keys_for, normal_rows
-from tests.compressors.building import FOLDER, build
 
 
 def levels_and_norms(packets, q, s, b, wire):

@@ -8,12 +8,9 @@ import sys
 import pytest
 import torch
 
+from scripts.gpu_checks.two_ranks import NAMES
 from tests.device.nccl_rules import require
-from tests.device.test_device import BUDGETS, ROOT, blocking
-
-# One algorithm for each way of sending: rows, packets, links, cliques, a hub, any number of rows, models to a few.
-NAMES = ("sgp", "choco", "choco.changing", "dsgd.cliques", "relay_sum", "hgp", "c2dfb")
-NAMES += ("fedavg.hub", "clustered_fl", "data_exchange", "pfedhn", "pfedhn_gossip")
+from tests.device.test_device import BUDGETS, ROOT
 
 
 @pytest.mark.slow
@@ -33,7 +30,7 @@ def test_two_processes_under_the_rules(tmp_path):
     for name, entry in table.items():
         assert entry["different"] == [], f"{name}: other bits than through gloo"
         # Those that read numbers in a step wait once more for each collective.
-        assert name in BUDGETS or blocking(entry) == 0, f"{name}: {entry['lines']}"
+        assert name in BUDGETS or entry["waits"] == 0, f"{name}: {entry['lines']}"
 
 
 def test_the_rules_refuse_tensors_of_the_cpu():

@@ -13,7 +13,7 @@ from simulator.problems.l2_decay import L2Decay
 from simulator.problems.logit_scaling import LogitScaling
 from simulator.problems.mixture_weights import MixtureWeights
 from simulator.problems.sample_masks import SampleMasks
-from tests.problems.dealt_data import NUM_CLASSES, SIZES, Dealt, Fixed
+from simulator.testing.dealt_data import NUM_CLASSES, SIZES, Dealt, Fixed
 
 KINDS = {
     "classification": Classification,

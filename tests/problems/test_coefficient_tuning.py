@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, log_loss
 
 from simulator.problems.base import Setting
 from simulator.problems.coefficient_tuning import CoefficientTuning
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 from tests.problems.points import assert_equal, assert_same_elsewhere, point
 
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3))

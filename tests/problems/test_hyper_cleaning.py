@@ -8,7 +8,7 @@ from simulator.compute.choice import EXECUTORS
 from simulator.models.logistic_regression import LogisticRegression
 from simulator.problems.base import Setting
 from simulator.problems.hyper_cleaning import HyperCleaning
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 from tests.problems.points import assert_equal, assert_same_elsewhere, point
 
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3))

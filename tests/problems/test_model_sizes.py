@@ -13,8 +13,8 @@ from simulator.models.logistic_regression import LogisticRegression
 from simulator.models.mlp import MLP
 from simulator.problems.base import Setting
 from simulator.problems.model_sizes import ModelSizes
+from simulator.testing.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 from tests.problems.conftest import build
-from tests.problems.dealt_data import NUM_CLASSES, NUM_FEATURES, Dealt, Fixed
 
 SIZES = ((0, 0, 0), (7, 5, 4), (12, 0, 2), (3, 4, 5), (20, 6, 3), (1, 1, 1))
 WIDTHS = {"small": 2, "medium": 3, "large": 6}

@@ -40,6 +40,7 @@ from simulator.compressors.bits import section
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.network.row_sums import add_rows
 from simulator.padding import zeros_as
 from simulator.uploads import upload, upload_like
 
@@ -148,10 +149,13 @@ class References:
         out_weight, in_weight = out_share * weight[source], in_share * arrived_weight
         if weight.shape[1]:
             out_share, in_share = out_weight, in_weight
+        arrived_at, sent_from = entering[0], leaving[0]
         disagreement = state[f"{self.name}/disagreement"].zero_()
-        disagreement.index_add_(0, target, in_share[:, :, None] * received[target, in_slot])
-        disagreement.index_add_(0, source, out_share[:, :, None] * sent[source, out_slot], alpha=-1.0)
-        return weight.index_add(0, target, in_weight).index_add_(0, source, out_weight, alpha=-1.0)
+        comes = (in_share[:, :, None] * received[target, in_slot]).flatten(1)
+        goes = (out_share[:, :, None] * sent[source, out_slot]).flatten(1)
+        sums = add_rows(disagreement.flatten(1), (arrived_at, comes), (sent_from, -goes))
+        disagreement.copy_(sums.view_as(disagreement))
+        return add_rows(weight, (arrived_at, in_weight), (sent_from, -out_weight))
 
 
 def _join(weight: Tensor, packed: Tensor) -> Tensor:

@@ -135,8 +135,9 @@ class ClusteredFL(MomentumTraining):
         to_hub = inbox.target == HUB
         if to_hub.any():
             nodes, rows = inbox.source[to_hub], inbox.row[to_hub]
-            products = (inbox.rows[0] @ inbox.rows[0].T).double().cpu().numpy()[np.ix_(rows, rows)]
-            old = inbox.rows[1].long().cpu().numpy()[rows]
+            # The host waits for the device once.
+            read = torch.cat([inbox.rows[0] @ inbox.rows[0].T, inbox.rows[1][:, None]], dim=1).double().cpu().numpy()
+            products, old = read[np.ix_(rows, rows)], read[rows, -1].astype(np.int64)
             found, counts = old.copy(), problem.sample_counts()
             has_data = np.ones(len(nodes), dtype=bool) if counts is None else counts[nodes] > 0
             found[has_data] = split_clusters(
@@ -146,18 +147,19 @@ class ClusteredFL(MomentumTraining):
                 self.mean_threshold,
                 self.max_threshold,
             )
-            news[HUB, upload(nodes, news.device)] = upload_like(found, news)
+            news[HUB].index_copy_(0, upload(nodes, news.device), upload_like(found, news))
             for cluster in np.unique(found):
                 members = found == cluster
                 weights = sample_weights(problem, nodes[members])
                 means.append(weighted_sum(inbox.rows[0], rows[members], weights))
         (news,) = from_hub((news,), step, network)
-        own = news[torch.arange(len(news)), torch.as_tensor(network.nodes)]
-        clusters = torch.where(own >= 0, own, clusters)
+        said = news.cpu().numpy()
+        own = said[np.arange(len(said)), np.asarray(network.nodes)]
+        clusters = torch.where(upload(own >= 0, clusters.device), upload_like(own, clusters), clusters)
         # The hub hears itself, so a row that says nothing about it has not come.
-        heard = news[:, HUB] >= 0
-        names = news[heard][0].unique().tolist() if heard.any() else []
-        names = [name for name in names if name >= 0]
+        hears = said[:, HUB] >= 0
+        heard = upload(hears, news.device)
+        names = [name for name in np.unique(said[hears][0]).tolist() if name >= 0] if hears.any() else []
         # How many messages follow is what a transport reads from the first one's header.
         (count,) = network.agree([len(means)])
         for position in range(count):

@@ -20,6 +20,7 @@ times those of the paper's mean, which counts every node once.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar
 
 import torch
@@ -31,6 +32,12 @@ from simulator.checks import require_within
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.randomness import generator
+
+
+@lru_cache(maxsize=16)
+def _totals(seed: int, probability: float, at_once: bool) -> list[int]:
+    """The sums that :meth:`L2SGD.num_rounds` has found so far, by step."""
+    return [0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +70,17 @@ class L2SGD(LocalTraining):
         """How often the nodes average between the training of round ``step`` and the next one."""
         return int(generator(self.seed, "l2sgd", step=step).geometric(1 - self.probability)) - 1
 
+    def num_rounds(self, step: int, at_once: bool) -> int:
+        """Rounds of averages before round ``step``; those between two trainings are one if they are done ``at_once``.
+
+        It is what ``rounds`` in the state says, without reading it from the device.
+        """
+        totals = _totals(self.seed, self.probability, at_once)
+        while len(totals) <= step:
+            count = self.num_averages(len(totals) - 1)
+            totals.append(totals[-1] + (min(count, 1) if at_once else count))
+        return totals[step]
+
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
         return {"params": params, "rounds": params.new_zeros(len(params))}
@@ -76,10 +94,12 @@ class L2SGD(LocalTraining):
             lr=self.rate(step) / (1 - self.probability),
         )
         pull, count = self.rate(step) * self.penalty / self.probability, self.num_averages(step)
-        if count > 1 and has_hub(network.graph):
+        at_once = has_hub(network.graph)
+        if count > 1 and at_once:
             pull, count = 1 - (1 - pull) ** count, 1
-        for _ in range(count):
-            (averaged,) = average((params,), int(rounds[0]), problem, network)
+        first = self.num_rounds(step, at_once)
+        for position in range(count):
+            (averaged,) = average((params,), first + position, problem, network)
             params, rounds = torch.lerp(params, averaged, pull), rounds + 1
         return {"params": params, "rounds": rounds}
 

@@ -33,6 +33,7 @@ from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.graphs.d_cliques import DCliques
 from simulator.network.network import Network
+from simulator.network.row_sums import add_rows
 from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -153,7 +154,7 @@ class DSGD(CombinedDescent):
         shares = 1.0 / np.bincount(target, minlength=len(x))[target]
         rows = inbox.rows[0][upload(inbox.row[is_within], x.device)]
         rows.mul_(upload_like(alpha * shares[:, None], x))
-        out.index_add_(0, upload(target, x.device), rows)
+        out.copy_(add_rows(out, (target, rows)))
 
 
 def _clique_of(graph: Graph) -> IntArray:

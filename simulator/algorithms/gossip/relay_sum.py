@@ -32,6 +32,7 @@ from simulator.arrays import IntArray
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
+from simulator.network.row_sums import add_rows
 from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
 from simulator.uploads import upload
@@ -107,12 +108,11 @@ def relay(values: Tensor, state: State, step: int, network: Network) -> Tensor:
     sent = _index(plan.out_source[goes_up] - first, values)
     comes_up = parent[plan.in_source] == plan.in_target
     from_child, from_parent = _index(np.flatnonzero(comes_up), values), _index(np.flatnonzero(~comes_up), values)
-    at_parent = _index(plan.in_target[comes_up] - first, values)
     at_child = _index(plan.in_target[~comes_up] - first, values)
     relay_up, relay_down, children = (zeros_as(values) for _ in range(3))
     relay_up[sent] = up[sent]
     relay_down[at_child] = received[from_parent] - state["relay_up"][at_child]
-    children.index_add_(0, at_parent, received[from_child])
+    children.copy_(add_rows(children, (plan.in_target[comes_up] - first, received[from_child])))
     state |= {"relay_up": relay_up, "relay_down": relay_down, "relay_children": children}
     return values + children + relay_down
 

@@ -24,10 +24,12 @@ class Optimizer(ABC):
     Attributes:
         slots: names of these tensors; they start at 0.
         uses_groups: whether embeddings may have a learning rate of their own.
+        uses_count: whether ``count`` matters.
     """
 
     slots: ClassVar[tuple[str, ...]]
     uses_groups: ClassVar[bool]
+    uses_count: ClassVar[bool]
 
     def __init__(self, *, momentum: float, weight_decay: float) -> None:
         self.momentum = momentum
@@ -43,6 +45,7 @@ class MomentumSGD(Optimizer):
 
     slots = ("momentum",)
     uses_groups = True
+    uses_count = False
 
     def update_(self, x: Tensor, gradient: Tensor, slots: Mapping[str, Tensor], lr: float, count: int) -> None:
         velocity = slots["momentum"]
@@ -57,6 +60,7 @@ class Adam(Optimizer):
 
     slots = ("mean", "mean_square")
     uses_groups = False
+    uses_count = True
 
     def update_(self, x: Tensor, gradient: Tensor, slots: Mapping[str, Tensor], lr: float, count: int) -> None:
         adam_(x, gradient, slots["mean"], slots["mean_square"], lr=lr, count=count)

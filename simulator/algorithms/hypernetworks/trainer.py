@@ -109,7 +109,9 @@ class Trainer:
     def update_(self, learner: Learner, along_row: Tensor, along_embeddings: Tensor) -> None:
         """Takes a step of the optimizer along the gradient [P] and [n, d], which is clipped; all in place."""
         learner.num_updates.add_(1)
-        count = 1 if self.reset_momentum else int(learner.num_updates)
+        # Reading the number makes the host wait for the device.
+        counts = self.optimizer.uses_count and not self.reset_momentum
+        count = int(learner.num_updates) if counts else 1
         norm = torch.hypot(along_row.norm(), along_embeddings.norm())
         scale = (self.outer_clip / norm).clamp_max(1.0)
         for x, along, slots, lr in (

@@ -1,10 +1,13 @@
-"""What runs on the pretended device: configurations, some of them with data that are made here."""
+"""What the battery runs on a device: configurations, some of them with data that are made here."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scripts.compare_commits import BILEVEL, CASES, LAYERS, LINEAR, PEERS, SHARED, STATIC
 from simulator import config
@@ -12,7 +15,7 @@ from simulator.config import Components
 from simulator.config.composition import CONF
 from simulator.data.base import Dataset, Samples
 from simulator.simulation import Simulation
-from tests.problems.dealt_data import Dealt, Fixed
+from simulator.testing.dealt_data import Dealt, Fixed
 
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 SIZES = ((7, 5, 4), (12, 4, 2), (3, 4, 3), (20, 6, 3), (5, 3, 3))
@@ -40,7 +43,7 @@ class Case:
     ``change`` is called with every simulation before it starts, to break it.
     """
 
-    settings: dict
+    settings: dict[str, Any]
     data: Callable[[], tuple[Dataset, Dealt]] | None = None
     evaluates: bool = True
     change: Callable[[Simulation], object] = field(default=lambda simulation: None)
@@ -82,52 +85,83 @@ def sparse_features() -> tuple[Dataset, Dealt]:
     return Fixed(sum(map(sum, SIZES)), sparse=True), Dealt(SIZES)
 
 
-def algorithm_cases() -> Iterator[tuple[str, Callable[[], Case]]]:
+Cases = Iterator[tuple[str, Callable[[], Case]]]
+"""Names, and what makes the case of each."""
+
+
+def algorithm_cases() -> Cases:
     """Every algorithm, and variants of some after a dot."""
     for name in sorted({*ALGORITHMS, *CASES}):
         words = f"algorithm={name.partition('.')[0]} {CASES.get(name, f'{LINEAR} {PEERS}')}"
-        yield name, lambda words=words: Case.of(words)
+        yield name, partial(Case.of, words)
 
 
-def further_cases() -> Iterator[tuple[str, Callable[[], Case]]]:
+def further_cases() -> Cases:
     """Problems, executors and kinds of data that the algorithms' own cases leave out."""
     for problem, words in ON_PROBLEMS.items():
         few = f"problem={problem} dataset=synthetic_mixture dataset.num_train=30 partition=as_given {words}"
         # Every evaluation of the toy problem solves its inner problem, which takes long.
-        yield problem, lambda few=few, slow=problem == "coefficient_toy": replace(Case.of(few), evaluates=not slow)
+        yield problem, partial(_evaluated, few, evaluates=problem != "coefficient_toy")
     for compute in ("loop", "chunked", "batched"):
-        yield f"sgp by {compute}", lambda c=compute: Case.of(f"algorithm=sgp {LAYERS} {PEERS} compute={c}")
+        yield f"sgp by {compute}", partial(Case.of, f"algorithm=sgp {LAYERS} {PEERS} compute={compute}")
     for compute in ("loop", "chunked"):
         words = f"algorithm=hgp {BILEVEL} {PEERS} algorithm.depth=3 {QUICK} compute={compute}"
-        yield f"hgp by {compute}", lambda words=words: Case.of(words)
+        yield f"hgp by {compute}", partial(Case.of, words)
     for model in ("cnn_mnist3", "cnn_dropout"):
         words = f"algorithm=sgp problem=classification {PEERS} model={model}"
-        yield f"{model} on images", lambda words=words: Case.of(words, images)
+        yield f"{model} on images", partial(Case.of, words, images)
     for name in ("c2dfb", "madsbo"):
         words = f"algorithm={name} {STATIC} {QUICK} problem=coefficient_tuning"
         words += " compressor=top_k" * (name == "c2dfb")
-        yield f"{name} on sparse features", lambda words=words: Case.of(words, sparse_features)
+        yield f"{name} on sparse features", partial(Case.of, words, sparse_features)
 
 
-def broken_cases() -> Iterator[tuple[str, Callable[[], Case]]]:
+def _evaluated(words: str, *, evaluates: bool) -> Case:
+    return replace(Case.of(words), evaluates=evaluates)
+
+
+def broken_cases() -> Cases:
     """Faults that must be found."""
-    plain = Case.of(f"algorithm=sgp {LINEAR} {PEERS}")
-    for name, change in (("a tensor on the CPU", misplace), ("a number read in a step", read_in_step)):
-        yield name, lambda change=change: replace(plain, change=change)
+    words = f"algorithm=sgp {LINEAR} {PEERS}"
+    for name, change in BREAKING.items():
+        yield name, partial(_broken, words, change)
+
+
+def _broken(words: str, change: Callable[[Simulation], object]) -> Case:
+    return replace(Case.of(words), change=change)
 
 
 def misplace(simulation: Simulation) -> None:
     """The first parameters are multiplied with ones that are on the CPU."""
     init = simulation.problem.init_params
-    simulation.problem.init_params = lambda: init() * torch.ones(5, 1, dtype=torch.float64)
+    setattr(simulation.problem, "init_params", lambda: init() * torch.ones(5, 1, dtype=torch.float64))  # noqa: B010
 
 
 def read_in_step(simulation: Simulation) -> None:
     """Every mixing looks at a norm."""
     mix = simulation.network.mix
 
-    def look_and_mix(rows, step):
+    def look_and_mix(rows: tuple[Tensor, ...], step: int) -> Any:
         float(rows[0].norm())
         return mix(rows, step)
 
-    simulation.network.mix = look_and_mix
+    setattr(simulation.network, "mix", look_and_mix)  # noqa: B010
+
+
+def add_in_any_order(simulation: Simulation) -> None:
+    """Every mixing adds two rows to the first one."""
+    mix = simulation.network.mix
+
+    def add_and_mix(rows: tuple[Tensor, ...], step: int) -> Any:
+        twice = torch.zeros(2, dtype=torch.int64, device=rows[0].device)
+        return mix((rows[0].index_add(0, twice, rows[0][1:3]), *rows[1:]), step)
+
+    setattr(simulation.network, "mix", add_and_mix)  # noqa: B010
+
+
+BREAKING: dict[str, Callable[[Simulation], object]] = {
+    "a tensor on the CPU": misplace,
+    "a number read in a step": read_in_step,
+    "rows added in any order": add_in_any_order,
+}
+"""Faults by name. On a GPU the last one shows only by chance."""

@@ -1,17 +1,18 @@
 """Compressors as conf/ has them, with changed settings."""
 
-from pathlib import Path
+from typing import Any
 
 from omegaconf import OmegaConf
 
 from simulator.compressors.base import Compressor
+from simulator.config.composition import CONF
 from simulator.config.hydra_versions import instantiate
 
-FOLDER = Path(__file__).parents[2] / "conf" / "compressor"
+FOLDER = CONF / "compressor"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml") if path.stem != "none")
 
 # (name, changed settings) of everything that the battery runs on; a compressor without an entry runs as it is in conf/.
-VARIANTS = {
+VARIANTS: dict[str, list[dict[str, Any]]] = {
     "cast": [{"dtype": "float16"}, {"dtype": "bfloat16"}],
     "qsgd": [
         *({"levels": levels, "bucket_size": None} for levels in (1, 2, 3, 8, 20, 50, 127)),
@@ -34,9 +35,11 @@ VARIANTS = {
         {"fraction": 0.2, "wire_dtype": None},
     ],
 }
-CASES = [(name, changes) for name in NAMES for changes in VARIANTS.get(name, [{}])]
+CASES = [(name, changes) for name in NAMES for changes in VARIANTS.get(name, [dict[str, Any]()])]
 CASE_NAMES = ["-".join([name, *map(str, changes.values())]) for name, changes in CASES]
 
 
 def build(name: str, **changes: object) -> Compressor:
-    return instantiate({**OmegaConf.load(FOLDER / f"{name}.yaml"), **changes})
+    """A compressor as ``conf/compressor`` has it, with some settings changed."""
+    made: Compressor = instantiate({**OmegaConf.load(FOLDER / f"{name}.yaml"), **changes})
+    return made

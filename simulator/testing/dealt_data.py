@@ -1,5 +1,7 @@
 """A small data set that is dealt out by hand."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -14,7 +16,7 @@ SIZES = ((7, 5, 4), (12, 0, 2), (3, 4, 0), (20, 6, 3), (1, 1, 1))
 class Fixed(Dataset):
     """Normal features; ``sparse`` sets two thirds of them to 0 and stores the rest only."""
 
-    def __init__(self, num_samples, *, sparse=False):
+    def __init__(self, num_samples: int, *, sparse: bool = False) -> None:
         rng = np.random.default_rng(0)
         inputs = rng.standard_normal((num_samples, NUM_FEATURES))
         labels = torch.from_numpy(rng.integers(0, NUM_CLASSES, num_samples))
@@ -28,24 +30,23 @@ class Fixed(Dataset):
             inputs=stored if sparse else self.dense, labels=labels, num_classes=NUM_CLASSES, num_train=num_samples
         )
 
-    def load(self):
+    def load(self) -> Samples:
         return self.samples
 
 
 class Dealt(Partition):
     """Consecutive rows for every node's training, validation and test set, or one test set for all."""
 
-    def __init__(self, sizes, *, shared_test=False):
-        self.nodes, start = [], 0
+    def __init__(self, sizes: Sequence[Sequence[int]], *, shared_test: bool = False) -> None:
+        self.nodes: list[NodeIndices] = []
+        start = 0
         for counts in sizes:
-            parts = []
-            for count in counts:
-                parts.append(np.arange(start, start + count))
-                start += count
-            if shared_test and self.nodes:
-                parts[2] = self.nodes[0].test
-            self.nodes.append(NodeIndices(*parts))
+            train, valid, test = (
+                np.arange(end - count, end) for count, end in zip(counts, start + np.cumsum(counts), strict=True)
+            )
+            start += sum(counts)
+            self.nodes.append(NodeIndices(train, valid, self.nodes[0].test if shared_test and self.nodes else test))
         self.num_samples = start
 
-    def split(self, samples, num_nodes):
+    def split(self, samples: Samples, num_nodes: int) -> tuple[NodeIndices, ...]:
         return tuple(self.nodes)
