@@ -142,8 +142,7 @@ def expand_on_device(keys: Tensor, count: int) -> Tensor:
     bits = keys[..., None] + counters
     bits = (bits ^ _shifted(bits, 30)) * _signed(_MULTIPLIER_1)
     bits = (bits ^ _shifted(bits, 27)) * _signed(_MULTIPLIER_2)
-    mixed: Tensor = bits ^ _shifted(bits, 31)
-    return mixed
+    return bits ^ _shifted(bits, 31)
 
 
 def _signed(word: np.uint64) -> int:
@@ -153,7 +152,8 @@ def _signed(word: np.uint64) -> int:
 
 def _shifted(bits: Tensor, places: int) -> Tensor:
     """A shift to the right of int64 that fills with zeros; torch's own fills with the sign."""
-    return (bits >> places) & (2 ** (64 - places) - 1)
+    shifted: Tensor = (bits >> places) & (2 ** (64 - places) - 1)
+    return shifted
 
 
 def uniforms(seed: int, stream: str, nodes: npt.ArrayLike, steps: npt.ArrayLike, count: int) -> FloatArray:

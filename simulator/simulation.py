@@ -130,6 +130,9 @@ def _set_up_problem(
     settings: Mapping[str, Any], components: Components, network: Network, device: torch.device
 ) -> None:
     """Reads the data and builds the model; rank 0 downloads first."""
+    if device.type == "cuda":
+        # Otherwise gradients of convolutions may add in any order, and a resumed run would have other bits.
+        torch.backends.cudnn.deterministic = True
     if components.dataset is not None and network.placement.rank == 0:
         components.dataset.prepare()
     network.barrier()

@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.func import functional_call
 
+from simulator.compute import choice
+from simulator.compute.choice import ExecutorChoice
 from simulator.compute.executors import Batch, BatchedExecutor, LoopExecutor, VmapExecutor
 from simulator.problems.heads import CrossEntropy, MaskedSamples, MixedLearners, ScaledLogits
 from simulator.rows import ModelFunction
@@ -289,3 +291,21 @@ def test_only_chains_of_linear_layers_are_written_out():
     assert {name for name in MODELS if BatchedExecutor.applies_to(ModelFunction(MODELS[name]()))} == BATCHED_MODELS
     ends_with_relu = nn.Sequential(nn.Flatten(), nn.Linear(16, NUM_CLASSES), nn.ReLU())
     assert not BatchedExecutor.applies_to(ModelFunction(ends_with_relu))
+
+
+class TooLarge(LoopExecutor):
+    """An executor for which the device's memory is too small."""
+
+    def add_gradient_(self, *_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+
+@pytest.mark.parametrize(("large", "left"), [("batched", "loop"), ("loop", "batched")])
+def test_an_executor_that_runs_out_of_memory_is_not_chosen(large, left, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    kinds = {"loop": LoopExecutor, "batched": BatchedExecutor, large: TooLarge}
+    monkeypatch.setattr(choice, "EXECUTORS", kinds)
+    world = World("logistic_regression", "cross_entropy")
+    chosen = ExecutorChoice("auto", world.function, world.head)
+    sample = (world.params, world.hparams, world.batch)
+    assert chosen.choose(["first_order"], lambda: sample) == {"first_order": left}
