@@ -11,7 +11,7 @@ from scripts.gpu_checks.ranks import TORCHRUN, children_of, clean_environment, f
 from scripts.gpu_checks.running import ROOT
 
 TIMEOUT_S = 10.0
-PATIENCE_S = 60.0
+PATIENCE_S = 80.0
 """From the signal to the end of all ranks, at most."""
 _START_S, _DRY_START_S = 60.0, 400.0
 _NUM_LINES = 6

@@ -37,8 +37,8 @@ LINES = {
     "nccl_cases": Line("every way of sending on two ranks by NCCL", "nccl:cases", 120.0, 2),
     "first_contact": Line("seconds of the first message of a pair and of later ones", "nccl:first_contact", 60.0, 2),
     "mix_rate": Line("GB/s of mixing against a bare exchange", "nccl:mix_rate", 60.0, 2),
-    "stopped_rank": Line("SIGSTOP of a rank with timeout_s=10: who reports what", "failing:stopped", 90.0, 2),
-    "killed_rank": Line("SIGKILL of a rank with timeout_s=10: who reports what", "failing:killed", 90.0, 2),
+    "stopped_rank": Line("SIGSTOP of a rank with timeout_s=10: who reports what", "failing:stopped", 150.0, 2),
+    "killed_rank": Line("SIGKILL of a rank with timeout_s=10: who reports what", "failing:killed", 150.0, 2),
     "sweep": Line("two jobs of a sweep, each on two ranks", "launching:sweep", 90.0, 2),
 }
 """By name, in the order in which they run."""
