@@ -151,7 +151,9 @@ def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Jo
 
     hydra_config = HydraConfig.get()
     folder = Path(hydra_config.runtime.output_dir).resolve()
+    overrides = list(hydra_config.overrides.task)
     settings = config.resolve(composed, hydra_config.runtime.choices)
+    settings = job.with_fitting_defaults(settings, overrides, 1 if world is None else world.world_size)
     # A sweep that is repeated in its folder goes on: what is finished is not run again.
     goes_on = restarted or (hydra_config.mode == RunMode.MULTIRUN and job.has_config(folder, settings))
     if goes_on and (folder / "summary.json").is_file():
@@ -159,7 +161,7 @@ def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Jo
         return None
     return job.prepare(
         settings,
-        list(hydra_config.overrides.task),
+        overrides,
         folder,
         sys.argv,
         world_size=None if world is None else world.world_size,

@@ -81,12 +81,22 @@ def prepare(
             f"launcher.num_processes={num_processes}: {world_size} process(es) have been started from outside "
             "already; leave it out"
         )
+    settings = with_fitting_defaults(settings, overrides, world_size or num_processes)
     components = config.build(settings)
     chosen = {override.split("=")[0].lstrip("+") for override in overrides}
     config.check_choices(settings["choices"], chosen, components)
     config.check(settings, components, world_size or num_processes)
     write_atomically(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(settings)))
     return Job(settings, str(folder), resume_from, list(arguments))
+
+
+def with_fitting_defaults(settings: dict[str, Any], overrides: Sequence[str], world_size: int) -> dict[str, Any]:
+    """:func:`simulator.config.fit_defaults`, and one line about what it chose."""
+    settings, fitted = config.fit_defaults(settings, overrides, world_size, config.compose)
+    if fitted:
+        choices = ", ".join(f"{group}={name}" for group, name in fitted.items())
+        log.info("algorithm=%s: takes %s, because the defaults do not fit", settings["choices"]["algorithm"], choices)
+    return settings
 
 
 def has_config(folder: Path, settings: dict[str, Any]) -> bool:

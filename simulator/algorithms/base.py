@@ -68,6 +68,7 @@ class Algorithm(ABC):
             state is ``params``, with push-sum ``push_sum_weight``, and entries that are a node's own.
         asynchronous: whether nodes have local steps of their own instead of common ones, see
             :mod:`simulator.algorithms.asynchronous.base`.
+        averages_by_hub: whether it is meant for a hub, although it runs on other graphs too.
         studies_graph: whether a run studies the graph alone, so that made-up labels may stand in for those of data.
     """
 
@@ -83,6 +84,7 @@ class Algorithm(ABC):
     takes_late_messages: ClassVar[bool] = False
     survives_churn: ClassVar[bool] = False
     asynchronous: ClassVar[bool] = False
+    averages_by_hub: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:

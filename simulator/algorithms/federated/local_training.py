@@ -46,6 +46,7 @@ class LocalTraining(Algorithm):
     """
 
     weights: ClassVar[Weights] = Weights.ANY
+    averages_by_hub: ClassVar[bool] = True
 
     lr: float
     lr_schedule: Schedule
