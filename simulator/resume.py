@@ -14,6 +14,7 @@ MAY_CHANGE = (
     "evaluate_train",
     "device",
     "compute",
+    "compute_capture",
     "num_threads",
     "timeout_s",
     "data_root",

@@ -147,6 +147,7 @@ def _set_up_problem(
             partition=components.partition,
             build_model=components.build_model,
             compute=settings["compute"],
+            capture=settings["compute_capture"] and device.type == "cuda",
         )
     )
 

@@ -312,7 +312,8 @@ class BatchedExecutor(VmapExecutor):
         targets = iter(views if out is params else self._views(out, 0, params.shape[0]))
         # (weight, inputs of the layer, where its gradients go, whether a ReLU feeds it, masks of dropout that feeds it)
         tape: list[tuple[Tensor, Tensor, Tensor, Tensor | None, bool, list[Tensor]]] = []
-        after_relu, factors, num_masked = False, list[Tensor](), 0
+        factors: list[Tensor] = []
+        after_relu, num_masked = False, 0
         for position, layer in enumerate(layers):
             if isinstance(layer, nn.Linear):
                 weight = next(tensors)

@@ -44,6 +44,7 @@ class Root:
     dtype: str = MISSING
     device: str = MISSING
     compute: str = MISSING
+    compute_capture: bool = MISSING
     num_threads: int | None = None
     timeout_s: float = MISSING
     data_root: str = MISSING

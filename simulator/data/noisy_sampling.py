@@ -45,6 +45,11 @@ class NoisySampler(MinibatchSampler):
         self._augmentation = augmentation
         self._rates = np.concatenate([np.full(features, rate) for rate, features in dropout] or [np.zeros(0)])
 
+    @property
+    def is_noisy(self) -> bool:
+        """Whether batches have anything random besides their samples."""
+        return self._augmentation is not None or len(self._rates) > 0
+
     def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
         """The batches of the base class, with the dropout masks and changed images of ``step``."""
         for block, batch in enumerate(super().batches(step, dtype)):

@@ -14,6 +14,7 @@ import torch
 from simulator import randomness
 from simulator.arrays import IntArray
 from simulator.compute.executors import Batch
+from simulator.compute.local_step import Chosen, Samples
 from simulator.data.base import Split
 from simulator.uploads import upload
 
@@ -150,13 +151,22 @@ class MinibatchSampler:
         return self._last[2]
 
     def _minibatch(self, step: int | IntArray, dtype: torch.dtype) -> Batch:
+        return self.samples.gather(self.choose(step, dtype))
+
+    def choose(self, step: int | IntArray, dtype: torch.dtype) -> Chosen:
+        """Which samples the minibatch of ``step`` has, on the device; not for full batches."""
         drawn, sizes = self._draw(step)
         index = upload(drawn, self._split.inputs.device)
         if sizes.min() < self._batch_size:
-            return self._batch(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes)
+            return Chosen(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes.tolist())
         if dtype not in self._full_weights:
             self._full_weights[dtype] = self._weights(np.arange(self._batch_size), sizes, dtype)
-        return self._batch(index, self._full_weights[dtype], sizes)
+        return Chosen(index, self._full_weights[dtype], sizes.tolist())
+
+    @property
+    def samples(self) -> Samples:
+        """All samples, for minibatches to be gathered from."""
+        return Samples(self._split.inputs, self._split.labels, self._first_rows)
 
     def _shuffle(self, local: IntArray, epochs: IntArray) -> None:
         """Draws the orders of some nodes for the epochs that they have reached."""
@@ -190,14 +200,4 @@ class MinibatchSampler:
         return upload(weights, self._split.inputs.device, dtype)
 
     def _batch(self, index: torch.Tensor, weights: torch.Tensor, sizes: IntArray) -> Batch:
-        split = self._split
-        rows = index + self._first_rows
-        flat = rows.view(-1)
-        inputs = split.inputs.index_select(0, flat).view(*rows.shape, *split.inputs.shape[1:])
-        return Batch(
-            inputs.to(weights.dtype),
-            split.labels.index_select(0, flat).view(rows.shape),
-            weights,
-            index,
-            sizes.tolist(),
-        )
+        return self.samples.gather(Chosen(index, weights, sizes.tolist()))

@@ -29,6 +29,7 @@ class Setting:
         dataset, partition: set when the problem uses data.
         build_model: called with ``input_shape`` and ``num_classes``; set when the problem uses a model.
         compute: ``auto``, ``loop``, ``vmap``, ``chunked`` or ``batched``.
+        capture: whether local steps are replayed as CUDA graphs; needs CUDA.
     """
 
     nodes: range
@@ -40,6 +41,7 @@ class Setting:
     partition: Partition | None = None
     build_model: Callable[..., nn.Module] | None = None
     compute: str = "auto"
+    capture: bool = False
 
 
 @dataclass(frozen=True)

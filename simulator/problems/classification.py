@@ -11,7 +11,7 @@ Shapes: N local nodes, D parameters, H hyperparameters, B batch.
 """
 
 import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal, Self
 
@@ -21,8 +21,10 @@ from torch import Tensor, nn
 
 from simulator import randomness
 from simulator.arrays import IntArray
+from simulator.compute.capture import Captured, Function
 from simulator.compute.choice import ExecutorChoice
 from simulator.compute.executors import Batch, Executor, Head, LoopExecutor
+from simulator.compute.local_step import Chosen, LocalStep, add_gradient_
 from simulator.data.base import NodeData, Split
 from simulator.data.loading import load_node_data
 from simulator.data.noisy_sampling import NoisySampler
@@ -148,6 +150,7 @@ class Classification(BilevelProblem):
             uniform=self.sampling == "uniform",
         )
         self.executors = ExecutorChoice(self._setting.compute, self.function, self.head)
+        self._graphs = Captured(self._function_of)
 
     def with_model(self, build_model: Callable[..., nn.Module]) -> Self:
         """This problem for another model, see :class:`simulator.problems.base.Setting`; shares the data."""
@@ -169,6 +172,7 @@ class Classification(BilevelProblem):
         some = copy.copy(self)
         some._keys = self._keys[positions]
         some.data = self.data.part(positions)
+        some._graphs = Captured(some._function_of)
         some._train, some._outer = self._train.part(positions), self._outer.part(positions)
         return some
 
@@ -251,22 +255,51 @@ class Classification(BilevelProblem):
     ) -> None:
         executor = self._executor("first_order")
         coefficients = self.l2_coefficients(hparams)
-        batches = list(self.batches(step, params.dtype))
-        if out is params:
-            if isinstance(coefficients, float) and len(batches) == 1 and alpha * coefficients > -1:
-                # (1 + a c) (x + a / (1 + a c) g(x)) = x + a (g(x) + c x), without a copy of x.
-                shrink = 1.0 + alpha * coefficients
-                executor.add_gradient_(out, params, hparams, batches[0], alpha / shrink)
-                if shrink != 1.0:
-                    out.mul_(shrink)
-                return
-            params = params.clone()
-        for batch in batches:
-            executor.add_gradient_(out, params, hparams, batch, alpha)
-        if isinstance(coefficients, Tensor):
-            out.addcmul_(params, coefficients, value=alpha)
-        elif coefficients:
-            out.add_(params, alpha=alpha * coefficients)
+        if not self._add_grad_by_graph_(out, params, hparams, step, coefficients, alpha):
+            batches = list(self.batches(step, params.dtype))
+            add_gradient_(executor, out, params, hparams, batches, coefficients, alpha)
+
+    def local_step(self) -> LocalStep:
+        """The device's part of :meth:`add_grad_`, with an executor and buffers of its own; see :meth:`choose`."""
+        self._executor("first_order")
+        executor = self.executors.build("first_order", self.function, self.head)
+        return LocalStep(executor, self._train.samples)
+
+    def choose(self, step: int, dtype: torch.dtype) -> Chosen | None:
+        """The host's part of :meth:`add_grad_`; None where batches are full or have noise, which have no such part."""
+        if self._train.is_full_batch or self._train.is_noisy:
+            return None
+        return self._train.choose(step, dtype)
+
+    def _add_grad_by_graph_(
+        self,
+        out: Tensor,
+        params: Tensor,
+        hparams: Tensor,
+        step: int | IntArray | None,
+        coefficients: Tensor | float,
+        alpha: float,
+    ) -> bool:
+        """As :meth:`add_grad_`, by a CUDA graph where ``compute_capture`` is on; whether it was done."""
+        if not self._setting.capture or not isinstance(step, int) or not isinstance(coefficients, float):
+            return False
+        chosen = self.choose(step, params.dtype)
+        if chosen is None:
+            return False
+        key = (alpha, coefficients, tuple(chosen.sizes))
+        return self._graphs(key, (out, params, hparams, chosen.index, chosen.weights))
+
+    def _function_of(self, key: Hashable) -> Function:
+        """The local step of one learning rate and number of samples, for a graph."""
+        assert isinstance(key, tuple)
+        alpha, coefficients, sizes = key
+        local_step = self.local_step()
+
+        def run(tensors: Sequence[Tensor]) -> None:
+            out, params, hparams, index, weights = tensors
+            local_step(out, params, hparams, Chosen(index, weights, sizes), coefficients, alpha)
+
+        return run
 
     def add_grad_at_(self, out: Tensor, params: Tensor, hparams: Tensor, steps: IntArray, alpha: float) -> None:
         self.add_grad_(out, params, hparams, steps, alpha)
