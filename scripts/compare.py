@@ -4,10 +4,11 @@ Reads finished runs below the folders. Runs that differ by their seed alone are 
 keys of ``--grid`` alone are one method, which is shown at the setting that is best by ``--choose-by`` at the end of its
 runs (mean over seeds). A run that diverged has no summary, and a setting that lost a seed that way does not compete.
 
-Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds, and writes a
-table: for every target the megabytes, seconds and steps until the first evaluation that reaches it, mean over seeds
-("-" where a seed does not); the metric at the end; the number of settings that finished and of seeds; the chosen grid
-values. Where all runs have a ``timing``, simulated seconds stand beside those of wall time, in table and picture.
+Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds with a band
+from the lowest to the highest, and writes a table: for every target the megabytes, seconds and steps until the first
+evaluation that reaches it, mean over seeds ("-" where a seed does not); the metric at the end; the number of settings
+that finished and of seeds; the chosen grid values. Where all runs have a ``timing``, simulated seconds stand beside
+those of wall time, in table and picture.
 ``--costs`` leaves some of them out: seconds of runs that shared their machine cannot be compared.
 Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
 """
@@ -132,11 +133,20 @@ def make_table(
 
 
 def mean_curve(method: Method, metric: str, cost: str) -> Curve:
-    """The metric against a cost, both mean over the seeds at the evaluations after step 0 that all seeds have."""
+    """The metric against a cost, both mean over the seeds at the evaluations after step 0 that all seeds have.
+
+    With several seeds there is a band from the lowest to the highest.
+    """
     name, factor = ALL_COSTS[cost]
     points = [point for point in zip(*method.histories, strict=False) if point[0]["step"] > 0]
     spent = [statistics.fmean(record[name] * factor for record in point) for point in points]
-    return Curve(method.label, spent, [statistics.fmean(record[metric] for record in point) for point in points])
+    values = [[record[metric] for record in point] for point in points]
+    mean = [statistics.fmean(of_seeds) for of_seeds in values]
+    if len(method.histories) == 1:
+        return Curve(method.label, spent, mean)
+    return Curve(
+        method.label, spent, mean, [min(of_seeds) for of_seeds in values], [max(of_seeds) for of_seeds in values]
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

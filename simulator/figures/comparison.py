@@ -12,11 +12,13 @@ _STYLES = ("-", "--", ":")
 
 @dataclass(frozen=True)
 class Curve:
-    """A named curve: the cost so far, and the metric at that cost."""
+    """A named curve: the cost so far, and the metric at that cost; with ``low`` and ``high`` the edges of a band."""
 
     label: str
     spent: Sequence[float]
     values: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
 
 
 def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -> Path:
@@ -45,6 +47,9 @@ def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -
                 linewidth=1.6,
                 label=curve.label,
             )
+            if curve.low:
+                band = [(x, *edges) for x, *edges in zip(curve.spent, curve.low, curve.high, strict=True) if x > 0]
+                axes.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
