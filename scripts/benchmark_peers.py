@@ -9,6 +9,7 @@ are not installed are named and skipped. They are installed with uv into a folde
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
@@ -25,6 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TARGET = 3.0
 """Times the node-steps per processor second of a peer."""
 OWN = "hypergossip"
+_END_WAIT_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,17 @@ class Program:
         times: dict[str, float] = self._answer()
         return times
 
-    def close(self) -> None:
-        """Ends the process."""
-        self._process.kill()
-        self._process.wait()
+    def close(self) -> int:
+        """Ends the process, unless it has ended by itself; returns its status."""
+        if self._process.stdin is not None and self._process.stdout is not None:
+            self._process.stdout.close()
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.close()
+        try:
+            return self._process.wait(_END_WAIT_S)  # its input has ended
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
@@ -107,8 +116,9 @@ class Program:
         line = self._process.stdout.readline()
         guard.cancel()
         if not line:
+            status = self.close()
             raise RuntimeError(
-                f"{self._command} ended (status {self._process.wait()}) or was silent for {self._timeout_s:g} s; "
+                f"{self._command} ended (status {status}) or was silent for {self._timeout_s:g} s; "
                 f"run it in {ROOT} to see why"
             )
         answer: dict[str, Any] = json.loads(line)
