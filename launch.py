@@ -79,7 +79,7 @@ def lead(world: World | None) -> int:
             return objective(composed, Path(hydra_config.runtime.output_dir))
         except Exception as error:
             where = f"job {hydra_config.job.num} ({swept(hydra_config.overrides.task)}): " if is_sweep else ""
-            status = fail(error, where)
+            status = fail(error, where, prints=launch is None or launch.speaks)
             if launch is not None and (launch.lost or launch.signals):
                 raise SystemExit(status) from error  # a rank has died or hangs: no further job can run
             raise ToldError(str(error)) from error  # Hydra, its callbacks and launchers see that the job has failed
@@ -205,16 +205,19 @@ def follow(world: World) -> int:
             continue  # stopped by a signal; rank 0 knows as well and says so
         except (ValueError, RunError) as error:
             # Rank 0 reports the cause, and the next job may be fine; unless there is no rank 0 any more.
-            if launch.speaks_for_rank_0:
+            if launch.speaks:
                 fail(error)
             if 0 in launch.lost:
                 return 1
 
 
-def fail(error: BaseException, where: str = "") -> int:
+def fail(error: BaseException, where: str = "", *, prints: bool = True) -> int:
     """Writes the error as one line to standard error and to the log of the run; returns the exit status.
 
     HYDRA_FULL_ERROR=1 adds the traceback.
+
+    Args:
+        prints: whether the line goes to standard error; not when another rank has printed it.
     """
     line = f"{where}{describe_error(error)}"
     for handler in logging.getLogger().handlers:
@@ -224,7 +227,8 @@ def fail(error: BaseException, where: str = "") -> int:
         import traceback
 
         traceback.print_exception(error)
-    print(f"hypergossip: {line}", file=sys.stderr, flush=True)
+    if prints:
+        print(f"hypergossip: {line}", file=sys.stderr, flush=True)
     return 1
 
 

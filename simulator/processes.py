@@ -80,12 +80,14 @@ class Launch:
 
     Attributes:
         lost: ranks that have died or hang; if there are any, no further job can run.
+        speaks: whether this rank prints why the last job failed. At most one rank does, as long as there is a store.
         signals: SIGTERM and SIGINT that arrived outside a job.
     """
 
     def __init__(self, world: World, store: "Store | None") -> None:
         self.world = world
         self.lost: set[int] = set()
+        self.speaks = world.rank == 0
         self.signals: list[int] = []
         self._store = store
         self._job = -1
@@ -174,17 +176,28 @@ class Launch:
         import torch.distributed as dist
 
         store = dist.PrefixStore(f"job/{self._job}/group", self._store)
+        self.speaks = self.world.rank == 0
         try:
             job(store)
         except Exception as error:
             if SHOWS_TRACEBACKS:
                 log.exception("rank %d", self.world.rank)
-            raise self._first_cause(Report.of(error)).as_error() from error
+            cause = self._first_cause(Report.of(error))
+            # Rank 0, or where it is lost the lowest rank that is not. Where ranks were slow to report the others
+            # disagree on who is lost; then the first that wants to speak does.
+            self.speaks = self.world.rank == min(set(range(self.world.world_size)) - self.lost)
+            if self.speaks and (speaker := self._speaker()) != self.world.rank:
+                self.speaks = False
+                self.lost.add(speaker)  # it took this rank for lost and has ended
+            raise cause.as_error() from error
 
-    @property
-    def speaks_for_rank_0(self) -> bool:
-        """Whether rank 0 is lost and this is the lowest rank that is not."""
-        return 0 in self.lost and self.world.rank == min(set(range(self.world.world_size)) - self.lost)
+    def _speaker(self) -> int:
+        """The first rank that wanted to report the failure of this job; this one when the store is gone."""
+        assert self._store is not None
+        try:
+            return int(self._store.compare_set(f"job/{self._job}/speaker", "", str(self.world.rank)))
+        except RuntimeError:
+            return self.world.rank
 
     def _first_cause(self, own: Report) -> Report:
         """Sends the others this process's report, and returns the report of the first cause."""
