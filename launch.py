@@ -75,7 +75,7 @@ def lead(world: World | None) -> int:
             if job is not None:
                 if world is not None and launch is None:
                     launch = processes.Launch.join(world, composed.timeout_s)
-                execute(job, world, launch)
+                execute(job, world, launch, is_sweep=is_sweep)
             return objective(composed, Path(hydra_config.runtime.output_dir))
         except Exception as error:
             where = f"job {hydra_config.job.num} ({swept(hydra_config.overrides.task)}): " if is_sweep else ""
@@ -169,15 +169,19 @@ def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Jo
     )
 
 
-def execute(job: "Job", world: World | None, launch: processes.Launch | None) -> None:
-    """Runs one job on the processes of the launch, or on local processes that it starts."""
+def execute(job: "Job", world: World | None, launch: processes.Launch | None, *, is_sweep: bool) -> None:
+    """Runs one job on the processes of the launch, or on local processes that it starts.
+
+    A process that has computed gradients or used a GPU cannot be forked any more. A later job of a sweep may need
+    several processes, so all its jobs run in forked ones.
+    """
     from simulator.job import run_job
 
     num_processes = job.config["launcher"]["num_processes"]
     if launch is not None and world is not None:
         launch.announce(json.dumps({"kind": "job", "job": asdict(job)}))
         launch.run(lambda store: run_job(job, world, store))
-    elif num_processes > 1:
+    elif num_processes > 1 or is_sweep:
         from simulator.local_processes import run_local
 
         run_local(num_processes, lambda rank, store: run_job(job, rank, store))

@@ -81,33 +81,37 @@ def test_three_ranks_give_the_numbers_of_one_process(way: str, start: Start, sho
     assert not command.left_behind()
 
 
-@pytest.mark.parametrize("way", ["torchrun", "local", "one"])
+# What is swept, which job fails, and what its line says.
+SWEEPS = {
+    "torchrun": (["algorithm.lr=0.1,1e30,0.1", "dtype=float32"], 1, "NaN or infinity in params of node"),
+    "local": (["partition.min_samples=100000,1", "launcher.num_processes=2"], 0, "min_samples"),
+    # Two processes are forked after a job on one has computed gradients.
+    "one and two": (["launcher.num_processes=1,9,2"], 1, "9 processes for num_nodes=5"),
+}
+
+
+@pytest.mark.parametrize("way", SWEEPS)
 def test_a_sweep_goes_on_after_jobs_that_fail(way: str, start: Start, short_run: Path, tmp_path: Path):
     folder = tmp_path / "sweep"
-    lr = "0.1,1e30,0.1" if way == "torchrun" else "0.1,1e30"
-    sweep = [f"algorithm.lr={lr}", "dtype=float32"] if way == "torchrun" else ["partition.min_samples=100000,1"]
-    further = ["launcher.num_processes=2"] if way == "local" else []
-    command = start(
-        f"hydra.sweep.dir={folder}", *sweep, *further, ranks=2 if way == "torchrun" else None, arguments="-m"
-    )
+    sweep, failed, reason = SWEEPS[way]
+    command = start(f"hydra.sweep.dir={folder}", *sweep, ranks=2 if way == "torchrun" else None, arguments="-m")
     ended = command.wait()
     assert ended.status == 1, ended
     assert len(ended.complaints) == 1, ended.err
     assert "Error executing" not in ended.err
     line = ended.complaints[0].removeprefix("hypergossip: ")
-    failed = 1 if way == "torchrun" else 0
     assert line.startswith(f"job {failed} (")
+    assert reason in line
     assert line in (folder / str(failed) / "launch.log").read_text()
     assert line not in ended.out
     assert not (folder / str(failed) / "summary.json").exists()
-    if way == "torchrun":
-        assert "NaN or infinity in params of node" in line
-        assert "after step" in line
-        finished = ["0", "2"]
-        assert records(folder / "0")[-1]["train/loss"] == records(folder / "2")[-1]["train/loss"]
-    else:
-        assert "min_samples" in line
-        finished = ["1"]
+    finished = [str(job) for job in range(3 if failed == 1 else 2) if job != failed]
     for name in finished:
         assert (folder / name / "summary.json").is_file(), name
+    if way == "torchrun":
+        assert "after step" in line
+        assert records(folder / "0")[-1]["train/loss"] == records(folder / "2")[-1]["train/loss"]
+    if way == "one and two":
+        for name in finished:
+            assert_same_run(folder / name, short_run, bitwise=name == "0")
     assert not command.left_behind()
