@@ -35,13 +35,14 @@ from torch import Tensor, nn  # noqa: E402
 
 from simulator import config  # noqa: E402
 from simulator.data.base import Dataset, NodeIndices, Partition, Samples  # noqa: E402
+from simulator.devices import Compute  # noqa: E402
 from simulator.local_processes import run_local  # noqa: E402
 from simulator.models.cnn_mnist3 import CnnMnist3  # noqa: E402
 from simulator.models.lenet import LeNet  # noqa: E402
 from simulator.models.mlp import MLP  # noqa: E402
-from simulator.processes import process_group  # noqa: E402
+from simulator.process_group import process_group  # noqa: E402
 from simulator.simulation import Simulation  # noqa: E402
-from simulator.world import Compute, World  # noqa: E402
+from simulator.world import World  # noqa: E402
 
 NUM_CLASSES, BATCH_SIZE, SAMPLES_PER_NODE = 10, 64, 800
 MEAN, STD = 0.5, 0.2

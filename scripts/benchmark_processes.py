@@ -10,13 +10,14 @@ import torch
 import torch.distributed as dist
 
 from scripts.benchmark_contenders import MODELS, Ours
+from simulator.devices import Compute
 from simulator.graphs.base import Graph
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.graphs.ring import Ring
 from simulator.network.network import Network
 from simulator.placement import Placement
-from simulator.processes import process_group
-from simulator.world import Compute, World
+from simulator.process_group import process_group
+from simulator.world import World
 
 _TIMEOUT_S = 60.0
 

@@ -13,6 +13,22 @@ SHOWS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 _MAX_LISTED = 12
 
 
+class LostProcessError(RuntimeError):
+    """The connection to another process broke; ``peer`` is its rank, or -1 when it may be any."""
+
+    def __init__(self, message: str, peer: int) -> None:
+        super().__init__(message)
+        self.peer = peer
+
+
+class SilentProcessError(TimeoutError):
+    """Another process did not answer within the timeout; ``peer`` is its rank, or -1 when it may be any."""
+
+    def __init__(self, message: str, peer: int) -> None:
+        super().__init__(message)
+        self.peer = peer
+
+
 class RunError(RuntimeError):
     """A run that failed on some process, as one line for the user."""
 

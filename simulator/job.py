@@ -11,16 +11,17 @@ from omegaconf import OmegaConf
 from simulator import checkpoint, config
 from simulator.algorithms.base import State
 from simulator.checkpoint import Checkpoint, write_atomically
+from simulator.devices import choose_compute
 from simulator.environment import describe_environment
 from simulator.loggers.base import Logger
 from simulator.loop import Loop, StopRequest
 from simulator.network.mailboxes import MAIL_PREFIX
 from simulator.padding import copy_as
-from simulator.processes import process_group
+from simulator.process_group import process_group
 from simulator.recorder import Recorder
 from simulator.resume import continued_config
 from simulator.simulation import Simulation
-from simulator.world import World, choose_compute, set_threads
+from simulator.world import World, set_threads
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -117,16 +118,16 @@ def run_job(job: Job, world: World, store: "Store | None", console: Logger | Non
         SystemExit: after SIGTERM or SIGINT, when the checkpoint is written.
     """
     settings = job.config
-    compute = choose_compute(settings["device"], world)
+    compute = choose_compute(settings["device"], world, store, settings["timeout_s"])
     threads = set_threads(settings["num_threads"])
     stop = StopRequest()
-    with process_group(world, store, compute, settings["timeout_s"]), stop.listening():
+    with process_group(world, store, compute, settings["timeout_s"]) as watchdog, stop.listening():
         if world.rank == 0:
             counts = f"{settings['num_nodes']} nodes on {world.world_size} process(es), {threads} thread(s) each"
             log.info("%s: %s", counts, compute.note)
         resumed = _find_checkpoint(job)
         choices = resumed.compute_choices(settings["compute"]) if resumed else None
-        simulation = Simulation.build(settings, world, device=compute.device, choices=choices)
+        simulation = Simulation.build(settings, world, device=compute.device, choices=choices, watchdog=watchdog)
         if world.rank == 0 and settings["compressor"] and not simulation.algorithm.uses_compressor:
             name = simulation.algorithm.name
             log.warning("compressor: algorithm=%s sends its messages as they are, the compressor is not used", name)

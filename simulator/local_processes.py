@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any
 
 from simulator.errors import SHOWS_TRACEBACKS, Report, RunError
+from simulator.process_group import GAVE_UP_EXIT_CODE
 from simulator.processes import STOPPED_EXIT_CODE, Launch
 from simulator.world import World
 
@@ -34,7 +35,7 @@ def run_local(num_processes: int, job: Callable[[World, "Store"], None], grace_s
     Raises:
         RunError: with the cause of the first process that failed.
         ValueError: when the first cause is a user error.
-        SystemExit: when the job was stopped by a signal.
+        SystemExit: when the job was stopped by a signal, or a process ended itself after it had said why.
     """
     import multiprocessing
 
@@ -149,6 +150,8 @@ def _supervise(children: list[Any], pipes: list[Connection], grace_s: float) -> 
         if code < 0 and rank not in ended_by_us:
             name = signal.Signals(-code).name
             raise RunError(f"rank {rank} was killed by {name}; the run was ended everywhere")
+    if any(children[rank].exitcode == GAVE_UP_EXIT_CODE for rank in failures):
+        raise SystemExit(1)  # it has said why
     reports = [Report(**pipes[rank].recv()) for rank in failures if pipes[rank].poll()]
     if reports:
         raise next((report for report in reports if report.kind == "user"), reports[0]).as_error()

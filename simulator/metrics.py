@@ -94,7 +94,9 @@ def _evaluate(
             numbers[f"{name}_worst"] = float(values.nan_to_num(-torch.inf, torch.inf).max())
     numbers["consensus_distance"] = consensus_distance(params, network)
     numbers |= traffic(network)
-    return Evaluation(numbers, per_node, _iterate_rms(params, hparams, network))
+    evaluation = Evaluation(numbers, per_node, _iterate_rms(params, hparams, network))
+    network.check()
+    return evaluation
 
 
 def _iterate_rms(params: Tensor, hparams: Tensor, network: Network) -> dict[str, float]:

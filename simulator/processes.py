@@ -9,15 +9,14 @@ import json
 import logging
 import os
 import signal
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from simulator.errors import SHOWS_TRACEBACKS, Report, RunError, find_cause
-from simulator.world import Compute, World
+from simulator.world import World
 
 if TYPE_CHECKING:
     from torch._C._distributed_c10d import Store
@@ -30,45 +29,6 @@ STOPPED_EXIT_CODE = 130
 _REPORT_WAIT_S = 10.0  # a rank on a busy machine needs seconds to notice that another one has ended
 _LEAVE_WAIT_S = 15.0
 _POLL_S = 0.02
-
-
-@contextlib.contextmanager
-def process_group(world: World, store: "Store | None", compute: Compute, timeout_s: float) -> Iterator[None]:
-    """Creates the process group of one job, and destroys it at the end, also after an error.
-
-    Raises:
-        ConnectionError: when other ranks do not connect.
-    """
-    import torch
-    import torch.distributed as dist
-
-    if compute.device.type == "cuda":
-        torch.cuda.set_device(compute.device)
-    if world.world_size == 1 or store is None:
-        yield
-        return
-    if world.is_one_machine and sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-    options: dict[str, Any] = {"device_id": compute.device} if compute.backend == "nccl" else {}
-    try:
-        dist.init_process_group(
-            compute.backend,
-            store=store,
-            rank=world.rank,
-            world_size=world.world_size,
-            timeout=timedelta(seconds=timeout_s),
-            **options,
-        )
-    except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConnectionError(f"rank {world.rank} could not connect to the other ranks ({reason})") from error
-    try:
-        if compute.backend == "nccl":
-            # NCCL's point-to-point batches need a communicator that every rank has entered.
-            dist.all_reduce(torch.zeros(1, device=compute.device))
-        yield
-    finally:
-        dist.destroy_process_group()
 
 
 class Launch:

@@ -11,12 +11,14 @@ from simulator import config, metrics
 from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.membership import step_with_churn
 from simulator.config import Components
+from simulator.devices import choose_compute
 from simulator.faults.churn import Churn
 from simulator.network.ledger import LinkModel
 from simulator.network.network import Network
 from simulator.placement import Placement
 from simulator.problems.base import Problem, Setting
-from simulator.world import World, choose_compute
+from simulator.watchdog import Watchdog
+from simulator.world import World
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Simulation:
         components: Components | None = None,
         device: torch.device | None = None,
         choices: Mapping[str, str] | None = None,
+        watchdog: Watchdog | None = None,
     ) -> "Simulation":
         """Builds and checks everything. Every process of ``world`` calls it, once they are connected.
 
@@ -59,6 +62,7 @@ class Simulation:
             components: used instead of those that ``settings`` describe.
             device: used instead of the one that ``settings`` ask for.
             choices: adopted instead of choosing how to compute.
+            watchdog: what :func:`simulator.process_group.process_group` yields.
 
         Raises:
             ValueError: a user error, as one line.
@@ -67,12 +71,13 @@ class Simulation:
             components = config.build(settings)
         config.check(settings, components, world.world_size)
         if device is None:
-            device = choose_compute(settings["device"], world).device
+            device = choose_compute(settings["device"], world, None, settings["timeout_s"]).device
         network = Network(
             components.graph,
             Placement(settings["num_nodes"], world.world_size, world.rank),
             device,
             timeout_s=settings["timeout_s"],
+            watchdog=watchdog,
             link_model=LinkModel(**settings["link"]),
             timing=components.timing,
             asynchronous=components.algorithm.asynchronous,

@@ -1,12 +1,8 @@
-"""This process within a launch: its rank, the launcher that started it, its device, backend and threads."""
+"""This process within a launch: its rank, the launcher that started it, and its threads."""
 
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import torch
 
 _DEFAULT_SLURM_PORT = 29400
 
@@ -82,46 +78,6 @@ def _first_slurm_host(env: dict[str, str] | os._Environ[str]) -> str:
     match = re.match(r"([^\[,]+)(?:\[(\w+))?", hosts)
     assert match is not None
     return match[1] + (match[2] or "")
-
-
-@dataclass(frozen=True)
-class Compute:
-    """Where a process computes and how its messages travel."""
-
-    device: "torch.device"
-    backend: str
-    note: str
-
-
-def choose_compute(requested: str, world: World) -> Compute:
-    """Chooses device and backend: one GPU per process with NCCL when there are enough, gloo otherwise.
-
-    Args:
-        requested: ``auto``, ``cpu`` or ``cuda``.
-
-    Raises:
-        ValueError: when CUDA is requested and there is none, or ``requested`` is another string.
-    """
-    import torch
-
-    if requested not in ("auto", "cpu", "cuda"):
-        raise ValueError(f"device={requested!r}: expected auto, cpu or cuda")
-    if requested == "cpu":
-        return Compute(torch.device("cpu"), "gloo", "CPU, gloo")
-    num_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if num_gpus == 0:
-        if requested == "cuda":
-            raise ValueError("device=cuda: torch sees no GPU on this machine; use device=cpu or device=auto")
-        return Compute(torch.device("cpu"), "gloo", "CPU, gloo")
-    device = torch.device("cuda", world.local_rank % num_gpus)
-    if world.local_world_size <= num_gpus:
-        return Compute(device, "nccl", f"one GPU per process ({torch.cuda.get_device_name(device)}), NCCL")
-    return Compute(
-        device,
-        "gloo",
-        f"{world.local_world_size} processes on {num_gpus} GPU(s): NCCL refuses two ranks on one GPU, so messages are "
-        "staged through pinned memory and gloo",
-    )
 
 
 def set_threads(requested: int | None) -> int:

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("arrays", "checks", "objective"),
     ("errors", "memory", "padding", "randomness", "placement", "schedules", "tuning", "rows", "uploads", "world"),
-    ("processes", "resume"),
+    ("devices", "watchdog"),
+    ("process_group", "resume"),
+    ("processes",),
     ("local_processes",),
     ("compute", "graphs", "models", "compressors", "loggers"),
     ("data", "faults", "figures", "timing", "topology"),
@@ -33,13 +35,14 @@ LAYERS = (
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
 
-TALK = {"network", "processes", "local_processes"}
+TALK = {"network", "devices", "process_group", "processes", "local_processes"}
 TOUCH_FILES = {
     "data",
     "loggers",
     "figures",
     "checkpoint",
     "resume",
+    "devices",
     "recorder",
     "results",
     "interface",

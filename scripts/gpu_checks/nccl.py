@@ -15,10 +15,12 @@ from scripts.gpu_checks.child import Task
 from scripts.gpu_checks.comparing import TOLERANCE
 from scripts.gpu_checks.ranks import TIMEOUT_S, on_ranks
 from scripts.gpu_checks.two_ranks import NAMES, compare, wanted_cases
+from simulator.devices import Compute
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.network.network import Network
 from simulator.placement import Placement
-from simulator.world import Compute, World
+from simulator.watchdog import Watchdog
+from simulator.world import World
 
 _REPETITIONS = 20
 _NUM_BYTES = 2**20
@@ -50,8 +52,8 @@ def cases(task: Task) -> None:
     path = task.folder / "table.json"
     names = NAMES[:3] if task.dry else NAMES
 
-    def job(world: World, compute: Compute) -> None:
-        table = compare(wanted_cases(names), compute.device, world, alone=True)
+    def job(world: World, compute: Compute, watchdog: Watchdog | None) -> None:
+        table = compare(wanted_cases(names), compute.device, world, alone=True, watchdog=watchdog)
         if world.rank == 0:
             path.write_text(json.dumps({"device": described(compute), "cases": table}))
 
@@ -71,9 +73,9 @@ def described(compute: Compute) -> str:
 
 
 def first_contact(task: Task) -> None:
-    """A byte between two ranks: the first time, and the median of later ones."""
+    """A byte between two ranks whose connection the group has set up: the first time, and the median of later ones."""
 
-    def measure(world: World, compute: Compute) -> dict[str, Any]:
+    def measure(world: World, compute: Compute, _watchdog: Watchdog | None) -> dict[str, Any]:
         buffers = [torch.zeros(1, dtype=torch.uint8, device=compute.device) for _ in range(2)]
         seconds = [_timed(partial(exchange, buffers, 1 - world.rank), compute.device) for _ in range(_REPETITIONS)]
         return {"first_s": seconds[0], "later_s": statistics.median(seconds[1:])}
@@ -92,10 +94,10 @@ def mix_rate(task: Task) -> None:
         task.report.row(text, bytes=found["bytes"], **{f"{name}_gb_per_s": rate for name, rate in rates.items()})
 
 
-def _mix_and_exchange(num_columns: int, world: World, compute: Compute) -> dict[str, Any]:
+def _mix_and_exchange(num_columns: int, world: World, compute: Compute, watchdog: Watchdog | None) -> dict[str, Any]:
     """Both sides of :func:`mix_rate`, in turn: rows of four nodes on each of two ranks."""
     placement = Placement(8, world.world_size, world.rank)
-    network = Network(FullyConnected(num_nodes=8), placement, compute.device, timeout_s=TIMEOUT_S)
+    network = Network(FullyConnected(num_nodes=8), placement, compute.device, timeout_s=TIMEOUT_S, watchdog=watchdog)
     rows = torch.ones(4, num_columns, device=compute.device)
     buffers = [torch.empty(rows.nbytes, dtype=torch.uint8, device=compute.device) for _ in range(2)]
     bare = partial(exchange, buffers, 1 - world.rank)
@@ -123,12 +125,12 @@ def _timed(run: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - start
 
 
-def _measured(task: Task, measure: Callable[[World, Compute], dict[str, Any]]) -> dict[str, Any]:
+def _measured(task: Task, measure: Callable[[World, Compute, Watchdog | None], dict[str, Any]]) -> dict[str, Any]:
     """What ``measure`` returns on rank 0 of two."""
     path: Path = task.folder / "measured.json"
 
-    def job(world: World, compute: Compute) -> None:
-        found = measure(world, compute)
+    def job(world: World, compute: Compute, watchdog: Watchdog | None) -> None:
+        found = measure(world, compute, watchdog)
         if world.rank == 0:
             path.write_text(json.dumps({"device": described(compute), "found": found}))
 

@@ -11,26 +11,28 @@ from typing import Any
 import torch
 
 from scripts.gpu_checks.child import Task
+from simulator.devices import Compute, choose_compute
 from simulator.local_processes import run_local
-from simulator.processes import process_group
-from simulator.world import Compute, World, choose_compute
+from simulator.process_group import process_group
+from simulator.watchdog import Watchdog
+from simulator.world import World
 
 TORCHRUN = Path(sys.executable).parent / "torchrun"
 TIMEOUT_S = 30.0
 
-Job = Callable[[World, Compute], object]
+Job = Callable[[World, Compute, Watchdog | None], object]
 
 
 def on_ranks(num_ranks: int, job: Job, *, dry: bool) -> None:
-    """Runs ``job(world, compute)`` on ranks that are connected: by NCCL, in a dry run by gloo on the CPU."""
+    """Runs ``job(world, compute, watchdog)`` on ranks that are connected: by NCCL, in a dry run by gloo on the CPU."""
 
     def work(world: World, store: Any) -> None:
         torch.set_num_threads(1)
-        compute = Compute(torch.device("cpu"), "gloo", "CPU, gloo") if dry else choose_compute("cuda", world)
+        compute = choose_compute("cpu" if dry else "cuda", world, store, TIMEOUT_S)
         if not dry and compute.backend != "nccl":
             raise ValueError(f"expected NCCL, and the ranks got: {compute.note}")
-        with process_group(world, store, compute, TIMEOUT_S):
-            job(world, compute)
+        with process_group(world, store, compute, TIMEOUT_S) as watchdog:
+            job(world, compute, watchdog)
 
     run_local(num_ranks, work)
 

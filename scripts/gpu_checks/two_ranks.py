@@ -10,6 +10,7 @@ from scripts.gpu_checks.battery import COUNTED_STEPS, CPU, WARM_STEPS, Entry, Re
 from scripts.gpu_checks.waits import Waits, usable, watched
 from simulator.checkpoint import HUB_PREFIX
 from simulator.simulation import Simulation
+from simulator.watchdog import Watchdog
 from simulator.world import World
 
 if TYPE_CHECKING:
@@ -27,9 +28,9 @@ def wanted_cases(names: Sequence[str] = NAMES) -> dict[str, "Case"]:
     return {name: make() for name, make in algorithm_cases() if name in names}
 
 
-def run(case: "Case", device: torch.device, world: World) -> tuple[Results, Waits]:
+def run(case: "Case", device: torch.device, world: World, watchdog: Watchdog | None = None) -> tuple[Results, Waits]:
     """The states of all nodes, and the waits of the steps that are counted."""
-    simulation = Simulation.build(case.settings, world, components=case.components(), device=device)
+    simulation = Simulation.build(case.settings, world, components=case.components(), device=device, watchdog=watchdog)
     state = simulation.run(simulation.init(), 0, WARM_STEPS)
     with watched(device) as waits:
         state = simulation.run(state, WARM_STEPS, WARM_STEPS + COUNTED_STEPS)
@@ -46,18 +47,20 @@ def compare(
     rules: Callable[[], AbstractContextManager[object]] = nullcontext,
     *,
     alone: bool = False,
+    watchdog: Watchdog | None = None,
 ) -> dict[str, Entry]:
     """The table's entries of cases, complete on rank 0.
 
     Args:
         rules: a context around what runs on the device.
         alone: the CPU's run is that of one process. Otherwise it is of the same ranks, which gloo must connect.
+        watchdog: of the process group, on NCCL.
     """
     table = {}
     for name, case in cases.items():
         expected, _ = run(case, CPU, World() if alone else world)
         with rules(), usable(device):
-            found, waits = run(case, device, world)
+            found, waits = run(case, device, world, watchdog)
         table[name] = compared(expected, found, found, waits)
         if world.rank == 0:
             print(name, table[name]["different"], table[name]["waits"], flush=True)

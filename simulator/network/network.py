@@ -29,11 +29,13 @@ from simulator.network.payload import payload_bytes
 from simulator.network.plans import Plan
 from simulator.network.rounds import Inbox, Round
 from simulator.network.transport import InFlight, Transport
+from simulator.network.waits import Waits
 from simulator.network.wave_plans import WavePlan
 from simulator.placement import Placement
 from simulator.timing.base import Timing
 from simulator.timing.clocks import Clocks
 from simulator.timing.event_times import EventTimes
+from simulator.watchdog import Watchdog
 
 _Prepared = TypeVar("_Prepared", Plan, LinkPlan)
 _Kept = TypeVar("_Kept")
@@ -47,6 +49,7 @@ class Network:
         placement: which process hosts which nodes; a process group must exist when it has several processes.
         device: where the rows live.
         timeout_s: how long one message may take before the run is given up.
+        watchdog: what :func:`simulator.process_group.process_group` yields: needed on NCCL, None elsewhere.
         link_model: of the links that ``ledger.link_time_s`` is counted with.
         timing: durations of steps and messages, for nodes with clocks of their own; None for no clocks.
         asynchronous: whether the nodes' events follow a schedule of their own instead of rounds.
@@ -65,6 +68,7 @@ class Network:
         device: torch.device,
         *,
         timeout_s: float = 300.0,
+        watchdog: Watchdog | None = None,
         link_model: LinkModel | None = None,
         timing: Timing | None = None,
         asynchronous: bool = False,
@@ -73,7 +77,7 @@ class Network:
         self.graph = graph
         self.placement = placement
         self.device = device
-        self.timeout_s = timeout_s
+        self._waits = Waits(timeout_s, watchdog)
         self.ledger = Ledger(placement.num_nodes, link_model or LinkModel())
         self.timing = timing
         self.clocks = None if timing is None or asynchronous else LocalClocks(timing)
@@ -82,8 +86,8 @@ class Network:
         self._phase = "inner"
         self._plans: dict[int, Plan] = {}
         self._link_plans: dict[int, LinkPlan] = {}
-        self._transport = Transport(placement, device, timeout_s)
-        self._collectives = Collectives(placement, device, timeout_s, self.ledger)
+        self._transport = Transport(placement, device, self._waits)
+        self._collectives = Collectives(placement, device, self._waits, self.ledger)
 
     @property
     def nodes(self) -> range:
@@ -109,7 +113,8 @@ class Network:
             Replicated(self.graph, first_rounds),
             Placement(placement.num_nodes * copies, placement.world_size, placement.rank, copies),
             self.device,
-            timeout_s=self.timeout_s,
+            timeout_s=self._waits.timeout_s,
+            watchdog=self._waits.watchdog,
             link_model=self.ledger.link_model,
         )
         yield replicas
@@ -390,6 +395,14 @@ class Network:
         """
         self._transport.check_dropped()
         self._collectives.barrier()
+
+    def check(self) -> None:
+        """Raises the error of a process group that has failed; what was read from the device since then is worthless.
+
+        Raises:
+            LostProcessError, SilentProcessError: as a round or a collective.
+        """
+        self._waits.check()
 
     def share(self, value: object) -> object:
         """Returns rank 0's ``value`` on every process; for set-up, not counted."""

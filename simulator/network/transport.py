@@ -2,27 +2,27 @@
 
 There is one contiguous byte buffer per pair of processes and round, and all receives are posted before the first send.
 On gloo these are ``irecv`` and ``isend`` in a fixed order, on NCCL one ``batch_isend_irecv``. CUDA tensors on gloo are
-copied through pinned memory. Every wait has a timeout, and every failure names the process and an edge.
+copied through pinned memory. Every wait is bounded, and every failure names the process and an edge; see
+:mod:`simulator.network.waits`.
 
 Several rounds may be in flight at once. All processes post them in the same order. On gloo every round has its own
 tag; on NCCL messages of the same two processes are matched in the order of posting.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 
-import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from simulator.graphs.base import Edges
 from simulator.network.buffers import BufferPool
-from simulator.network.errors import LostProcessError, SilentProcessError, first_line, is_timeout
+from simulator.network.failures import Messages
 from simulator.network.link_plans import LinkPlan
 from simulator.network.payload import payload_bytes, sections
 from simulator.network.peer_rows import PeerRows
 from simulator.network.plans import Plan
+from simulator.network.waits import Waits
 from simulator.network.wave_plans import WavePlan
 from simulator.placement import Placement
 
@@ -41,17 +41,18 @@ class Transport:
     Args:
         placement: which process hosts which nodes.
         device: where the rows live.
-        timeout_s: how long one message may take before the run is given up.
+        waits: how to wait for messages; watched on NCCL.
 
     Attributes:
         buffers: for messages; those that no round holds are free.
     """
 
-    def __init__(self, placement: Placement, device: torch.device, timeout_s: float) -> None:
+    def __init__(self, placement: Placement, device: torch.device, waits: Waits) -> None:
         self.placement = placement
         self.device = device
-        self.timeout_s = timeout_s
+        self.waits = waits
         self.uses_nccl = uses_nccl(placement)
+        assert waits.watchdog is not None or not self.uses_nccl
         self.buffers = BufferPool(
             device if self.uses_nccl else torch.device("cpu"), pinned=device.type == "cuda" and not self.uses_nccl
         )
@@ -118,8 +119,8 @@ class InFlight:
         self._buffers: list[Tensor] = []
         self.sent_bytes = 0
         self._incoming: list[tuple[PeerRows, Tensor]] = []
-        self._receives: list[tuple[dist.Work, PeerRows, str]] = []
-        self._sends: list[tuple[dist.Work, PeerRows, str]] = []
+        self._receives: list[tuple[dist.Work, Messages]] = []
+        self._sends: list[tuple[dist.Work, Messages]] = []
         if plan.sends or plan.receives:
             self._post(plan, tag)
         self._is_open = True
@@ -164,26 +165,35 @@ class InFlight:
         self._incoming = [(part, self._take(payload * part.nodes.size)) for part in plan.receives]
         outgoing = [(part, self._pack(part, payload)) for part in plan.sends]
         self.sent_bytes = sum(buffer.numel() for _, buffer in outgoing)
+        parts = [(part, "receive") for part, _ in self._incoming] + [(part, "send") for part, _ in outgoing]
         if self._transport.uses_nccl:
             operations = [dist.P2POp(dist.irecv, buffer, part.peer) for part, buffer in self._incoming]
             operations += [dist.P2POp(dist.isend, buffer, part.peer) for part, buffer in outgoing]
-            parts = [(part, "receive") for part, _ in self._incoming] + [(part, "send") for part, _ in outgoing]
+            batch = self._messages(*parts)
+            with self._transport.waits.calling(batch.silent, batch.lost):
+                works = dist.batch_isend_irecv(operations)
             # Backends that coalesce a batch return one work for all its operations.
-            works = zip(dist.batch_isend_irecv(operations), parts, strict=False)
-            self._receives = [(work, part, direction) for work, (part, direction) in works]
+            messages = [batch] if len(works) < len(parts) else [self._messages(part) for part in parts]
+            self._receives = list(zip(works, messages, strict=True))
             return
         for part, buffer in self._incoming:
-            self._receives.append((self._begin(dist.irecv, part, buffer, tag), part, "receive"))
+            self._receives.append(self._begin(dist.irecv, buffer, self._messages((part, "receive")), tag))
         for part, buffer in outgoing:
-            self._sends.append((self._begin(dist.isend, part, buffer, tag), part, "send"))
+            self._sends.append(self._begin(dist.isend, buffer, self._messages((part, "send")), tag))
 
-    def _begin(self, operation: Callable[..., dist.Work | None], part: PeerRows, buffer: Tensor, tag: int) -> dist.Work:
+    def _messages(self, *parts: tuple[PeerRows, str]) -> Messages:
+        transport = self._transport
+        return Messages(transport.placement, self._edges, self._step, transport.waits.timeout_s, parts)
+
+    def _begin(
+        self, operation: Callable[..., dist.Work | None], buffer: Tensor, message: Messages, tag: int
+    ) -> tuple[dist.Work, Messages]:
         try:
-            work = operation(buffer, part.peer, tag=tag)
+            work = operation(buffer, message.parts[0][0].peer, tag=tag)
         except RuntimeError as error:
-            raise self._lost(part, error) from error
+            raise message.lost(error) from error
         assert work is not None
-        return work
+        return work, message
 
     def _take(self, num_bytes: int) -> Tensor:
         buffer = self._transport.buffers.take(num_bytes)
@@ -213,40 +223,8 @@ class InFlight:
                 column.append(section.to(self._transport.device))
         return [torch.cat(column) if len(column) > 1 else column[0] for column in columns]
 
-    def _wait(self, works: list[tuple[dist.Work, PeerRows, str]]) -> None:
-        for work, part, direction in works:
-            try:
-                work.wait(timedelta(seconds=self._transport.timeout_s))
-            except RuntimeError as error:
-                if is_timeout(error):
-                    raise self._silent(part, direction) from error
-                raise self._lost(part, error) from error
-
-    def _silent(self, part: PeerRows, direction: str) -> SilentProcessError:
-        rank, timeout_s = self._transport.placement.rank, self._transport.timeout_s
-        preposition = "from" if direction == "receive" else "to"
-        return SilentProcessError(
-            f"round {self._step}: rank {rank} waited {timeout_s:g} s to {direction} {self._describe(part, direction)} "
-            f"{preposition} rank {part.peer}",
-            part.peer,
-        )
-
-    def _lost(self, part: PeerRows, error: RuntimeError) -> LostProcessError:
-        nodes = self._transport.placement.nodes_of(part.peer)
-        return LostProcessError(
-            f"round {self._step}: rank {self._transport.placement.rank} lost rank {part.peer}, which hosts nodes "
-            f"{nodes.start}..{nodes.stop - 1} ({first_line(error)})",
-            part.peer,
-        )
-
-    def _describe(self, part: PeerRows, direction: str) -> str:
-        """Says how many nodes the rows come from, and names one edge that they travel along."""
-        placement, edges = self._transport.placement, self._edges()
-        targets = placement.nodes if direction == "receive" else placement.nodes_of(part.peer)
-        chosen = np.isin(edges.source, part.nodes) & (edges.target >= targets.start) & (edges.target < targets.stop)
-        edge = int(np.flatnonzero(chosen)[0])
-        plural = "s" if part.nodes.size > 1 else ""
-        return (
-            f"the row{plural} of {part.nodes.size} node{plural} (such as edge {edges.source[edge]} -> "
-            f"{edges.target[edge]})"
-        )
+    def _wait(self, works: list[tuple[dist.Work, Messages]]) -> None:
+        waits = self._transport.waits
+        for work, messages in works:
+            with waits.calling(messages.silent, messages.lost):
+                waits.finish(work, messages.silent)

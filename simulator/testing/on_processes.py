@@ -13,11 +13,12 @@ from typing import Any
 import torch
 
 from simulator.checkpoint import HUB_PREFIX
+from simulator.devices import Compute
 from simulator.local_processes import run_local
 from simulator.network.mailboxes import MAIL_PREFIX
-from simulator.processes import process_group
+from simulator.process_group import process_group
 from simulator.simulation import Simulation
-from simulator.world import Compute, World
+from simulator.world import World
 
 TIMEOUT_S = 60.0
 
@@ -27,7 +28,7 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
     torch.set_num_threads(1)
     with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), TIMEOUT_S):
         for name, settings in order["cases"].items():
-            simulation = Simulation.build(settings, world)
+            simulation = Simulation.build(settings, world, device=torch.device("cpu"))
             state = simulation.run(simulation.init(), 0, order["num_steps"])
             network = simulation.network
             # Which messages a process has depends on how many processes there are.

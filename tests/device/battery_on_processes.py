@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from simulator.devices import Compute
 from simulator.local_processes import run_local
-from simulator.processes import process_group
+from simulator.process_group import process_group
 from simulator.testing import pretended_device
-from simulator.world import Compute
 
 TIMEOUT_S = 60.0
 
@@ -22,11 +22,13 @@ TIMEOUT_S = 60.0
 def work(names, path, world, store):
     """One process: all cases."""
     from scripts.gpu_checks.two_ranks import compare, wanted_cases
-    from tests.device.nccl_rules import rules
+    from tests.device.nccl_rules import rules, watchdog
 
     torch.set_num_threads(1)
     with process_group(world, store, Compute(torch.device("cpu"), "gloo", ""), TIMEOUT_S):
-        table = compare(wanted_cases(names), pretended_device.install(), world, rules)
+        table = compare(
+            wanted_cases(names), pretended_device.install(), world, rules, watchdog=watchdog(10 * TIMEOUT_S)
+        )
     if world.rank == 0:
         path.write_text(json.dumps(table, indent=1))
 

@@ -1,7 +1,8 @@
 """What NCCL insists on, over gloo: messages and collectives of tensors that the pretended device holds.
 
 Tensors are on the device and contiguous. The messages of a round are one batch with one work for all of them; nobody
-sends to itself, nothing is empty, and no two messages of a batch have the same direction and peer.
+sends to itself, nothing is empty, and no two messages of a batch have the same direction and peer. Collectives are
+asynchronous, and no wait has a timeout: the watchdog counts the time.
 """
 
 from unittest.mock import patch
@@ -10,6 +11,7 @@ import torch
 import torch.distributed as dist
 
 from simulator.testing.pretended_device import OnDevice, held
+from simulator.watchdog import Watchdog
 
 
 def require(*tensors):
@@ -21,35 +23,45 @@ def require(*tensors):
 
 
 class OneWork:
-    """The work of a whole batch; what was received is in its tensors when it is done."""
+    """The work of a collective or of a whole batch; what was received is in its tensors when it is done."""
 
-    def __init__(self, works, arriving):
+    def __init__(self, works, arriving=()):
         self.works, self.arriving = works, arriving
 
     def wait(self, timeout=None):
+        assert timeout is None, "a wait with a timeout stops the host in every round"
         for work in self.works:
             work.wait()
         for tensor, bytes_ in self.arriving:
             held(tensor).copy_(bytes_)
         return True
 
+    def is_completed(self):
+        return all(work.is_completed() for work in self.works)
+
+
+def watchdog(timeout_s):
+    """One that nobody needs, because gloo's own timeouts come first."""
+    return Watchdog(timeout_s, abort=lambda: None, give_up=lambda error: None)
+
 
 def rules():
     """A context in which ``torch.distributed`` looks like NCCL."""
     plain = {name: getattr(dist, name) for name in ("all_reduce", "all_gather", "scatter", "isend", "irecv")}
 
-    def all_reduce(tensor, op=dist.ReduceOp.SUM, **options):
+    def all_reduce(tensor, op=dist.ReduceOp.SUM, *, async_op):
         require(tensor)
-        return plain["all_reduce"](held(tensor), op=op, **options)
+        return OneWork([plain["all_reduce"](held(tensor), op=op, async_op=async_op)])
 
-    def all_gather(parts, tensor, **options):
+    def all_gather(parts, tensor, *, async_op):
         require(tensor, *parts)
         assert all(part.shape == tensor.shape for part in parts)
-        return plain["all_gather"]([held(part) for part in parts], held(tensor), **options)
+        return OneWork([plain["all_gather"]([held(part) for part in parts], held(tensor), async_op=async_op)])
 
-    def scatter(tensor, parts=None, src=0, **options):
+    def scatter(tensor, parts=None, src=0, *, async_op):
         require(tensor, *(parts or []))
-        return plain["scatter"](held(tensor), parts and [held(part) for part in parts], src=src, **options)
+        parts = parts and [held(part) for part in parts]
+        return OneWork([plain["scatter"](held(tensor), parts, src=src, async_op=async_op)])
 
     def batch_isend_irecv(operations):
         assert operations, "an empty batch"

@@ -2,8 +2,7 @@
 
 import pytest
 
-from simulator.errors import Report, RunError, describe_error, find_cause
-from simulator.network.errors import LostProcessError, SilentProcessError
+from simulator.errors import LostProcessError, Report, RunError, SilentProcessError, describe_error, find_cause
 
 
 def test_the_rank_that_failed_by_itself_is_the_cause():

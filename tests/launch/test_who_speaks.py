@@ -7,8 +7,7 @@ import pytest
 import torch.distributed as dist
 
 from simulator import processes
-from simulator.errors import RunError
-from simulator.network.errors import LostProcessError
+from simulator.errors import LostProcessError, RunError
 from simulator.processes import Launch
 from simulator.world import World
 

@@ -13,16 +13,17 @@ from typing import Any
 
 import torch
 
-from simulator.errors import RunError
+from simulator.devices import Compute
+from simulator.errors import LostProcessError, RunError, SilentProcessError
 from simulator.graphs.exponential import Exponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
 from simulator.local_processes import run_local
-from simulator.network.errors import LostProcessError, SilentProcessError
 from simulator.network.network import Network
 from simulator.network.rounds import Inbox
 from simulator.placement import Placement
-from simulator.processes import Compute, World, process_group
+from simulator.process_group import process_group
+from simulator.world import World
 
 NUM_NODES = 7
 FAILURE_TIMEOUT_S = 5.0

@@ -13,11 +13,13 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from simulator.devices import Compute
 from simulator.graphs.random_directed import RandomDirected
 from simulator.local_processes import run_local
 from simulator.network.network import Network
 from simulator.placement import Placement
-from simulator.processes import Compute, World, process_group
+from simulator.process_group import process_group
+from simulator.world import World
 
 NUM_ROUNDS = 6
 
