@@ -44,7 +44,8 @@ This page is generated from `conf/` and from docstrings. Do not edit it: change 
 
 A component is chosen by its name in its group, `graph=ring`. Its settings follow under the name of the group,
 `graph.weights=lazy`. A default such as `${num_nodes}` is the value of that setting of the run.
-The metrics are listed in [metrics.md](metrics.md). [adding_components.md](adding_components.md) says how to write a
+The metrics are listed in [metrics.md](metrics.md). [compatibility.md](compatibility.md) says what fits together.
+[adding_components.md](adding_components.md) says how to write a
 component of your own.
 """
 

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(ROOT.glob("docs/*.md"))
+DOCUMENTS = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")] + sorted(
+    ROOT.glob("docs/**/*.md")
+)
 METRIC = re.compile(
     r"(train|valid|test|outer|inner|penalty|comm|time|throughput|hypergradient|hparams|influence|privacy|exchange|novel"
     r"|trained|private|target|hypernetwork|covariance|graph|quadratic|theory)/[a-z][a-z0-9_]*[a-z0-9]"
