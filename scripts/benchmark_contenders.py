@@ -84,12 +84,13 @@ class Ours:
         device: str = "cpu",
         dataset: RandomImages | None = None,
         batch_size: int = BATCH_SIZE,
+        captures: bool = False,
     ) -> None:
         settings = config.compose(
             [
                 *("algorithm=dsgd", f"algorithm.lr={LR}", "graph=ring", f"num_nodes={num_nodes}"),
                 *(f"problem.batch_size={batch_size}", "problem.drop_last=true", "problem.weight_decay=0.0"),
-                *(f"compute={compute}", f"device={device}"),
+                *(f"compute={compute}", f"device={device}", f"compute_capture={captures}"),
             ]
         )
         components = replace(
@@ -104,6 +105,12 @@ class Ours:
         self.state = self.simulation.init()
         self.hparams = self.problem.init_hparams()
         self.done = 0
+
+    @property
+    def num_graphs(self) -> int:
+        """How many CUDA graphs of local steps have been recorded."""
+        graphs = getattr(self.problem, "_graphs", None)
+        return 0 if graphs is None else int(graphs.num_graphs)
 
     def step(self, steps: int) -> None:
         """Local steps alone."""

@@ -29,7 +29,7 @@ LINES = {
     "waits": Line("no step makes the host wait beyond its budget", "comparing:waits", 100.0),
     "shared_gpu": Line("three ranks share a GPU through gloo", "launching:shared_gpu", 60.0),
     "nccl_alone": Line("NCCL with one rank, which sends to itself", "nccl:alone", 30.0),
-    "capture": Line("a local step as a CUDA graph", "capturing:capture", 40.0),
+    "capture": Line("a local step as a CUDA graph", "capturing:capture", 50.0),
     "speed_logistic": Line("node-steps/s, logistic regression", "speed:logistic_regression", 40.0),
     "speed_mlp": Line("node-steps/s, MLP 784-128-10", "speed:mlp", 50.0),
     "speed_cnn": Line("node-steps/s, CNN", "speed:cnn", 60.0),
