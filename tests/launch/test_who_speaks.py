@@ -68,6 +68,16 @@ def test_exactly_one_rank_speaks_however_slow_another_is(monkeypatch, slow_rank)
     assert launches[0].lost == {1, 2}
 
 
+@pytest.mark.slow
+def test_rank_0_may_take_twice_as_long(monkeypatch):
+    monkeypatch.setattr(processes, "_REPORT_WAIT_S", 1.0)
+    jobs = {0: fails_after(1.2, 2), 1: fails_after(0.0, 2)}
+    launches, errors = run_together(jobs, shared_store(jobs))
+    assert errors == dict.fromkeys(jobs, "rank 2 died: lost rank 2")
+    assert [launches[rank].speaks for rank in jobs] == [True, False]
+    assert launches[0].lost == launches[1].lost == {2}
+
+
 def test_rank_0_speaks_when_all_are_in_time():
     jobs = dict.fromkeys(range(NUM_RANKS), fails_after(0.0, -1))
     launches, _ = run_together(jobs, shared_store(jobs))
