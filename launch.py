@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from simulator import processes
 from simulator.errors import SHOWS_TRACEBACKS, RunError, describe_error
+from simulator.launchers import detect_world, is_submitted, timeout_of
 from simulator.memory import keep_memory
-from simulator.world import World, detect_world
+from simulator.world import World
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -56,7 +57,7 @@ def lead(world: World | None) -> int:
 
     register_schema()
     launch: processes.Launch | None = None
-    status = 0
+    status, has_met = 0, True
     previous = previous_attempt()
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
@@ -66,7 +67,9 @@ def lead(world: World | None) -> int:
     @hydra.main(**version_base(), config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
     def run_job(composed: "DictConfig") -> Any:
         """Runs one job: the only one of the launch, or one of a multirun; returns its objective to the sweeper."""
-        nonlocal launch, status
+        nonlocal launch, status, has_met
+        if world is None and is_submitted():
+            return run_submitted(composed)
         hydra_config = HydraConfig.get()
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
         remember_attempt(hydra_config.sweep.dir if is_sweep else hydra_config.runtime.output_dir)
@@ -74,14 +77,16 @@ def lead(world: World | None) -> int:
             job = prepare(composed, world, restarted=previous is not None)
             if job is not None:
                 if world is not None and launch is None:
+                    has_met = False
                     launch = processes.Launch.join(world, composed.timeout_s)
+                    has_met = True
                 execute(job, world, launch, is_sweep=is_sweep)
             return objective(composed, Path(hydra_config.runtime.output_dir))
         except Exception as error:
             where = f"job {hydra_config.job.num} ({swept(hydra_config.overrides.task)}): " if is_sweep else ""
             status = fail(error, where, prints=launch is None or launch.speaks)
-            if launch is not None and (launch.lost or launch.signals):
-                raise SystemExit(status) from error  # a rank has died or hangs: no further job can run
+            if not has_met or (launch is not None and (launch.lost or launch.signals)):
+                raise SystemExit(status) from error  # a rank is missing, has died or hangs: no further job can run
             raise ToldError(str(error)) from error  # Hydra, its callbacks and launchers see that the job has failed
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of printing its own report
@@ -101,12 +106,41 @@ def lead(world: World | None) -> int:
         status = fail(error if told == line else ValueError(told))
     if status == 0:
         forget_attempt()
-    if world is not None and world.world_size > 1:
-        if launch is None:
-            launch = processes.Launch.join(world)
-        launch.announce(json.dumps({"kind": STOP, "status": status}))
-        launch.leave()
+    if world is not None and world.world_size > 1 and has_met:
+        dismiss(launch or processes.Launch.join(world, timeout_of(sys.argv)), status)
     return status
+
+
+def dismiss(launch: processes.Launch, status: int) -> None:
+    """Tells the other ranks that there are no more jobs."""
+    launch.announce(json.dumps({"kind": STOP, "status": status}))
+    launch.leave()
+
+
+def run_submitted(composed: "DictConfig") -> Any:
+    """Runs a job that submitit runs; its tasks are the processes of the run. Rank 0 returns the objective."""
+    from hydra.core.hydra_config import HydraConfig
+
+    world = detect_world()
+    if world is not None and world.rank > 0:
+        if follow(world):
+            raise ToldError("rank 0 says why")
+        return None
+    launch: processes.Launch | None = None
+    status = 0
+    try:
+        job = prepare(composed, world, restarted=False)
+        if world is not None:
+            launch = processes.Launch.join(world, composed.timeout_s)
+        if job is not None:
+            execute(job, world, launch, is_sweep=False)
+        return objective(composed, Path(HydraConfig.get().runtime.output_dir))
+    except Exception as error:
+        status = fail(error)
+        raise ToldError(str(error)) from error
+    finally:
+        if world is not None:
+            dismiss(launch or processes.Launch.join(world, composed.timeout_s), status)
 
 
 class ToldError(Exception):
@@ -193,7 +227,7 @@ def follow(world: World) -> int:
     """Runs the jobs that rank 0 announces until there are no more; returns the exit status."""
     from simulator.job import Job, run_job  # while rank 0 composes
 
-    launch = processes.Launch.join(world)
+    launch = processes.Launch.join(world, timeout_of(sys.argv))
     while True:
         message = launch.next_message()
         if message is None:

@@ -69,7 +69,7 @@ class Launch:
             reason = " ".join(str(error).split())[:200]
             raise RunError(
                 f"rank {world.rank} of {world.world_size} did not meet the others within {timeout_s:g} s; every rank "
-                f"has to be started, by torchrun or srun ({reason})"
+                f"has to be started, by torchrun, srun or mpirun ({reason})"
             ) from error
         if world.is_one_machine:
             # When torchrun restarts its ranks, the store keeps the keys of the previous attempt.

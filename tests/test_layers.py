@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("arrays", "checks", "objective"),
     ("errors", "memory", "padding", "randomness", "placement", "schedules", "tuning", "rows", "uploads", "world"),
-    ("devices", "watchdog"),
+    ("devices", "launchers", "watchdog"),
     ("process_group", "resume"),
     ("processes",),
     ("local_processes",),

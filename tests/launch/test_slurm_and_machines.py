@@ -18,6 +18,8 @@ def slurm(start: Start, rank: int, port: int, *overrides: str) -> Command:
         "SLURM_NODEID": "0",
         "SLURM_TASKS_PER_NODE": "2",
         "SLURM_JOB_ID": "1234",
+        "SLURM_STEP_ID": "0",
+        "SLURM_STEP_NUM_TASKS": "2",
         "SLURM_STEP_NODELIST": "localhost",
         "MASTER_PORT": str(port),
     }

@@ -49,3 +49,13 @@ def test_submitit_runs_every_job_and_is_told_of_failures(start: Start, tmp_path:
     ended = start(*QUICK, *words, f"hydra.sweep.dir={tmp_path}", settings=[], arguments="-m").wait()
     assert ended.status != 0, ended
     assert (tmp_path / "0" / "summary.json").is_file()
+
+
+@needs("hydra_submitit_launcher")
+def test_two_tasks_of_submitit_are_two_processes_of_one_run(start: Start, tmp_path: Path):
+    words = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=2", "hydra.launcher.tasks_per_node=2"]
+    ended = start(*QUICK, *words, "seed=0", f"hydra.sweep.dir={tmp_path}", settings=[], arguments="-m").wait()
+    assert ended.status == 0, ended
+    environment = (tmp_path / "0" / "environment.json").read_text()
+    assert '"world_size": 2' in environment
+    assert (tmp_path / "0" / "metrics.jsonl").read_text().count("\n") == 3
