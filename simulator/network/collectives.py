@@ -46,9 +46,8 @@ class Collectives:
         if self._placement.world_size == 1:
             return rows
         sizes = np.diff(self._placement.starts)
-        block = torch.zeros((int(sizes.max()), *rows.shape[1:]), dtype=rows.dtype)
-        block[: len(rows)] = rows.detach().cpu()
-        block = self._to_backend(block)
+        block = torch.zeros((int(sizes.max()), *rows.shape[1:]), dtype=rows.dtype, device=self._backend_device)
+        block[: len(rows)] = rows.detach()
         blocks = [torch.empty_like(block) for _ in sizes]
         self._ledger.record_evaluation(block.nbytes)
         return self._run(
@@ -117,16 +116,21 @@ class Collectives:
         """Returns the sum of every process's ``total``, on every process; not counted."""
         if self._placement.world_size == 1:
             return total
-        reduced = self._to_backend(total.detach().cpu().clone())
+        reduced = total.detach().to(self._backend_device, copy=True)
         return self._run(
             "the sum over all processes",
             lambda **options: dist.all_reduce(reduced, **options),
             lambda: reduced.to(total.device),
         )
 
+    @property
+    def _backend_device(self) -> torch.device:
+        """Where the backend takes tensors from."""
+        return self._device if self._uses_nccl else torch.device("cpu")
+
     def _to_backend(self, tensor: Tensor) -> Tensor:
-        """``tensor`` where the backend takes it from: on the device for NCCL, otherwise where it is."""
-        return tensor.to(self._device) if self._uses_nccl else tensor
+        """``tensor`` where the backend takes it from."""
+        return tensor.to(self._backend_device)
 
     def _run(self, what: str, start: Callable[..., dist.Work | None], read: Callable[[], _Result]) -> _Result:
         """Starts a collective, waits for it and returns what ``read`` does."""
