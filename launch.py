@@ -58,6 +58,7 @@ def lead(world: World | None) -> int:
     register_schema()
     launch: processes.Launch | None = None
     status, has_met = 0, True
+    objectives: list[str] = []
     previous = previous_attempt()
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
@@ -67,10 +68,11 @@ def lead(world: World | None) -> int:
     @hydra.main(**version_base(), config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
     def run_job(composed: "DictConfig") -> Any:
         """Runs one job: the only one of the launch, or one of a multirun; returns its objective to the sweeper."""
-        nonlocal launch, status, has_met
+        nonlocal launch, status, has_met, objectives
         if world is None and is_submitted():
             return run_submitted(composed)
         hydra_config = HydraConfig.get()
+        objectives = names_of(composed.objective)
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
         remember_attempt(hydra_config.sweep.dir if is_sweep else hydra_config.runtime.output_dir)
         try:
@@ -108,7 +110,23 @@ def lead(world: World | None) -> int:
         forget_attempt()
     if world is not None and world.world_size > 1 and has_met:
         dismiss(launch or processes.Launch.join(world, timeout_of(sys.argv)), status)
+    if status in (0, 1):
+        end_sweep(objectives)
     return status
+
+
+def end_sweep(objectives: Sequence[str]) -> None:
+    """Writes the table and the picture of a sweep, if this was one. What fails here is told, and fails nothing."""
+    from simulator.sweeps import SweepFolder, summarize_sweep
+
+    if SweepFolder.folder is None:
+        return
+    try:
+        text = summarize_sweep(SweepFolder.folder, objectives)
+    except Exception as error:
+        print(f"hypergossip: warning: no table of the sweep: {describe_error(error)}", file=sys.stderr, flush=True)
+    else:
+        print(text, end="\n" if text else "", flush=True)
 
 
 def dismiss(launch: processes.Launch, status: int) -> None:
@@ -172,8 +190,13 @@ def objective(composed: "DictConfig", folder: Path) -> Any:
     assert isinstance(settings, dict)
     algorithm = config.build({str(key): value for key, value in settings.items()}).algorithm
     chosen = composed.objective
-    names = chosen if isinstance(chosen, str | None) else list(chosen)
+    names = chosen if isinstance(chosen, str | None) else names_of(chosen)
     return objective_of(json.loads((folder / "summary.json").read_text()), names, algorithm.selection)
+
+
+def names_of(chosen: Any) -> list[str]:
+    """The setting ``objective`` as a list."""
+    return [] if chosen is None else [chosen] if isinstance(chosen, str) else [str(name) for name in chosen]
 
 
 def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Job | None":

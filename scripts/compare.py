@@ -1,158 +1,117 @@
-"""Compares methods by their costs: ``python scripts/compare.py FOLDER [FOLDER ...] --output FOLDER``.
+"""Compares methods by their costs: ``python scripts/compare.py FOLDER [FOLDER ...] [--at best|last]``.
 
 Reads finished runs below the folders. Runs that differ by their seed alone are one setting; settings that differ by the
-keys of ``--grid`` alone are one method, which is shown at the setting that is best by ``--choose-by`` at the end of its
-runs (mean over seeds). A run that diverged has no summary, and a setting that lost a seed that way does not compete.
+keys of ``--grid`` alone are one method, which is shown at the setting with the best ``--choose-by``, mean over seeds. A
+run that diverged has no summary, and a setting that lost a seed that way does not compete. ``--at`` is the evaluation
+that counts, as in ``scripts/table.py``, and the column says so.
 
 Draws ``--metric`` against megabytes sent over all edges, seconds of wall time and steps, mean over seeds with a band
 from the lowest to the highest, and writes a table: for every target the megabytes, seconds and steps until the first
-evaluation that reaches it, mean over seeds ("-" where a seed does not); the metric at the end; the number of settings
-that finished and of seeds; the chosen grid values. Where all runs have a ``timing``, simulated seconds stand beside
-those of wall time, in table and picture.
+evaluation that reaches it, mean over seeds (an empty cell where a seed does not); the metric; the number of settings
+that finished and of seeds; the chosen grid values. Targets are values as they are recorded, accuracies in 0..1; the
+table and the picture show accuracies in per cent. Where all runs have a ``timing``, simulated seconds stand beside
+those of wall time.
 ``--costs`` leaves some of them out: seconds of runs that shared their machine cannot be compared.
-Accuracies are best when largest, everything else when smallest. Writes compare.md, compare.csv and compare.png.
+Writes compare.md, compare.csv, compare.png and compare.pdf into ``--output``, or else into the first FOLDER.
 """
 
 import argparse
-import csv
-import statistics
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.table import Run, grouped, label_groups, read_runs  # noqa: E402
-from simulator.figures import read_records  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from simulator import tables  # noqa: E402
 from simulator.figures.comparison import Curve, comparison  # noqa: E402
+from simulator.figures.style import captioned, unit_of  # noqa: E402
+from simulator.results import Run  # noqa: E402
+from simulator.tables import Group  # noqa: E402
 
-COSTS = {"MB": ("comm/bytes", 1e-6), "s": ("time/wall_s", 1.0), "steps": ("step", 1.0)}
+COSTS = {"MB": "comm/bytes", "s": "time/wall_s", "steps": "step"}
 # Where the nodes of all runs have clocks of their own, which these metrics tell.
-SIMULATED = {"simulated s": ("time/sim_s", 1.0)}
-ALL_COSTS = COSTS | SIMULATED
+ALL_COSTS = COSTS | {"simulated s": "time/sim_s"}
 CLOCKS = "time/idle_share"
+LABELS = {"MB": "sent over all edges (MB)", "s": "wall time (s)", "simulated s": "simulated time (s)"}
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method at its best setting: the evaluations of every seed, what was chosen, among how many settings."""
-
-    label: str
-    histories: Sequence[Sequence[Mapping[str, float]]]
-    num_settings: int
-    chosen: Mapping[str, Any]
-
-
-def is_better(metric: str, value: float, other: float) -> bool:
-    """Whether ``value`` is at least as good."""
-    return value >= other if metric.rsplit("/", 1)[-1].startswith("accuracy") else value <= other
-
-
-def evaluations(run: Run, metric: str) -> list[dict[str, float]]:
+def history(run: Run, metric: str) -> list[dict[str, Any]]:
     """The evaluations of a run that have the metric.
 
     Raises:
         ValueError: when there is none.
     """
-    records = [record for record in read_records(run.folder / "metrics.jsonl") if metric in record]
+    records = [record for record in run.records if record.get(metric) is not None]
     if not records:
         raise ValueError(f"{run.folder}: no evaluation has {metric}")
     return records
 
 
-def choose(runs: Sequence[Run], grid: Sequence[str], metric: str, choose_by: str) -> list[Method]:
-    """Every method at the best setting of its grid, best method first."""
-    groups = grouped(runs, grid)
-    labels = label_groups([dict(key) for key in groups])
-    methods = []
-    for label, members in zip(labels, groups.values(), strict=True):
-        settings = list(grouped(members).values())
-        most = max(map(len, settings))
-        best = None
-        for candidate in (setting for setting in settings if len(setting) == most):
-            value = statistics.fmean(evaluations(run, choose_by)[-1][choose_by] for run in candidate)
-            if value == value and (best is None or is_better(choose_by, value, best[0])):
-                best = value, candidate
-        if best is not None:
-            histories = [evaluations(run, metric) for run in best[1]]
-            chosen = {key: best[1][0].settings[key] for key in grid if key in best[1][0].settings}
-            methods.append(Method(label, histories, len(settings), chosen))
-    return methods
-
-
-def cost_to_reach(method: Method, metric: str, target: float, cost: str) -> float | None:
-    """The cost, mean over seeds, until the first evaluation that reaches the target; None if never."""
-    name, factor = ALL_COSTS[cost]
-    spent = []
-    for history in method.histories:
-        reached = [record[name] * factor for record in history if is_better(metric, record[metric], target)]
+def cost_to_reach(group: Group, metric: str, target: float, cost: str) -> float | None:
+    """The cost, mean over seeds, until the first evaluation that reaches the target; None if a seed never does."""
+    name = ALL_COSTS[cost]
+    sign = 1.0 if tables.is_best_when_largest(metric) else -1.0
+    spent: list[float] = []
+    for run in group.runs:
+        reached = [record[name] for record in history(run, metric) if sign * record[metric] >= sign * target]
         if not reached:
             return None
-        spent.append(reached[0])
-    return statistics.fmean(spent)
+        spent.append(reached[0] * unit_of(name)[0])
+    return sum(spent) / len(spent)
 
 
-def has_clocks(methods: Sequence[Method]) -> bool:
-    """Whether every evaluation has the time of local clocks: all runs have a ``timing``."""
-    records = [record for method in methods for history in method.histories for record in history]
-    return bool(records) and all(CLOCKS in record for record in records)
-
-
-def choose_costs(wanted: str | None, methods: Sequence[Method]) -> list[str]:
+def choose_costs(wanted: str | None, groups: Sequence[Group], metric: str) -> list[str]:
     """The costs to show: those of ``--costs``, or all that the runs have.
 
     Raises:
         ValueError: when one is not known, or when the runs do not have it.
     """
-    available = list(ALL_COSTS if has_clocks(methods) else COSTS)
-    if wanted is None:
-        return available
-    for cost in (chosen := wanted.split(",")):
-        if cost not in available:
-            raise ValueError(f"--costs {wanted}: expected some of {', '.join(available)}")
+    records = [record for group in groups for run in group.runs for record in history(run, metric)]
+    available = list(ALL_COSTS if all(CLOCKS in record for record in records) else COSTS)
+    chosen = available if wanted is None else wanted.split(",")
+    if not set(chosen) <= set(available):
+        raise ValueError(f"--costs {wanted}: expected some of {', '.join(available)}")
     return chosen
 
 
 def make_table(
-    methods: Sequence[Method], metric: str, targets: Sequence[float], grid: Sequence[str], costs: Sequence[str]
-) -> list[list[str]]:
-    """Header and rows."""
-    header = ["", *(f"{cost} to {target:g}" for target in targets for cost in costs), metric, "std", "settings"]
-    lines = [[*header, "seeds", *grid]]
-    for method in methods:
-        ends = [history[-1][metric] for history in method.histories]
-        spent = [cost_to_reach(method, metric, target, cost) for target in targets for cost in costs]
-        line = [method.label, *("-" if cost is None else f"{cost:.4g}" for cost in spent)]
-        line += [f"{statistics.fmean(ends):.4g}", f"{statistics.stdev(ends):.2g}" if len(ends) > 1 else "-"]
-        line += [str(method.num_settings), str(len(ends)), *(str(method.chosen.get(key, "")) for key in grid)]
-        lines.append(line)
-    return lines
+    groups: Sequence[Group], at: str, metric: str, targets: Sequence[float], costs: Sequence[str]
+) -> pd.DataFrame:
+    """A row per method."""
+    factor, unit = unit_of(metric)
+    frame = tables.table(groups, at, [metric])
+    place = len(groups[0].settings)
+    for target in targets:
+        for cost in costs:
+            values = [cost_to_reach(group, metric, target, cost) for group in groups]
+            frame.insert(place, f"{cost} to {factor * target:g} {unit}".rstrip(), pd.Series(values, dtype=float))
+            place += 1
+    frame.insert(list(frame.columns).index("seeds"), "settings", [group.num_settings for group in groups])
+    return frame
 
 
-def mean_curve(method: Method, metric: str, cost: str) -> Curve:
-    """The metric against a cost, both mean over the seeds at the evaluations after step 0 that all seeds have.
-
-    With several seeds there is a band from the lowest to the highest.
-    """
-    name, factor = ALL_COSTS[cost]
-    points = [point for point in zip(*method.histories, strict=False) if point[0]["step"] > 0]
-    spent = [statistics.fmean(record[name] * factor for record in point) for point in points]
-    values = [[record[metric] for record in point] for point in points]
-    mean = [statistics.fmean(of_seeds) for of_seeds in values]
-    if len(method.histories) == 1:
-        return Curve(method.label, spent, mean)
-    return Curve(
-        method.label, spent, mean, [min(of_seeds) for of_seeds in values], [max(of_seeds) for of_seeds in values]
-    )
+def mean_curve(group: Group, metric: str, cost: str) -> Curve:
+    """The metric against a cost, mean and range over the seeds, at the evaluations after step 0 that all seeds have."""
+    name = ALL_COSTS[cost]
+    points = [point for point in zip(*(history(run, metric) for run in group.runs), strict=False) if point[0]["step"]]
+    spent = pd.DataFrame([[record[name] * unit_of(name)[0] for record in point] for point in points], dtype=float)
+    values = pd.DataFrame([[record[metric] for record in point] for point in points], dtype=float)
+    curve = Curve(group.label, list(spent.mean(axis=1)), list(values.mean(axis=1)))
+    if len(group.runs) == 1:
+        return curve
+    return replace(curve, low=list(values.min(axis=1)), high=list(values.max(axis=1)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Returns the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
+    parser.add_argument("--at", choices=tables.EVALUATIONS, help="the evaluation that counts")
     parser.add_argument("--metric", default="test/accuracy", help="what is compared")
     parser.add_argument("--choose-by", help="metric that chooses among the grid; without it, the one compared")
     parser.add_argument("--grid", default="", help="settings of which the best is shown, as in algorithm.lr,problem.x")
@@ -160,25 +119,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--costs", help=f"what is shown, of {', '.join(ALL_COSTS)}; all that the runs have unless given"
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to write to")
+    parser.add_argument("--output", type=Path, help="folder to write to; without it, the first FOLDER")
     options = parser.parse_args(arguments)
     grid = [key for key in options.grid.split(",") if key]
+    metric: str = options.metric
     try:
         targets = [float(target) for target in options.targets.split(",") if target]
-        methods = choose(read_runs(options.folders), grid, options.metric, options.choose_by or options.metric)
-        costs = choose_costs(options.costs, methods)
+        runs = tables.finished_runs(options.folders)
+        at = tables.which_evaluation(runs, options.at)
+        groups = tables.best_settings(runs, grid, options.choose_by or metric, at)
+        costs = choose_costs(options.costs, groups, metric)
     except ValueError as error:
         print(f"compare: {error}", file=sys.stderr)
         return 1
-    lines = make_table(methods, options.metric, targets, grid, costs)
-    options.output.mkdir(parents=True, exist_ok=True)
-    rule = ["---", *["---:"] * (len(lines[0]) - 1)]
-    text = "".join(f"| {' | '.join(line)} |\n" for line in (lines[0], rule, *lines[1:]))
-    (options.output / "compare.md").write_text(text, encoding="utf-8")
-    with (options.output / "compare.csv").open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows(lines)
-    panels = {cost: [mean_curve(method, options.metric, cost) for method in methods] for cost in costs}
-    comparison(panels, options.metric, options.output / "compare.png")
+    if note := tables.repeated_seeds(groups):
+        print(f"compare: {note}", file=sys.stderr)
+    frame = make_table(groups, at, metric, targets, costs)
+    output: Path = options.output or options.folders[0]
+    output.mkdir(parents=True, exist_ok=True)
+    text = tables.to_markdown(frame)
+    (output / "compare.md").write_text(text, encoding="utf-8")
+    frame.to_csv(output / "compare.csv", index=False)
+    panels = {LABELS.get(cost, cost): [mean_curve(group, metric, cost) for group in groups] for cost in costs}
+    with captioned(", ".join(map(str, options.folders)), with_pdf=True):
+        comparison(panels, metric, output / "compare.png")
     print(text, end="")
     return 0
 

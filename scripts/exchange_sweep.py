@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.table import Run, grouped, read_runs  # noqa: E402
+from scripts.study_runs import Run, grouped, read_runs  # noqa: E402
 from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save  # noqa: E402
 
 MARKERS = ("o", "s", "^", "D", "v", "P")

@@ -18,7 +18,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.table import Run, read_runs  # noqa: E402
+from scripts.study_runs import Run, read_runs  # noqa: E402
 from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save  # noqa: E402
 
 RULES = {"debiased": "the paper's rule", "average_preserving": "average-preserving rule"}

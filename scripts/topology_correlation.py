@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT))
 import numpy as np  # noqa: E402
 import yaml  # noqa: E402
 
-from scripts.table import Run, grouped, label_groups, read_runs  # noqa: E402
+from scripts.study_runs import Run, grouped, label_groups, read_runs  # noqa: E402
 from simulator import config  # noqa: E402
 from simulator.figures import read_records  # noqa: E402
 from simulator.figures import topology_correlation as figures  # noqa: E402

@@ -161,7 +161,9 @@ class Recorder:
         write_summary(self.folder, summary, report)
         figures = []
         if simulation.settings["figures"]:
-            figures = draw_figures(self.folder, self._records, evaluation, network, problem, report)
+            figures = draw_figures(
+                self.folder, self._records, evaluation, algorithm, network, problem, report, simulation.settings
+            )
         for logger in self._loggers:
             logger.finish(summary, figures)
 

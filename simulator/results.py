@@ -38,6 +38,12 @@ class Run:
     records: list[dict[str, Any]]
     figures: dict[str, Path] = field(default_factory=dict)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The choices by group, and all settings by dotted name: ``{"graph": "ring", "algorithm.lr": 0.1, ...}``."""
+        choices: dict[str, Any] = self.config.get("choices", {})
+        return dict(_flat({name: value for name, value in self.config.items() if name != "choices"})) | choices
+
     def table(self) -> "pd.DataFrame":
         """One row per evaluation, one column per metric, and the step as index."""
         import pandas as pd

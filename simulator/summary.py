@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from simulator.algorithms.base import Report
+from simulator.algorithms.base import Algorithm, Report
 from simulator.checkpoint import write_atomically
 from simulator.metrics import Evaluation
 from simulator.network.network import Network
@@ -60,15 +60,22 @@ def draw_figures(
     folder: Path,
     records: Sequence[dict[str, float]],
     evaluation: Evaluation,
+    algorithm: Algorithm,
     network: Network,
     problem: Problem,
     report: Report,
+    settings: Mapping[str, Any],
 ) -> list[Path]:
-    """Draws every figure for which the run has data into ``figures/``; returns their paths."""
+    """Draws every figure for which the run has data into ``figures/``; returns the paths of the PNGs.
+
+    Every figure names the run. ``figures=pdf`` draws PDFs as well.
+    """
     from simulator.figures import RunFacts, write_all
+    from simulator.figures.style import captioned
 
     accuracy, times, events = evaluation.per_node.get("test/accuracy"), network.times, network.events
     facts = RunFacts(
+        has_consensus=network.num_nodes > 1 and network.graph.mixes and not algorithm.personalizes,
         graph=network.graph,
         label_counts=problem.facts().label_counts,
         per_node_accuracy=None if accuracy is None else accuracy.numpy(),
@@ -76,9 +83,18 @@ def draw_figures(
         spans=None if times is None else times.spans,
         staleness_counts=None if events is None else events.staleness_counts,
     )
-    written = write_all(folder, records, facts)
-    further = [draw(folder / "figures" / f"{name}.png") for name, draw in report.figures.items()]
+    with captioned(_name_run(folder, settings), with_pdf=settings["figures"] == "pdf"):
+        written = write_all(folder, records, facts)
+        further = [draw(folder / "figures" / f"{name}.png") for name, draw in report.figures.items()]
     return written + [path for path in further if path is not None]
+
+
+def _name_run(folder: Path, settings: Mapping[str, Any]) -> str:
+    """What figures say about a run: ``sgp on ring, 16 nodes, seed 0, in 2026-01-31/12-00-00-000000``."""
+    choices = settings.get("choices", {})
+    names = " on ".join(str(choices[group]) for group in ("algorithm", "graph") if choices.get(group))
+    words = [names, f"{settings['num_nodes']} nodes", f"seed {settings['seed']}"]
+    return f"{', '.join(filter(None, words))}, in {folder.parent.name}/{folder.name}"
 
 
 def _best(records: Sequence[dict[str, float]], selection: str) -> dict[str, float]:

@@ -29,7 +29,8 @@ LAYERS = (
     ("recorder",),
     ("loop",),
     ("job", "results"),
-    ("fresh_interpreter",),
+    ("fresh_interpreter", "tables"),
+    ("sweeps",),
     ("interface", "testing"),
     ("launch",),
 )

@@ -50,7 +50,7 @@ class Root:
     data_root: str = MISSING
     resume: str | None = None
     objective: Any = None
-    figures: bool = MISSING
+    figures: Any = MISSING
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
     link: LinkConfig = field(default_factory=LinkConfig)
     algorithm: Any = MISSING

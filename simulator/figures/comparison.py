@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from simulator.figures.style import PALETTE, TICK_SIZE, dress, new_figure, save
+from simulator.figures.style import PALETTE, TICK_SIZE, dress, name_with_unit, new_figure, save, unit_of
 
 _STYLES = ("-", "--", ":")
 
@@ -24,22 +24,31 @@ class Curve:
 def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -> Path:
     """Draws one panel per cost, side by side, with one legend; costs on a logarithmic axis, which leaves 0 out.
 
+    Bands are the range over seeds. Accuracies are shown in per cent.
+
     Args:
         panels: curves by the name of their cost, in the same order in every panel.
-        metric: what the curves show.
+        metric: what the curves show, as it is recorded (accuracies in 0..1).
         path: of the PNG.
     """
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     figure = new_figure(4.2 * len(panels) + 2.4, 4.0)
     every_axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    unit = unit_of(metric)[0]
     for axes, (cost, curves) in zip(every_axes, panels.items(), strict=True):
         for index, curve in enumerate(curves):
-            points = [(x, y) for x, y in zip(curve.spent, curve.values, strict=True) if x > 0 and math.isfinite(y)]
+            edges = (curve.low, curve.high) if curve.low else (curve.values, curve.values)
+            points = [
+                (x, *(unit * y for y in of_point))
+                for x, *of_point in zip(curve.spent, curve.values, *edges, strict=True)
+                if x > 0 and math.isfinite(of_point[0])
+            ]
+            x, y, low, high = ([point[place] for point in points] for place in range(4))
             colour, style = PALETTE[index % len(PALETTE)], _STYLES[index // len(PALETTE) % len(_STYLES)]
             axes.plot(
-                [x for x, _ in points],
-                [y for _, y in points],
+                x,
+                y,
                 style,
                 color=colour,
                 marker="o",
@@ -48,13 +57,15 @@ def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -
                 label=curve.label,
             )
             if curve.low:
-                band = [(x, *edges) for x, *edges in zip(curve.spent, curve.low, curve.high, strict=True) if x > 0]
-                axes.fill_between(*zip(*band, strict=True), color=colour, alpha=0.15, linewidth=0)
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0)))
+        left, right = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0) if right > 10.0 * left else (1.0, 2.0, 3.0, 5.0, 7.0)))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.xaxis.set_minor_formatter(NullFormatter())
-        dress(axes, x_label=cost, y_label=metric if axes is every_axes[0] else "")
+        dress(axes, x_label=cost, y_label=name_with_unit(metric) if axes is every_axes[0] else "")
+    if any(curve.low for curves in panels.values() for curve in curves):
+        every_axes[0].set_title("mean and range over seeds", fontsize=TICK_SIZE, loc="left")
     handles, labels = every_axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right upper", fontsize=TICK_SIZE, frameon=False)
     return save(figure, path)

@@ -28,21 +28,26 @@ if TYPE_CHECKING:
 _MOST_BUBBLE_ROWS = 20
 # Beyond this number of nodes single nodes cannot be seen, and histograms over nodes are drawn instead.
 _MOST_NODES_SHOWN = 100
+# Up to this number of nodes every bar has the number of its node.
+_MOST_NODES_NUMBERED = 40
 _LARGEST_BUBBLE = 0.92  # diameter, in cells
 
 
 def per_node_accuracy(values: npt.ArrayLike, path: Path) -> Path | None:
-    """Accuracy of every node, sorted, with the mean and the 10th percentile.
+    """Accuracy of every node, sorted, with the mean and the 10th percentile; up to 40 nodes with their numbers.
 
     Args:
         values: accuracy of each node in 0..1, shape [M]; values that are not finite are left out.
         path: the PNG to write.
     """
-    accuracies = np.asarray(values, dtype=np.float64).ravel()
-    accuracies = 100.0 * np.sort(accuracies[np.isfinite(accuracies)])
+    by_node = 100.0 * np.asarray(values, dtype=np.float64).ravel()
+    nodes = np.argsort(by_node, kind="stable")
+    nodes = nodes[np.isfinite(by_node[nodes])]
+    accuracies = by_node[nodes]
     if len(accuracies) < 2 or not accuracies.any():
         return None
-    figure = new_figure()
+    has_numbers = len(accuracies) <= _MOST_NODES_NUMBERED
+    figure = new_figure(float(np.clip(1.2 + 0.27 * len(accuracies), 6.4, 11.0)) if has_numbers else 6.4)
     axes = figure.add_subplot()
     width = 0.8 if len(accuracies) <= _MOST_NODES_SHOWN else 1.0
     axes.bar(np.arange(1, len(accuracies) + 1), accuracies, width=width, color=BAR_BLUE)
@@ -52,8 +57,12 @@ def per_node_accuracy(values: npt.ArrayLike, path: Path) -> Path | None:
     axes.set_xlim(0.3, len(accuracies) + 0.7)
     axes.set_ylim(0.0, min(1.28 * accuracies[-1], 118.0))
     axes.set_yticks([tick for tick in axes.get_yticks() if tick <= 100])
-    _use_whole_ticks(axes, "x")
-    dress(axes, "Accuracy node by node", "nodes, from worst to best", "test accuracy (%)")
+    if has_numbers:
+        axes.set_xticks(np.arange(1, len(accuracies) + 1), [str(node) for node in nodes])
+    else:
+        _use_whole_ticks(axes, "x")
+    x_label = "node, from worst to best" if has_numbers else "number of nodes, from worst to best"
+    dress(axes, "Accuracy node by node", x_label, "test accuracy (%)")
     axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left", ncols=2)
     return save(figure, path)
 

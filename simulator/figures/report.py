@@ -19,6 +19,7 @@ class RunFacts:
     """The data for pictures besides a run's records; None for data that it does not have.
 
     Attributes:
+        has_consensus: whether the nodes communicate and are meant to agree; the consensus distance is not drawn if not.
         graph: the schedule that the nodes communicate over.
         label_counts: training samples of every node by class, shape [M, C].
         per_node_accuracy: test accuracy of every node at the end, in 0..1, shape [M].
@@ -27,6 +28,7 @@ class RunFacts:
         staleness_counts: how many messages were 0, 1, 2, ... local steps old when they were taken in.
     """
 
+    has_consensus: bool = True
     graph: Graph | None = None
     label_counts: IntArray | None = None
     per_node_accuracy: FloatArray | None = None
@@ -50,6 +52,8 @@ def write_all(run_folder: Path, records: Records, facts: RunFacts) -> list[Path]
             curves.hypergradient_error,
         )
     }
+    if not facts.has_consensus:
+        del drawings[curves.consensus_distance.__name__]
     if facts.per_node_accuracy is not None:
         drawings["per_node_accuracy"] = partial(per_node_accuracy, facts.per_node_accuracy)
     if facts.graph is not None:

@@ -1,5 +1,9 @@
 """The look that all pictures share: sizes, colours and axes."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +20,39 @@ INK, FAINT = "#222222", "#D8D8D8"
 # Colours of many lines; without yellow, which is too light for lines.
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10
+
+_UNITS = {"comm/bytes": (1e-6, "MB"), "time/wall_s": (1.0, "s"), "time/sim_s": (1.0, "simulated s")}
+_caption: ContextVar[str] = ContextVar("caption", default="")
+_with_pdf: ContextVar[bool] = ContextVar("with_pdf", default=False)
+
+
+@contextmanager
+def captioned(text: str, *, with_pdf: bool = False) -> Iterator[None]:
+    """Every picture that is saved inside has the text in small letters at its lower right: the run, or the folder.
+
+    Args:
+        text: the caption.
+        with_pdf: whether a PDF of the same name is written beside every PNG.
+    """
+    tokens = _caption.set(text), _with_pdf.set(with_pdf)
+    try:
+        yield
+    finally:
+        _caption.reset(tokens[0])
+        _with_pdf.reset(tokens[1])
+
+
+def unit_of(metric: str) -> tuple[float, str]:
+    """What a metric is multiplied with to be shown, and its unit then: per cent for accuracies, MB for bytes."""
+    if metric.rpartition("/")[2].startswith("accuracy"):
+        return 100.0, "%"
+    return _UNITS.get(metric, (1.0, ""))
+
+
+def name_with_unit(metric: str) -> str:
+    """The label of an axis that shows the metric, such as ``test/accuracy (%)``."""
+    unit = unit_of(metric)[1]
+    return f"{metric} ({unit})" if unit else metric
 
 
 def new_figure(width_inches: float = 6.4, height_inches: float = 4.0) -> "Figure":
@@ -61,7 +98,16 @@ def add_legend_beside(axes: "Axes") -> None:
 
 
 def save(figure: "Figure", path: Path) -> Path:
-    """Writes the PNG and returns its path."""
+    """Writes the PNG, and what :func:`captioned` asks for; returns the path of the PNG."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    if caption := _caption.get():
+        figure.supxlabel(caption, x=0.995, ha="right", fontsize=TICK_SIZE - 3, color="#777777")
     figure.savefig(path, format="png", dpi=DPI)
+    if _with_pdf.get():
+        import matplotlib
+
+        logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells every table of a font
+        # Text stays text (fonts of type 42), and equal pictures are equal files.
+        with matplotlib.rc_context({"pdf.fonttype": 42}):
+            figure.savefig(path.with_suffix(".pdf"), format="pdf", metadata={"CreationDate": None})
     return path

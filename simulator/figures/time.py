@@ -22,12 +22,15 @@ def idle_share(shares: npt.ArrayLike, path: Path) -> Path | None:
     percent = 100.0 * np.asarray(shares, dtype=np.float64)
     if len(percent) < 2 or not percent.any():
         return None
+    from matplotlib.ticker import MaxNLocator
+
     figure = new_figure()
     axes = figure.add_subplot()
     axes.bar(np.arange(len(percent)), percent, width=0.8 if len(percent) <= 100 else 1.0, color=BAR_BLUE)
     axes.axhline(percent.mean(), color=INK, linewidth=1.6, label=f"mean {percent.mean():.1f} %")
     axes.set_ylim(0.0, 1.2 * float(percent.max()))
     axes.set_xlim(-0.7, len(percent) - 0.3)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=20, integer=True, steps=[1, 2, 5, 10]))
     dress(axes, "Waiting for messages, node by node", "node", "share of simulated time (%)")
     axes.legend(fontsize=TICK_SIZE, frameon=False, loc="upper left")
     return save(figure, path)

@@ -274,3 +274,37 @@ def test_drawing_leaves_no_global_state_behind(tmp_path: Path) -> None:
         "assert settings() == before\n"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=60)
+
+
+def test_no_consensus_is_drawn_where_nodes_are_not_meant_to_agree(tmp_path: Path) -> None:
+    drawn = {path.stem for path in figures.write_all(tmp_path / "a", records_of(), figures.RunFacts())}
+    apart = {
+        path.stem for path in figures.write_all(tmp_path / "b", records_of(), figures.RunFacts(has_consensus=False))
+    }
+    assert drawn - apart == {"consensus_distance"}
+
+
+def test_bars_have_the_numbers_of_their_nodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[Any] = []
+
+    def keep(figure: Any, path: Path) -> Path:
+        shown.append([label.get_text() for label in figure.axes[0].get_xticklabels()])
+        return path
+
+    monkeypatch.setattr("simulator.figures.nodes.save", keep)
+    figures.per_node_accuracy([0.5, 0.25, math.nan, 0.75], tmp_path / "x.png")
+    assert shown == [["1", "0", "3"]]
+
+
+def test_captions_and_pdfs_only_inside(tmp_path: Path) -> None:
+    from simulator.figures.style import captioned, new_figure, save
+
+    with captioned("sgp on ring", with_pdf=True):
+        save(inside := new_figure(), tmp_path / "inside.png")
+    save(outside := new_figure(), tmp_path / "outside.png")
+    assert inside.get_supxlabel() == "sgp on ring"
+    assert outside.get_supxlabel() == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["inside.pdf", "inside.png", "outside.png"]
+    with captioned("sgp on ring", with_pdf=True):
+        save(new_figure(), tmp_path / "again.png")
+    assert (tmp_path / "again.pdf").read_bytes() == (tmp_path / "inside.pdf").read_bytes()

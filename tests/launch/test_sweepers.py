@@ -27,6 +27,9 @@ def test_a_study_of_six_trials_is_stopped_and_resumed(ranks: int | None, start: 
         ended = start(*QUICK, *words, settings=[], ranks=ranks, arguments="-m").wait()
         assert ended.status == 0, ended
         assert "Best value: 0." in ended.out
+        assert "sweep.csv, runs.csv, sweep.png, sweep.pdf in" in ended.out
+        with (tmp_path / "trials" / "runs.csv").open() as file:
+            assert len(file.readlines()) == 1 + len(list((tmp_path / "trials").glob("*/summary.json"))) > num_trials
     with sqlite3.connect(tmp_path / "study.db") as database:
         values = [value for (value,) in database.execute("select value from trial_values")]
     assert len(values) == 6
