@@ -20,6 +20,7 @@ from torch import Tensor
 from simulator.arrays import BoolArray, FloatArray
 
 _GOLDEN_RATIO = np.uint64(0x9E3779B97F4A7C15)
+_PHI = int(_GOLDEN_RATIO)
 _MULTIPLIER_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLIER_2 = np.uint64(0x94D049BB133111EB)
 _BLOCK_WORDS = 2**15
@@ -57,6 +58,14 @@ def _mix_(bits: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     bits *= _MULTIPLIER_2
     bits ^= np.right_shift(bits, np.uint64(31), out=shifted)
     return bits
+
+
+def _mixed(bits: int) -> int:
+    """The same of one number, modulo 2^64."""
+    bits %= 2**64
+    bits = (bits ^ (bits >> 30)) * int(_MULTIPLIER_1) % 2**64
+    bits = (bits ^ (bits >> 27)) * int(_MULTIPLIER_2) % 2**64
+    return bits ^ (bits >> 31)
 
 
 def random_bits(
@@ -117,14 +126,14 @@ def are_at_most(seed: int, stream: str, step: int, limits: npt.NDArray[np.uint64
 
     The words are compared while they are in the processor's cache, and not kept.
     """
-    (key,) = _keys(seed, stream, [0], step)
+    key = _mixed(_mixed(derive_key(seed, stream) + _PHI) + _PHI * (step + 1))
     found = np.empty(len(limits), dtype=np.bool_)
     counters = _GOLDEN_RATIO * np.arange(1, min(_BLOCK_WORDS, len(limits)) + 1, dtype=np.uint64)
     words = np.empty_like(counters)
     with np.errstate(over="ignore"):
         for first in range(0, len(limits), _BLOCK_WORDS):
             size = min(_BLOCK_WORDS, len(limits) - first)
-            np.add(counters[:size], key + _GOLDEN_RATIO * np.uint64(first), out=words[:size])
+            np.add(counters[:size], np.uint64((key + _PHI * first) % 2**64), out=words[:size])
             np.less_equal(_mix_(words[:size]), limits[first : first + size], out=found[first : first + size])
     return found
 

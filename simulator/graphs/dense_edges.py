@@ -21,6 +21,9 @@ Matrix = npt.NDArray[np.floating]
 MIN_DENSITY = 0.1
 """From this share of all pairs on a schedule draws its rounds as masks."""
 
+MIN_NODES = 64
+"""With fewer nodes lists take less time."""
+
 _BLOCK_ENTRIES = 2**15
 
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from simulator.arrays import FloatArray, IntArray
 from simulator.graphs.base import Edges, Graph
-from simulator.graphs.dense_edges import DENSE_RULES, MIN_DENSITY
+from simulator.graphs.dense_edges import DENSE_RULES, MIN_DENSITY, MIN_NODES
 from simulator.graphs.support import Support, draw_connected_support
 from simulator.graphs.weights import WeightRule
 from simulator.randomness import are_at_most, generator, random_bits, thresholds
@@ -101,7 +101,8 @@ class RandomRates(Graph):
         if self.draw_of is not None:
             up = up[self.draw_of]
         num_pairs = self.num_nodes**2
-        if len(source) >= MIN_DENSITY * num_pairs and self.weight_rule in DENSE_RULES:
+        is_dense = self.num_nodes >= MIN_NODES and len(source) >= MIN_DENSITY * num_pairs
+        if is_dense and self.weight_rule in DENSE_RULES:
             if len(source) < num_pairs:
                 joined = np.zeros(num_pairs, dtype=np.bool_)
                 joined[self._codes] = up

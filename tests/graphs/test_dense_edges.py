@@ -99,13 +99,13 @@ def test_the_ledger_counts_masks_as_lists():
 @pytest.mark.parametrize("weights", ["out_degree", "metropolis", None])
 def test_random_schedules_with_a_large_share_of_pairs_are_masks(weights):
     """One word of 64 bits decides about a pair; the same edges as with a uniform and a rate."""
-    settings = {"num_nodes": 30, "rate_low": 0.1, "rate_high": 0.9, "seed": 4}
+    settings = {"num_nodes": 70, "rate_low": 0.1, "rate_high": 0.9, "seed": 4}
     graph = RandomDirected(**settings) if weights is None else RandomUndirected(**settings, weights=weights)
     rule = metropolis if weights == "metropolis" else out_degree
     for step in range(5):
         edges = graph.edges(step)
         assert isinstance(edges, DenseEdges)
-        expected = rule(edges.source, edges.target, 30)
+        expected = rule(edges.source, edges.target, 70)
         np.testing.assert_array_equal(edges.weight, expected)
 
 
