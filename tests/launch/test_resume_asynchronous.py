@@ -14,7 +14,7 @@ ALGORITHMS = ("async_push_sum", "stale_gossip", "divshare", "adpsgd")
 SETTINGS = [
     *("problem=quadratic", "problem.dim=5", "problem.noise=0.3", "num_nodes=7", "graph=ring", "algorithm.lr=0.002"),
     *("timing=two_speed", "timing.latency_s=0.1", "timing.latency_sigma=1", "timing.bandwidth_bytes_per_s=9e3"),
-    *("num_threads=1", "dtype=float64", "compute=vmap", "figures=false", "timeout_s=60", "checkpoint.every=0"),
+    *("num_threads=1", "dtype=float64", "compute=vmap", "figures=false", "timeout_s=60"),
 ]
 NUM_STEPS, FIRST_STEPS = 12, 7
 
