@@ -58,6 +58,8 @@ def continued_config(composed: dict[str, Any], run_folder: Path, overrides: Sequ
     loaded = OmegaConf.to_container(OmegaConf.load(path))
     assert isinstance(loaded, dict)
     saved = {str(key): value for key, value in loaded.items()}
+    for name, value in composed.items():
+        saved.setdefault(name, value)  # a key that is newer than the run has its default
     choices = dict(saved.get("choices", {}))
     for override in overrides:
         key = override.partition("=")[0].lstrip("+~").partition("@")[0]
