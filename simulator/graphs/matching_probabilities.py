@@ -101,7 +101,9 @@ def best_probabilities(laplacians: Laplacians, budget: float) -> FloatArray:
     bound = np.inf
     for _ in range(_MAX_NEWTON_STEPS):
         bound = min(bound, barrier.bound())
-        if barrier.s >= (1.0 - gap) * bound or not barrier.newton_step(exact=few):
+        if barrier.s >= (1.0 - gap) * bound or barrier.largest_gap() <= gap * barrier.s:
+            break
+        if not barrier.newton_step(exact=few):
             break
     return barrier.p
 
@@ -149,6 +151,13 @@ class _Barrier:
         gains = np.sort(self._products / np.trace(self._z))[::-1]
         whole = int(self._total)
         return float(gains[:whole].sum() + gains[whole : whole + 1].sum() * (self._total - whole))
+
+    def largest_gap(self) -> float:
+        """How far s is from the optimum at most, from the maximum for the last mu: mu times the number of logarithms.
+
+        It ends a run whose :meth:`bound` rounding errors keep above the optimum.
+        """
+        return _REDUCTION * self._mu * (self._laplacians.num_nodes + 2 * self._laplacians.count)
 
     def newton_step(self, *, exact: bool) -> bool:
         """Moves towards the maximum for the present mu, and lowers mu where it is close.
