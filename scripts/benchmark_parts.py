@@ -199,7 +199,7 @@ def graphs(table: Table, effort: Effort, threads: int) -> None:
         ("random_directed, 100 nodes", directed(num_nodes=100), 1, 5.0),
         ("random_directed, 100 nodes", directed(num_nodes=100), 2, 5.0),
         ("random_directed, 1,024 nodes", directed(num_nodes=1024), 1, 8.0),
-        ("slowly_changing, 1,000 nodes", changing(num_nodes=1000), 1, 4.0),
+        ("slowly_changing, 1,000 nodes", changing(num_nodes=1000), 1, 2.0),
         (
             "b_connected_directed, 10,000 nodes, no further edges",
             BConnectedDirected(num_nodes=10_000, window=4),

@@ -11,8 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-import torch._dynamo
 from torch import Tensor
 
 from simulator.compute.executors import Batch, Executor
@@ -118,6 +116,8 @@ def compiled(step: LocalStep, backend: str = "inductor") -> Callable[..., None]:
     Executors that differentiate by autograd need a version of PyTorch that can compile ``torch.autograd.grad``. The
     first call raises ``torch._dynamo.exc.Unsupported`` when it would take several graphs.
     """
+    import torch._dynamo  # takes more than a second, and only compiling needs it
+
     function = torch.compile(step.__call__, fullgraph=True, dynamic=False, backend=backend)
     options = {"trace_autograd_ops": True} if hasattr(torch._dynamo.config, "trace_autograd_ops") else {}
 

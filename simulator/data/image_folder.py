@@ -128,7 +128,7 @@ class ImageFolder(Dataset):
 def _advice(root: Path) -> str:
     """Which folder near ``root`` has the classes."""
     above = root.parent.parent if root.parent.name == "train" else root.parent
-    for candidate in (above, *(root / name for name in _folders(root))):
+    for candidate in (*(root / name for name in _folders(root)), above):
         top = candidate / "train" if (candidate / "train").is_dir() else candidate
         inside = [name for name in _folders(top) if any(_is_image(file) for file in (top / name).iterdir())]
         if len(inside) > 1:

@@ -99,7 +99,7 @@ def test_the_command_prints_and_writes_nothing_else(tmp_path):
     command = [sys.executable, str(ROOT / "scripts" / "benchmark.py"), "--quick", "--only", "graphs"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "random directed graph, 100 nodes" in done.stdout
+    assert "random_directed, 100 nodes" in done.stdout
     assert done.stdout.count("ms a round") >= 2
     assert not list(tmp_path.iterdir())
 
