@@ -15,6 +15,7 @@ ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 # Small values for settings that algorithms share by name.
 SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2, "nodes_per_round": 2}
 SMALL |= {"num_novel_nodes": 1, "novel_rounds": 2, "local_epochs": 1}
+SMALL |= {"weight_decay": 0.0}  # which moves nodes that agree, even where nothing pulls
 TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
 
 

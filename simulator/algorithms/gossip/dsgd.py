@@ -18,82 +18,47 @@ Bellet, Kermarrec and Lavoie, SRDS 2022 (arXiv 2104.07365), algorithm 1.
 Departures: with clique_averaging, gradients also travel along the few edges between cliques, where nobody uses them.
 """
 
-from abc import abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.base import State
+from simulator.algorithms.gossip.combined_steps import CombinedSteps
 from simulator.algorithms.weights import Weights
 from simulator.arrays import IntArray
-from simulator.checks import require_at_least, require_positive, require_within
+from simulator.checks import require_within
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.graphs.d_cliques import DCliques
 from simulator.network.network import Network
 from simulator.network.row_sums import add_rows
-from simulator.padding import copy_as, zeros_as
+from simulator.padding import zeros_as
 from simulator.problems.base import Problem
-from simulator.schedules import Schedule
 from simulator.uploads import upload, upload_like
 
 
 @dataclass(frozen=True, kw_only=True)
-class CombinedDescent(Algorithm):
-    """Local gradient steps and, at every step, a combination with what other nodes have.
+class CombinedDescent(CombinedSteps):
+    """Local gradient steps with momentum and, at every step, a combination with what other nodes have.
 
     Args:
-        lr: learning rate; lr_schedule: its factor at each step.
+        lr, lr_schedule, order, local_steps, ema: as :class:`CombinedSteps`.
         momentum: heavy-ball coefficient in [0, 1).
-        order: ``adapt_then_combine`` or ``combine_and_adapt``.
-        local_steps: gradient steps of a node between two rounds of mixing, at least 1; each has a minibatch of its own.
-        ema: decay of the moving average that is evaluated in place of the parameters, in [0, 1); 0 for none.
     """
 
-    lr: float
-    lr_schedule: Schedule
     momentum: float
-    order: Literal["adapt_then_combine", "combine_and_adapt"]
-    local_steps: int = 1
-    ema: float = 0.0
 
     def __post_init__(self) -> None:
-        require_positive("algorithm.lr", self.lr)
-        for name in ("momentum", "ema"):
-            require_within(f"algorithm.{name}", getattr(self, name), "[0, 1)")
-        if self.order not in ("adapt_then_combine", "combine_and_adapt"):
-            raise ValueError(f"algorithm.order={self.order!r}: expected adapt_then_combine or combine_and_adapt")
-        require_at_least("algorithm.local_steps", self.local_steps, 1)
+        super().__post_init__()
+        require_within("algorithm.momentum", self.momentum, "[0, 1)")
 
     def init(self, problem: Problem, network: Network) -> State:
-        params = problem.init_params()
-        state = {"params": params}
+        state = super().init(problem, network)
         if self.momentum:
-            state["momentum"] = zeros_as(params)
-        if self.ema:
-            state["average"] = copy_as(params)
+            state["momentum"] = zeros_as(state["params"])
         return state
-
-    def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        state, x = dict(state), state["params"]
-        if self.order == "combine_and_adapt":
-            mixed = self.combine(x, state, step, network)
-            mixed.sub_(x)
-            self._adapt_(x, state, step, problem, network)
-            mixed.add_(x)
-        else:
-            self._adapt_(x, state, step, problem, network)
-            mixed = self.combine(x, state, step, network)
-        if self.ema:
-            state["average"].lerp_(mixed, 1.0 - self.ema)
-        state["params"] = mixed
-        return state
-
-    @abstractmethod
-    def combine(self, rows: Tensor, state: State, step: int, network: Network) -> Tensor:
-        """What takes the place of ``rows`` [N, D] once they have been sent, [N, D]; may put things into ``state``."""
 
     def add_gradient_(
         self, out: Tensor, x: Tensor, problem: Problem, network: Network, *, batch: int, alpha: float, step: int
@@ -101,19 +66,15 @@ class CombinedDescent(Algorithm):
         """Adds ``alpha`` times the gradient at ``x`` on minibatch ``batch`` to ``out``, which may be ``x``."""
         problem.add_grad_(out, x, problem.init_hparams(), batch, alpha)
 
-    def _adapt_(self, x: Tensor, state: State, step: int, problem: Problem, network: Network) -> None:
-        """Takes the local steps of one step, in place."""
-        lr = self.lr * self.lr_schedule.factor(step)
-        for batch in range(step * self.local_steps, (step + 1) * self.local_steps):
+    def adapt_(self, x: Tensor, state: State, step: int, problem: Problem, network: Network) -> None:
+        lr = self.rate(step)
+        for batch in self.batches(step):
             if not self.momentum:
                 self.add_gradient_(x, x, problem, network, batch=batch, alpha=-lr, step=step)
                 continue
             momentum = state["momentum"].mul_(self.momentum)
             self.add_gradient_(momentum, x, problem, network, batch=batch, alpha=1.0, step=step)
             x.add_(momentum, alpha=-lr)
-
-    def estimate(self, state: State) -> Tensor:
-        return state["average"] if self.ema else state["params"]
 
 
 @dataclass(frozen=True, kw_only=True)
