@@ -16,8 +16,15 @@ from tests.algorithms.node_data import NUM_NODES, Regression, make_problem
 from tests.algorithms.node_data import run as run_to_end
 
 SETTINGS = {
-    **{"lr": 0.02, "lr_schedule": Inverse(), "beta_1": 0.8, "beta_2": 0.95, "epsilon": 1e-6, "weight_decay": 0.3},
-    **{"order": "adapt_then_combine", "local_steps": 1, "ema": 0.0},
+    "lr": 0.02,
+    "lr_schedule": Inverse(),
+    "beta_1": 0.8,
+    "beta_2": 0.95,
+    "epsilon": 1e-6,
+    "weight_decay": 0.3,
+    "order": "adapt_then_combine",
+    "local_steps": 1,
+    "ema": 0.0,
 }
 GRAPH = Ring(num_nodes=NUM_NODES)
 
