@@ -51,8 +51,8 @@ class TestRows:
         dense *= np.random.default_rng(1).random(dense.shape) < density
         row, column = np.nonzero(dense)
         block = WeightMatrix(row, column, dense[row, column], dense.shape)
-        assert block.is_dense == (density == 1.0)
         plain = rows_of(WIDTHS[dtype][is_whole], dtype, num_rows)
+        assert block.is_dense(plain.shape[1] * plain.element_size()) == (density == 1.0)
         padded = padded_copy(plain)
         mixed = block.multiply(padded)
         assert torch.equal(mixed, block.multiply(plain))

@@ -20,6 +20,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -70,12 +71,20 @@ class Entries:
     """Weighted sums of rows of the mail, one for every part of every local event.
 
     Attributes:
-        matrix: the weights, for the rows ``distinct``, or for all of the mail where that is None.
-        distinct: slots, by (source, step) of what stands there.
+        matrix: the weights of the rows in ``slots``.
+        slots: by (source, step) of what stands there.
+        capacity: how many slots there are.
     """
 
     matrix: WeightMatrix
-    distinct: IntArray | None
+    slots: IntArray
+    capacity: int
+
+    @cached_property
+    def of_all_slots(self) -> WeightMatrix:
+        """The weights of all rows of the mail."""
+        compact = self.matrix
+        return WeightMatrix(compact.row, self.slots[compact.column], compact.weight, (compact.shape[0], self.capacity))
 
 
 @dataclass(frozen=True, eq=False)
@@ -328,17 +337,15 @@ class Mailboxes(ABC):
         assert slot.size == 0 or slot.min() >= 0
         code = self.slots.source[slot] * 2**32 + self.slots.step[slot]
         _, first, column = np.unique(code, return_index=True, return_inverse=True)
-        compact = WeightMatrix(part, column, weight, (num_parts, first.size))
-        if compact.is_dense:
-            return Entries(compact, slot[first])
-        return Entries(WeightMatrix(part, slot, weight, (num_parts, self.slots.capacity)), None)
+        return Entries(WeightMatrix(part, column, weight, (num_parts, first.size)), slot[first], self.slots.capacity)
 
     def _mix(self, entries: Entries, rows: Tensor) -> Tensor:
         flat = rows.reshape(len(rows), -1)
-        if entries.distinct is not None:
-            distinct = self._index(entries.distinct)
-            flat = torch.index_select(flat, 0, distinct, out=empty_as(flat, len(distinct)))
-        mixed = entries.matrix.multiply(flat)
+        if entries.matrix.is_dense(flat.shape[1] * flat.element_size()):
+            index = self._index(entries.slots)
+            mixed = entries.matrix.multiply(torch.index_select(flat, 0, index, out=empty_as(flat, len(index))))
+        else:
+            mixed = entries.of_all_slots.multiply(flat)
         return mixed if rows.dim() == 2 else mixed.reshape(len(mixed), *rows.shape[1:])
 
     def _give(self, wave: MessageWave) -> tuple[IntArray, WavePlan, IntArray]:

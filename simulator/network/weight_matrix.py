@@ -14,8 +14,11 @@ from simulator.network.device_index import DeviceIndex
 from simulator.padding import empty_as, with_padding
 from simulator.uploads import upload
 
-# From this share of non-zero entries on a dense product is faster than summing the rows one by one (measured on CPU).
-_DENSE_MIN_DENSITY = 0.35
+# Sums read a row per entry and write a row per node; a dense product multiplies every pair of nodes. A dense product is
+# faster up to so many pairs for each row that sums read or write (measured on a CPU; sums of long rows miss the cache).
+_PAIRS_PER_ROW = 4
+_PAIRS_PER_LONG_ROW = 8
+_LONG_ROW_BYTES = 128 * 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,25 +34,26 @@ class WeightMatrix:
     column: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float64]
     shape: tuple[int, int]
-    _products: dict[tuple[torch.dtype, torch.device], Callable[[Tensor], Tensor]] = field(default_factory=dict)
+    _products: dict[tuple[torch.dtype, torch.device, bool], Callable[[Tensor], Tensor]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """The number of entries, E."""
         return self.weight.size
 
-    @property
-    def is_dense(self) -> bool:
-        """Whether products are dense."""
-        return self.size >= _DENSE_MIN_DENSITY * self.shape[0] * self.shape[1]
+    def is_dense(self, row_bytes: int) -> bool:
+        """Whether products with rows of ``row_bytes`` bytes are dense."""
+        pairs_per_row = _PAIRS_PER_LONG_ROW if row_bytes > _LONG_ROW_BYTES else _PAIRS_PER_ROW
+        return self.shape[0] * self.shape[1] <= pairs_per_row * (self.size + self.shape[0])
 
     def multiply(self, rows: Tensor) -> Tensor:
         """Returns this block times ``rows`` [columns, D]; shape [N, D]."""
         if self.size == 0 or rows.shape[1] == 0:
             return rows.new_zeros(self.shape[0], rows.shape[1])
-        key = (rows.dtype, rows.device)
+        is_dense = self.is_dense(rows.shape[1] * rows.element_size())
+        key = (rows.dtype, rows.device, is_dense)
         if key not in self._products:
-            self._products[key] = (self._dense if self.is_dense else self._sparse)(*key)
+            self._products[key] = (self._dense if is_dense else self._sparse)(rows.dtype, rows.device)
         return self._products[key](rows)
 
     def add_product_(self, out: Tensor, rows: Tensor) -> None:

@@ -118,10 +118,10 @@ def multiply(plan, own, received):
     return out
 
 
-@pytest.mark.parametrize(("kind", "dense_density"), [("sparse", 2.0), ("dense", 0.0)])
+@pytest.mark.parametrize(("kind", "pairs_per_row"), [("sparse", 0), ("dense", 1000)])
 @pytest.mark.parametrize("world_size", [1, 3])
-def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, dense_density, world_size):
-    monkeypatch.setattr(weight_matrix, "_DENSE_MIN_DENSITY", dense_density)
+def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, pairs_per_row, world_size):
+    monkeypatch.setattr(weight_matrix, "_PAIRS_PER_ROW", pairs_per_row)
     edges = random_edges(20, 0.3, 6)
     rows = np.random.default_rng(0).standard_normal((20, 5))
     result = []
@@ -129,7 +129,7 @@ def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, dense
         nodes = Placement(20, world_size, rank).nodes
         own, received = torch.from_numpy(rows[list(nodes)]), torch.from_numpy(rows[received_nodes(plan)])
         result.append(multiply(plan, own, received).numpy())
-        assert plan.local.is_dense == (kind == "dense")
+        assert plan.local.is_dense(own.shape[1] * own.element_size()) == (kind == "dense")
         # Another dtype gets weights of its own.
         torch.testing.assert_close(
             multiply(plan, own.float(), received.float()).double(), torch.from_numpy(result[-1]), rtol=1e-5, atol=1e-5
@@ -138,13 +138,15 @@ def test_sparse_and_dense_blocks_multiply_as_numpy_does(monkeypatch, kind, dense
 
 
 def test_a_full_block_is_dense_and_an_empty_one_sparse():
-    def is_dense(num_nodes, density):
-        return Plan.build(random_edges(num_nodes, density, 7), Placement(num_nodes)).local.is_dense
+    def is_dense(num_nodes, density, row_bytes=4000):
+        return Plan.build(random_edges(num_nodes, density, 7), Placement(num_nodes)).local.is_dense(row_bytes)
 
     assert is_dense(20, 0.5)
     assert is_dense(200, 0.5)
     assert not is_dense(200, 0.2)
+    assert is_dense(200, 0.2, row_bytes=400_000)  # sums of long rows miss the cache
     assert not is_dense(200, 0.02)
+    assert not is_dense(200, 0.02, row_bytes=400_000)
 
 
 def test_blocks_without_entries_or_columns_give_zeros():
@@ -171,7 +173,7 @@ def test_memory_of_a_plan_is_linear_in_the_edges():
     plans, large = peak_of_ring_plans(10_000)
     assert large < 20e6  # a dense matrix would have 8e8 bytes
     assert large < 2.5 * small
-    assert not plans[0].local.is_dense
+    assert not plans[0].local.is_dense(row_bytes=400_000)
     assert plans[0].local.weight.size == 30_000
     ones = torch.ones(10_000, 2)
     torch.testing.assert_close(plans[0].local.multiply(ones), ones, rtol=1e-6, atol=1e-6)
