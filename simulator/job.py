@@ -159,7 +159,7 @@ def _find_checkpoint(job: Job) -> Checkpoint | None:
 
 
 def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:
-    """The state before the first step, or that of the checkpoint; the network then continues its ledger and clocks."""
+    """The state before the first step, or that of the checkpoint; ledger, clocks and counts then continue."""
     state = simulation.init()
     if resumed is None:
         return state
@@ -179,6 +179,9 @@ def _initial_state(simulation: Simulation, resumed: Checkpoint | None) -> State:
         name: rows.to(state[name]) if _is_mail(name) else copy_as(state[name], rows) for name, rows in loaded.items()
     }
     simulation.algorithm.resume(state, resumed.step, simulation.problem, network)
+    # What the start of this attempt has asked is part of what the checkpoint has counted.
+    totals = resumed.meta.get("oracle_totals", [0, 0, 0]) if network.placement.rank == 0 else [0, 0, 0]
+    simulation.problem.calls.continue_from(totals)
     return state
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from simulator.algorithms.base import State
+from simulator.budget import Budget
 from simulator.processes import STOPPED_EXIT_CODE
 from simulator.recorder import Recorder
 from simulator.simulation import Simulation
@@ -95,6 +96,7 @@ class Loop:
         self._recorder = recorder
         self._stop = stop
         self._num_steps: int = simulation.settings["num_steps"]
+        self._budget = Budget(simulation)
 
     def run(self, state: State, first_step: int) -> None:
         """Runs from ``first_step`` on, and reports.
@@ -103,9 +105,12 @@ class Loop:
             SystemExit: when the run was asked to stop; its checkpoint is written.
         """
         self._recorder.start_clock()
-        if first_step < self._num_steps and self._is_evaluated(first_step):
-            self._recorder.evaluate(state, first_step)
         self._times = SimulatedTimes(self._simulation)
+        if first_step and self._is_over(first_step):
+            self._recorder.finish(state, first_step)
+            return
+        if self._is_evaluated(first_step):
+            self._recorder.evaluate(state, first_step)
         state, step, is_stopped = self._steps(state, first_step)
         if is_stopped:
             if self._recorder.is_first:
@@ -115,7 +120,7 @@ class Loop:
         self._recorder.finish(state, step)
 
     def _steps(self, state: State, first_step: int) -> tuple[State, int, bool]:
-        """Runs all steps, or those before simulated time is up or an agreed stop.
+        """Runs all steps, or those before simulated time is up, the budget is used up, or an agreed stop.
 
         Returns:
             The state, the number of completed steps, and whether a stop was agreed.
@@ -129,7 +134,7 @@ class Loop:
                 return state, step, False
             done = step + 1
             recorder.progress(done)
-            is_last = done == self._num_steps or self._times.is_up
+            is_last = self._is_over(done)
             saved = checkpoint_every > 0 and (done % checkpoint_every == 0 or is_last)
             if saved:
                 recorder.save(state, done)
@@ -164,6 +169,10 @@ class Loop:
                 return state, False
             self._times.evaluated()
             self._recorder.evaluate(state, step)
+
+    def _is_over(self, step: int) -> bool:
+        """Whether the run ends after ``step`` completed steps; every process must call it."""
+        return step == self._num_steps or self._times.is_up or self._budget.is_used_up()
 
     def _is_evaluated(self, step: int) -> bool:
         """Whether to evaluate after ``step`` completed steps; always true at the end of the run."""

@@ -1,4 +1,4 @@
-"""What is reported of a run: means and tails over nodes, consensus, traffic and time.
+"""What is reported of a run: means and tails over nodes, consensus, traffic, oracle calls and time.
 
 Shapes: N local nodes, M all nodes.
 """
@@ -53,7 +53,7 @@ def evaluate(
     Raises:
         ValueError: when the algorithm's ``diagnose`` returns a metric that the problem reports, too.
     """
-    with nullcontext() if train else problem.without_train():
+    with problem.uncounted(), nullcontext() if train else problem.without_train():
         return _evaluate(algorithm, state, step, problem, network, is_last)
 
 
@@ -93,7 +93,7 @@ def _evaluate(
         if name.endswith(("/loss", "/distance", "/grad_norm")):
             numbers[f"{name}_worst"] = float(values.nan_to_num(-torch.inf, torch.inf).max())
     numbers["consensus_distance"] = consensus_distance(params, network)
-    numbers |= traffic(network)
+    numbers |= traffic(network) | oracle_calls(problem, network)
     evaluation = Evaluation(numbers, per_node, _iterate_rms(params, hparams, network))
     network.check()
     return evaluation
@@ -150,6 +150,12 @@ def traffic(network: Network) -> dict[str, float]:
     for phase, counts in ledger.phases.items():
         numbers[f"comm/bytes_{phase}"] = counts.bytes
     return numbers
+
+
+def oracle_calls(problem: Problem, network: Network) -> dict[str, float]:
+    """What has been asked of the problem, mean over all nodes, under the metric names; every process must call it."""
+    gradients, hessian_products, samples = (count / network.num_nodes for count in network.totals(problem.calls.counts))
+    return {"oracle/gradients": gradients, "oracle/hessian_products": hessian_products, "oracle/samples": samples}
 
 
 def simulated_time(network: Network) -> dict[str, float]:

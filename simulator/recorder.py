@@ -111,6 +111,7 @@ class Recorder:
             "ledger": network.ledger.state_dict(),
             "clocks": None if network.clocks is None else network.clocks.state_dict(),
             "wire_totals": network.wire_totals(),
+            "oracle_totals": network.totals(self._simulation.problem.calls.counts),
             "compute": self._simulation.settings["compute"],
             "compute_choices": dict(self._simulation.choices),
         }
@@ -170,7 +171,8 @@ class Recorder:
     def _iterates(self, state: State) -> dict[str, Any]:
         """Evaluated hyperparameters ``x`` and parameters ``y`` of all nodes, as lists; every process must call it."""
         algorithm, problem, network = self._simulation.algorithm, self._simulation.problem, self._simulation.network
-        state = algorithm.prepare_evaluation(state, problem, network)
+        with problem.uncounted():
+            state = algorithm.prepare_evaluation(state, problem, network)
         x, y = algorithm.hparams(state, problem), algorithm.estimate(state)
         return {name: network.gather(rows.detach()).tolist() for name, rows in (("x", x), ("y", y))}
 

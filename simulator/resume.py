@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 MAY_CHANGE = (
     "num_steps",
     "max_sim_s",
+    "budget",
     "eval_every",
     "eval_every_s",
     "evaluate_train",

@@ -26,7 +26,7 @@ LAYERS = (
     ("divergence",),
     ("config", "summary", "environment"),
     ("simulation",),
-    ("recorder",),
+    ("recorder", "budget"),
     ("loop",),
     ("job", "results"),
     ("fresh_interpreter", "tables"),

@@ -25,6 +25,9 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
             raise ValueError(f"{name}={config[name]}: expected an integer of at least {smallest}")
     if config["checkpoint"]["every"] < 0:
         raise ValueError(f"checkpoint.every={config['checkpoint']['every']}: expected steps, or 0 for none in between")
+    for name, amount in config["budget"].items():
+        if amount is not None and not 0 < amount < math.inf:
+            raise ValueError(f"budget.{name}={amount}: expected a positive number, or null")
     for name in ("timeout_s", "link.latency_s", "link.bandwidth_bytes_per_s"):
         section, _, key = name.rpartition(".")
         value = config[section][key] if section else config[key]

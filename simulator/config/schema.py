@@ -18,6 +18,14 @@ class CheckpointConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """Section ``budget``: what a run may spend."""
+
+    bytes: float | None = None
+    oracle_calls: float | None = None
+
+
+@dataclass
 class LinkConfig:
     """Section ``link``: the model behind ``time/sim_s``."""
 
@@ -52,6 +60,7 @@ class Root:
     objective: Any = None
     figures: Any = MISSING
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     link: LinkConfig = field(default_factory=LinkConfig)
     algorithm: Any = MISSING
     graph: Any = MISSING
@@ -82,6 +91,7 @@ def check_keys(config: Mapping[str, Any]) -> None:
     levels = (
         ("", config, [entry.name for entry in fields(Root)]),
         ("checkpoint.", config["checkpoint"], [entry.name for entry in fields(CheckpointConfig)]),
+        ("budget.", config["budget"], [entry.name for entry in fields(BudgetConfig)]),
         ("link.", config["link"], [entry.name for entry in fields(LinkConfig)]),
         ("launcher.", config["launcher"], ["num_processes"]),
     )

@@ -108,6 +108,20 @@ class MinibatchSampler:
         else:
             yield self._remembered(step, dtype)
 
+    def batch_sizes(self, step: int | IntArray | None) -> IntArray:
+        """How many samples every node has at ``step``, [N]; see :meth:`batches`."""
+        sizes: IntArray = self._sizes
+        if step is None:
+            return sizes
+        if not self.is_full_batch:
+            if self._replacement:
+                sizes = np.where(sizes > 0, self._batch_size, 0)
+            elif self._uniform:
+                sizes = np.minimum(sizes, self._batch_size)
+            else:
+                sizes = np.minimum(sizes - step % self._batches_per_epoch * self._batch_size, self._batch_size)
+        return sizes if isinstance(step, int) else sizes * (step >= 0)
+
     def positions(self, step: int | IntArray) -> list[IntArray]:
         """The samples of ``step`` as positions in each node's split."""
         if self.is_full_batch:

@@ -28,7 +28,7 @@ def largest_curvature(
 ) -> float:
     """The largest eigenvalue of the mean inner Hessian, estimated; every process must call it.
 
-    The products use the full batch. What they send is evaluation, not algorithm.
+    The products use the full batch. They and what they send are evaluation, not algorithm.
 
     Args:
         params, hparams: the point of evaluation, [N, D] and [N, H].
@@ -41,7 +41,8 @@ def largest_curvature(
 
     def times(vector: Tensor) -> Tensor:
         along = vector.to(params).expand_as(params).contiguous()
-        return network.mean(problem.hvp(params, hparams, along, None)).detach().double()
+        with problem.uncounted():
+            return network.mean(problem.hvp(params, hparams, along, None)).detach().double()
 
     def iterate(shift: float) -> tuple[float, float]:
         """v^T H v and ||(H + shift I) v|| after the last iteration."""

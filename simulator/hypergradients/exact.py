@@ -1,4 +1,4 @@
-"""The exact hypergradient, as a reference for errors; its traffic is evaluation, not algorithm.
+"""The exact hypergradient, as a reference for errors; its traffic and its products are evaluation, not algorithm.
 
 With H = mean_i d2 f_i/dparams2 (z_i, h_i) and w = H^{-1} mean_j grad_params F_j(z_j):
     dF/dh_i = (grad_hparams (F_i + r_i) - (d2 f_i/dhparams dparams) w) / n
@@ -66,13 +66,13 @@ def exact_hypergradient(
         max_iterations: Hessian-vector products at most.
     """
     z, h = params.double(), hparams.double()
-    with torch.enable_grad():
+    with torch.enable_grad(), problem.uncounted():
         outer_params, outer_hparams = problem.outer_grads(z, h)
     right = network.mean(outer_params)
 
     def mean_hessian_times(vector: FloatArray) -> FloatArray:
         p = torch.from_numpy(np.ascontiguousarray(vector.reshape(-1))).to(z.device)
-        with torch.enable_grad():
+        with torch.enable_grad(), problem.uncounted():
             product = network.mean(problem.hvp(z, h, p.expand_as(z).contiguous(), None))
         result: FloatArray = product.detach().cpu().numpy()
         return result
@@ -85,7 +85,7 @@ def exact_hypergradient(
     scale = float(np.linalg.norm(b))
     residual = float(np.linalg.norm(mean_hessian_times(solution) - b)) / scale if scale else 0.0
     w = torch.from_numpy(solution).to(z.device).expand_as(z).contiguous()
-    with torch.enable_grad():
+    with torch.enable_grad(), problem.uncounted():
         cross = problem.cross_jvp(z, h, w, None)
     return Reference((outer_hparams - cross).detach() / network.num_nodes, residual, definite)
 

@@ -410,9 +410,12 @@ class Network:
 
     def wire_totals(self) -> tuple[int, int]:
         """Returns (algorithm, evaluation) bytes handed to torch.distributed by all processes so far; not counted."""
-        counts = torch.tensor([self.ledger.wire_bytes, self.ledger.evaluation_bytes])
-        wire, evaluation = self._collectives.sum_over_processes(counts).tolist()
+        wire, evaluation = self.totals([self.ledger.wire_bytes, self.ledger.evaluation_bytes])
         return wire, evaluation
+
+    def totals(self, counts: Sequence[int]) -> list[int]:
+        """Returns the sum of each count over all processes; not counted."""
+        return [int(total) for total in self._collectives.sum_over_processes(torch.tensor(counts)).tolist()]
 
     def _prepare(
         self, build: Callable[[Edges, Placement], _Prepared], kept: dict[int, _Prepared], step: int

@@ -1,14 +1,15 @@
 """The interface of problems. Shapes: N local nodes, M all nodes, D parameters, H hyperparameters of a node.
 
 Every node i has an inner objective f_i(params, hparams_i), and for bilevel problems an outer objective
-F_i(params, hparams_i) + r_i(hparams_i). Problems compute; they do not communicate.
+F_i(params, hparams_i) + r_i(hparams_i). Problems compute; they do not communicate. Whatever is asked of a problem is
+counted, see :mod:`simulator.problems.oracle`.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 from simulator.arrays import IntArray
 from simulator.data.base import Dataset, Partition
+from simulator.problems.oracle import OracleCalls, count_calls
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Problem(ABC):
         evaluates_train: whether :meth:`evaluate` reports the training set too, see :meth:`without_train`.
         steps_apart: whether there are :meth:`part` and :meth:`add_grad_at_`, which asynchronous algorithms need.
         num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
+        calls: what has been asked so far; parts and replicas share it.
     """
 
     uses_data: ClassVar[bool]
@@ -75,6 +78,16 @@ class Problem(ABC):
     evaluates_train: bool = True
     num_params: int
     num_hparams: int = 0
+    calls: OracleCalls
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        count_calls(cls)
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        problem = super().__new__(cls)
+        problem.calls = OracleCalls()
+        return problem
 
     @abstractmethod
     def setup(self, setting: Setting) -> None:
@@ -124,6 +137,15 @@ class Problem(ABC):
         """
         raise ValueError(f"problem: {type(self).__name__} has no samples")
 
+    def batch_sizes(self, step: int | IntArray | None, *, outer: bool = False) -> IntArray | None:
+        """How many samples every local node uses at ``step``, [N]; None when a gradient has no samples.
+
+        Args:
+            step: one for all nodes, or one for each [N] with -1 for a node that uses none; None for the full batch.
+            outer: of the outer objective.
+        """
+        return None
+
     def epoch_lengths(self) -> IntArray:
         """Minibatches in an epoch of every local node, at least 1, [N]."""
         return np.ones(len(self.init_params()), dtype=np.int64)
@@ -148,6 +170,12 @@ class Problem(ABC):
             yield
         finally:
             self.evaluates_train = True
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Does not count what is asked inside the block: what serves metrics and references."""
+        with self.calls.paused():
+            yield
 
     def replicate(self, streams: Sequence[int]) -> Self:
         """This problem with every local node K times in a row: K runs at once that share their data.

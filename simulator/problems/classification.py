@@ -221,6 +221,9 @@ class Classification(BilevelProblem):
     def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
         return (self._outer if outer else self._train).positions(step)
 
+    def batch_sizes(self, step: int | IntArray | None, *, outer: bool = False) -> IntArray:
+        return (self._outer if outer else self._train).batch_sizes(step)
+
     def batches(self, step: int | IntArray | None, dtype: torch.dtype) -> Iterator[Batch]:
         """The batches for gradients of f_i at ``step``, with dropout masks and augmented images.
 

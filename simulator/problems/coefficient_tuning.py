@@ -130,6 +130,9 @@ class CoefficientTuning(BilevelProblem):
     def batch(self, step: int | IntArray, *, outer: bool = False) -> list[IntArray]:
         return (self._outer_sampler if outer else self._sampler).positions(step)
 
+    def batch_sizes(self, step: int | IntArray | None, *, outer: bool = False) -> IntArray:
+        return (self._outer_sampler if outer else self._sampler).batch_sizes(step)
+
     def epoch_lengths(self) -> IntArray:
         return self._sampler.epoch_lengths
 

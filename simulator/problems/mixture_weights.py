@@ -19,6 +19,7 @@ from simulator.compute.executors import Head, LoopExecutor
 from simulator.data.base import NodeData
 from simulator.problems.classification import Classification
 from simulator.problems.heads import MixedLearners, WeightedLearners
+from simulator.problems.oracle import counted
 from simulator.problems.scores import EVALUATION_BLOCK
 
 
@@ -73,6 +74,7 @@ class MixtureWeights(Classification):
                 responsibilities[i, start : start + len(likelihood)] = likelihood.softmax(-1)
         return responsibilities
 
+    @counted("gradients")
     def weighted_grad_at(self, params: Tensor, shares: Tensor, steps: IntArray) -> Tensor:
         """Gradient of the learners' losses, sample j of learner k weighted with ``shares`` [N, S, K]; [N, K D].
 

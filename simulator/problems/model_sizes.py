@@ -83,6 +83,7 @@ class ModelSizes(Problem):
     def setup(self, setting: Setting) -> None:
         self.sizes = tuple(self.models)
         first, *others = self.models.values()
+        self._plain.calls = self.calls
         self._plain.setup(replace(setting, build_model=first))
         self.architectures = (self._plain, *(self._plain.with_model(model) for model in others))
         bounds = accumulate((problem.num_params for problem in self.architectures), initial=0)
@@ -137,6 +138,9 @@ class ModelSizes(Problem):
         out = torch.zeros_like(params)
         self.add_grad_(out, params, hparams, steps, 1.0)
         return out
+
+    def batch_sizes(self, step: int | IntArray | None, *, outer: bool = False) -> IntArray:
+        return self._plain.batch_sizes(step, outer=outer)
 
     def epoch_lengths(self) -> IntArray:
         return self._plain.epoch_lengths()

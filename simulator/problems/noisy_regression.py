@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from simulator import randomness
+from simulator.arrays import IntArray
 from simulator.problems.base import Problem, Setting
 from simulator.uploads import upload, upload_like
 
@@ -92,6 +93,9 @@ class NoisyRegression(Problem):
         residuals = (inputs @ params.unsqueeze(-1)).squeeze(-1) - labels
         gradient = (residuals.unsqueeze(1) @ inputs).squeeze(1)
         out.add_(gradient, alpha=2.0 * alpha / size)
+
+    def batch_sizes(self, step: int | IntArray | None, *, outer: bool = False) -> IntArray:
+        return np.full(len(self._keys), self.num_samples if step is None else self.batch_size)
 
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         residuals = params @ self.inputs.to(params.dtype).T - self.labels.to(params.dtype)

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from simulator import randomness
-from simulator.arrays import FloatArray
+from simulator.arrays import FloatArray, IntArray
 from simulator.problems.base import Problem, Setting
 from simulator.uploads import upload_like
 
@@ -79,6 +79,9 @@ class RandomQuadratic(Problem):
         residuals = samples @ params.unsqueeze(-1)
         gradients = (samples.transpose(1, 2) @ residuals).squeeze(-1)
         out.add_(gradients, alpha=alpha / self.batch_size)
+
+    def batch_sizes(self, step: int | IntArray | None, *, outer: bool = False) -> IntArray | None:
+        return None if step is None else np.full(len(self._keys), self.batch_size)
 
     def evaluate(self, params: Tensor, hparams: Tensor) -> dict[str, Tensor]:
         weights = self._scales.to(params.dtype) ** 2

@@ -37,6 +37,7 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
             }
             rows = {key: x if key.startswith(HUB_PREFIX) else network.gather(x) for key, x in state.items()}
             wire_bytes, _ = network.wire_totals()
+            oracle = network.totals(simulation.problem.calls.counts)
             ledger = network.ledger
             if world.rank > 0:
                 continue
@@ -48,6 +49,7 @@ def run_all(order: dict[str, Any], world: World, store: Any) -> None:
                 "sent": ledger.node_sent.tolist(),
                 "received": ledger.node_received.tolist(),
                 "time_s": ledger.link_time_s,
+                "oracle": oracle,
                 "clocks": None if network.clocks is None else network.clocks.state_dict(),
                 "events": None if network.events is None else network.events.summary(),
             }

@@ -44,7 +44,7 @@ def compare(name: str, folder: Path, *, world_sizes: tuple[int, ...] = (1, 2, 3)
     for size in world_sizes[1:]:
         assert states[size].keys() == states[first].keys(), f"{size} processes: other keys in the state"
         for key, counts in reports[first]["counts"].items():
-            assert reports[size]["counts"][key] == counts, f"{size} processes: other traffic ({key})"
+            assert reports[size]["counts"][key] == counts, f"{size} processes: other counts ({key})"
         for key, rows in states[first].items():
             error = float((states[size][key] - rows).abs().max()) if rows.numel() else 0.0
             assert error <= tolerance, f"{size} processes: {key} is apart by {error:.3g} from {first} process(es)"

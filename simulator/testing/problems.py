@@ -169,6 +169,45 @@ def check_steps_by_node(case: Case) -> None:
     _assert_close(found, gradient, "grad_at differs from grad where all nodes are at one step")
 
 
+def check_calls(case: Case) -> None:
+    """A gradient counts once at every node, with the samples of its minibatch."""
+    problem, calls = case.problem, case.problem.calls
+    for step in (STEP, None):
+        before = calls.counts
+        problem.grad(case.params, case.hparams, step)
+        gradients, products, samples = (now - then for now, then in zip(calls.counts, before, strict=True))
+        sizes = problem.batch_sizes(step)
+        expected = len(case.params) if sizes is None else np.count_nonzero(sizes)
+        assert (gradients, products) == (expected, 0), f"grad at step {step} counts as {gradients} gradients"
+        assert samples == (0 if sizes is None else sizes.sum()), f"grad at step {step} counts {samples} samples"
+    try:
+        drawn = [len(positions) for positions in problem.batch(STEP)]
+    except ValueError:
+        return  # it has no samples
+    sizes = problem.batch_sizes(STEP)
+    found = None if sizes is None else sizes.tolist()
+    assert found == drawn, f"batch_sizes are {found}, and batch has {drawn} samples"
+
+
+def check_second_order_calls(case: Case) -> None:
+    """Outer gradients count as gradients, second-order products as Hessian products, each once."""
+    problem, params, hparams = case.bilevel, case.params, case.hparams
+    start = problem.calls.counts
+    problem.inner_grads(params, hparams, STEP)
+    problem.outer_grads(params, hparams, STEP)
+    problem.outer_grad(params, hparams, step=STEP)
+    problem.second_order(params, hparams, params, STEP)
+    problem.hvp(params, hparams, params, STEP)
+    problem.cross_jvp(params, hparams, vector=params, step=STEP)
+    inner, outer = problem.batch_sizes(STEP), problem.batch_sizes(STEP, outer=True)
+    expected = [3 * len(params), 3 * len(params), 0]
+    if inner is not None and outer is not None:
+        in_calls, out_calls = int(np.count_nonzero(inner)), int(np.count_nonzero(outer))
+        expected = [in_calls + 2 * out_calls, 3 * in_calls, 4 * int(inner.sum()) + 2 * int(outer.sum())]
+    found = [now - then for now, then in zip(problem.calls.counts, start, strict=True)]
+    assert found == expected, f"gradients, Hessian products and samples count as {found}, not {expected}"
+
+
 def check_evaluation(case: Case) -> None:
     """``evaluate`` gives one number per node and changes nothing."""
     params, hparams = case.params.clone(), case.hparams.clone()
@@ -246,9 +285,11 @@ def check_outer_loss(case: Case) -> None:
 
 PROBLEM_CHECKS: tuple[Callable[[Case], None], ...] = (
     *(check_start, check_purity, check_accumulation, check_nodes_alone, check_steps_by_node, check_evaluation),
-    check_loss,
+    *(check_loss, check_calls),
 )
-BILEVEL_CHECKS: tuple[Callable[[Case], None], ...] = (check_inner_gradients, check_second_order, check_outer_gradients)
+BILEVEL_CHECKS: tuple[Callable[[Case], None], ...] = (
+    *(check_inner_gradients, check_second_order, check_outer_gradients, check_second_order_calls),
+)
 
 
 def _normal(like: Tensor, draw: torch.Generator) -> Tensor:

@@ -46,6 +46,8 @@ def test_a_good_configuration_passes(quadratic):
         ("eval_every", 0, r"eval_every=0: expected an integer of at least 1"),
         ("seed", -1, r"seed=-1: expected an integer of at least 0"),
         ("checkpoint.every", -1, r"checkpoint\.every=-1: expected steps, or 0"),
+        ("budget.bytes", 0.0, r"budget\.bytes=0\.0: expected a positive number, or null"),
+        ("budget.oracle_calls", -2.0, r"budget\.oracle_calls=-2\.0: expected a positive number, or null"),
         ("timeout_s", 0.0, r"timeout_s=0\.0: expected a positive number"),
         ("timeout_s", float("nan"), r"timeout_s=nan: expected a positive number"),
         ("link.latency_s", -0.1, r"link\.latency_s=-0\.1: expected"),

@@ -131,7 +131,8 @@ class Influence(SGP):
         before = float(network.mean(_outer_losses(problem, params, hparams)))
         changes = self._changes(removed, before, num_steps, problem, network)
         actual, noise_floor = changes[: len(removed)], float(np.abs(changes[len(removed) :]).sum())
-        gradient_norm = float(network.mean(problem.grad(params, hparams, None)).norm())
+        with problem.uncounted():
+            gradient_norm = float(network.mean(problem.grad(params, hparams, None)).norm())
         numbers = {
             **scores(actual, predicted),
             "influence/consensus_distance": consensus_distance(params, network),
