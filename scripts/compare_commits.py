@@ -59,6 +59,7 @@ CASES = {
     "data_exchange": f"{DIGITS} {DIRECTED}",
     "dsgd.cliques": f"{LINEAR} graph=d_cliques graph.max_clique_size=2 algorithm.clique_averaging=true "
     "algorithm.local_steps=2 algorithm.momentum=0.5 algorithm.ema=0.9",
+    "dfedpgp": f"{LAYERS} {DIRECTED}",
     "divshare": f"{LINEAR} {STATIC} timing=lognormal algorithm.num_fragments=3 algorithm.out_degree=1",
     "dsoba": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "f2sa": f"{BILEVEL} {STATIC} {PENALTY}",
@@ -66,6 +67,7 @@ CASES = {
     "fedavg.hub": f"{LINEAR} graph=hub faults=message_loss algorithm.momentum=0.9",
     "fedem": f"{LINEAR} {PEERS} problem=mixture_weights",
     "fedper": f"{LAYERS} {PEERS}",
+    "fedrep": f"{LAYERS} {PEERS}",
     "hgp": f"{BILEVEL} {DIRECTED} {PUSH}",
     "hgp.loss": f"{BILEVEL} {DIRECTED} {PUSH} faults=message_loss",
     "hgp_fedem": f"{BILEVEL} {PEERS} {PUSH}",

@@ -18,7 +18,7 @@ WITH_HUB = ((0, 0, 0), *SIZES)
 CHANGES = {"lr": 0.2, "local_steps": 3}
 ALGORITHMS = (
     *("fedavg", "fedprox", "pfedme", "apfl", "fedem", "l2sgd", "clustered_fl"),
-    *("fedper", "lg_fedavg", "per_fedavg"),
+    *("fedper", "fedrep", "lg_fedavg", "per_fedavg", "ditto"),
 )
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -24,15 +24,28 @@ from simulator.problems.base import Problem
 
 
 def proximal_epoch_(
-    params: Tensor, centre: Tensor, problem: Problem, algorithm: LocalTraining, step: int, proximity: float
+    params: Tensor,
+    centre: Tensor,
+    problem: Problem,
+    algorithm: LocalTraining,
+    step: int,
+    proximity: float,
+    *,
+    momentum: float = 0.0,
+    velocity: Tensor | None = None,
 ) -> None:
-    """A local epoch of proximal SGD towards ``centre`` [N, D], in place of ``params`` [N, D]."""
+    """A local epoch of proximal SGD towards ``centre`` [N, D], in place of ``params`` [N, D].
+
+    Args:
+        momentum: heavy-ball coefficient; velocity: its state [N, D], None without momentum.
+    """
     hparams = problem.init_hparams()
 
     def gradient(x: Tensor, steps: IntArray) -> Tensor:
         return problem.grad_at(x, hparams, steps).add_(x - centre, alpha=proximity)
 
-    train_locally_(params, gradient, algorithm.batches(problem, step), lr=algorithm.rate(step))
+    batches = algorithm.batches(problem, step)
+    train_locally_(params, gradient, batches, lr=algorithm.rate(step), momentum=momentum, velocity=velocity)
 
 
 def require_proximity(proximity: float) -> None:

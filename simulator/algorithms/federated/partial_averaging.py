@@ -36,16 +36,16 @@ class PartialAveraging(MomentumTraining):
         """The columns that are averaged, of rows whose layers have these sizes; raises ValueError where none is."""
 
     def init(self, problem: Problem, network: Network) -> State:
-        self._columns(problem)
+        self.columns(problem)
         return super().init(problem, network)
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        params, shared = state["params"], self._columns(problem)
+        params, shared = state["params"], self.columns(problem)
         self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         (params[:, shared],) = average((params[:, shared].contiguous(),), step, problem, network)
         return state
 
-    def _columns(self, problem: Problem) -> slice:
+    def columns(self, problem: Problem) -> slice:
         return self.shared_columns(cast(Classification, problem).function.layout.layer_sizes)
 
 
