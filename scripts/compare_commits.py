@@ -74,6 +74,7 @@ CASES = {
     "hypergradient_error": f"problem=quadratic {DIRECTED} algorithm.depth=3 algorithm.step_size=0.1",
     "influence": f"{BILEVEL} {DIRECTED} algorithm.depth=3 algorithm.num_pushes=2",
     "lg_fedavg": f"{LAYERS} {PEERS}",
+    "lopa": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "madsbo": f"{BILEVEL} {STATIC} {PENALTY}",
     "madsbo_gt": f"{BILEVEL} {STATIC} {PENALTY}",
     "mdbo": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",

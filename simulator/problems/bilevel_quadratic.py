@@ -11,15 +11,19 @@ Update equations, for node i = 0, 1, ..., with x shared by all nodes and m = i +
 Without ``heterogeneous_curvature`` A_i and B_i lose their second terms. With bars for means, T = mean D_i t_i:
     y*(x) = A^-1 (B x + c);   grad Phi(x) = outer_regularization (x - r) + B' A^-1 (D y*(x) - T)
     y_l(x) = (D + l A)^-1 (T + l (B x + c));   grad Psi_l(x) = outer_regularization (x - r) - l B' (y_l - y*)
+With lower_level=personal every node has a lower level of its own, y_i*(x) = argmin_y g_i(x, y), and Phi(x) is the mean
+of f_i(x, y_i*(x)). Then y* and y_l are those of each node, of its own A_i, B_i, c_i, D_i and T_i = D_i t_i, and both
+gradients are means over nodes. The setting changes what is reported as the solution, and no gradient of g_i or f_i.
 Needs: nothing; no dataset.
 Sends: nothing; problems compute.
 Source: an instance of our own, with sines for random numbers so that anybody can build it in any language.
 Departures: none.
 
-Shapes: N local nodes, M all nodes, D = q parameters, H = p hyperparameters, R rows at which functions are evaluated.
+Shapes: N local nodes, M all nodes, D = q parameters, H = p hyperparameters, R rows at which functions are evaluated,
+G lower levels: 1, or M where they are personal.
 """
 
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +35,7 @@ from simulator.problems.base import Setting
 from simulator.problems.reference_bilevel import ReferenceBilevel, require_penalty
 
 _Array = npt.NDArray[Any]
+LowerLevel = Literal["shared", "personal"]
 
 
 class BilevelQuadratic(ReferenceBilevel):
@@ -42,6 +47,7 @@ class BilevelQuadratic(ReferenceBilevel):
         heterogeneous_curvature: whether A_i and B_i differ between nodes.
         outer_regularization: curvature of f_i in x, positive.
         penalty: l of the Psi that is reported.
+        lower_level: ``shared``, the mean of all g_i, or ``personal``, each node's own g_i.
     """
 
     def __init__(
@@ -52,6 +58,7 @@ class BilevelQuadratic(ReferenceBilevel):
         heterogeneous_curvature: bool,
         outer_regularization: float,
         penalty: float,
+        lower_level: LowerLevel,
     ) -> None:
         if dim < 1 or num_hyperparameters < 1:
             raise ValueError(
@@ -59,22 +66,27 @@ class BilevelQuadratic(ReferenceBilevel):
             )
         require_positive("problem.outer_regularization", outer_regularization)
         require_penalty(penalty)
+        if lower_level not in get_args(LowerLevel):
+            raise ValueError(f"problem.lower_level={lower_level!r}: expected {', '.join(get_args(LowerLevel))}")
         self.num_params = dim
         self.num_hparams = num_hyperparameters
         self.heterogeneous_curvature = heterogeneous_curvature
         self.outer_regularization = outer_regularization
         self.penalty = penalty
+        self.lower_level = lower_level
 
     def setup(self, setting: Setting) -> None:
         every = self._coefficients(setting.num_nodes)
-        local = slice(setting.nodes.start, setting.nodes.stop)
+        local = self._local = slice(setting.nodes.start, setting.nodes.stop)
         self.curvature, self.coupling, self.linear, self.outer_curvature, self.target, self.center = (
             part[local].to(setting.device, setting.dtype) for part in every
         )
-        _, _, _, D, t, r = every
-        self._A, self._B, self._c, self._D, _, self._r = (part.mean(dim=0) for part in every)
+        A, B, c, D, t, r = every
         pulls = _times(D, t)
-        self._T = pulls.mean(dim=0)
+        self._A, self._B, self._c, self._D, self._T = (
+            part.mean(dim=0, keepdim=True) if self.lower_level == "shared" else part for part in (A, B, c, D, pulls)
+        )
+        self._r = r.mean(dim=0)
         # The parts of f that depend on neither variable.
         self._t_square, self._r_square = (pulls * t).sum(1).mean(), r.square().sum(1).mean()
 
@@ -129,25 +141,34 @@ class BilevelQuadratic(ReferenceBilevel):
         return _times(self.curvature, vector), -_times(self.coupling.mT, vector)
 
     def inner_optimum(self, x: Tensor) -> Tensor:
-        return _solve(self._A, x @ self._B.T + self._c)
+        """y*(x), [R, D]; with personal lower levels those of the local nodes, R = N."""
+        optima = self._optima(x)
+        return optima[0] if self.lower_level == "shared" else optima[self._local].diagonal().T
 
-    def _penalty_optimum(self, x: Tensor) -> Tensor:
-        """y_l(x), [R, D]."""
-        pull = self._T + self.penalty * (x @ self._B.T + self._c)
-        return _solve(self._D + self.penalty * self._A, pull)
+    def _lines(self, x: Tensor) -> Tensor:
+        """B x + c, [G, R, D]."""
+        return x @ self._B.mT + self._c[:, None]
+
+    def _optima(self, x: Tensor) -> Tensor:
+        """y*(x) of every lower level, [G, R, D]."""
+        return _solve(self._A, self._lines(x))
+
+    def _penalty_optima(self, x: Tensor) -> Tensor:
+        """y_l(x) of every lower level, [G, R, D]."""
+        return _solve(self._D + self.penalty * self._A, self._T[:, None] + self.penalty * self._lines(x))
 
     def outer_value(self, x: Tensor) -> Tensor:
-        y = self.inner_optimum(x)
-        fit = (y * (0.5 * y @ self._D - self._T)).sum(1) + 0.5 * self._t_square
+        y = self._optima(x)
+        fit = (y * (0.5 * y @ self._D - self._T[:, None])).sum(2).mean(0) + 0.5 * self._t_square
         spread = x.square().sum(1) - 2 * x @ self._r + self._r_square
         return fit + 0.5 * self.outer_regularization * spread
 
     def outer_gradient(self, x: Tensor) -> Tensor:
-        residual = self.inner_optimum(x) @ self._D - self._T
-        return self.outer_regularization * (x - self._r) + _solve(self._A, residual) @ self._B
+        residual = self._optima(x) @ self._D - self._T[:, None]
+        return self.outer_regularization * (x - self._r) + (_solve(self._A, residual) @ self._B).mean(0)
 
     def penalty_gradient(self, x: Tensor) -> Tensor:
-        pulled = (self._penalty_optimum(x) - self.inner_optimum(x)) @ self._B
+        pulled = ((self._penalty_optima(x) - self._optima(x)) @ self._B).mean(0)
         return self.outer_regularization * (x - self._r) - self.penalty * pulled
 
     def solve(self) -> tuple[Tensor, Tensor]:
@@ -164,7 +185,7 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
     return (matrices.to(vectors.dtype) @ vectors.unsqueeze(2)).squeeze(2)
 
 
-def _solve(matrix: Tensor, rows: Tensor) -> Tensor:
-    """The solutions of matrix @ solution = row, for ``rows`` [R, A]: [R, A]."""
-    solutions: Tensor = torch.linalg.solve(matrix, rows.T).T
+def _solve(matrices: Tensor, rows: Tensor) -> Tensor:
+    """The solutions of matrix @ solution = row, for ``matrices`` [..., A, A] and ``rows`` [..., R, A]: [..., R, A]."""
+    solutions: Tensor = torch.linalg.solve(matrices, rows.mT).mT
     return solutions

@@ -105,6 +105,19 @@ class Instance:
         own = np.stack([B.T @ np.linalg.solve(A, d) for A, B, d in zip(self.A, self.B, pull, strict=True)])
         return RHO * (x - self.r.mean(0)) + own.mean(0)
 
+    def y_own(self, x):
+        """The minimizer of each node's own inner objective."""
+        return np.stack([np.linalg.solve(A, B @ x + c) for A, B, c in zip(self.A, self.B, self.c, strict=True)])
+
+    def personal_gradient(self, x):
+        """Of the problem whose lower levels are the nodes' own."""
+        pull = apply(self.D, self.y_own(x) - self.t)
+        own = np.stack([B.T @ np.linalg.solve(A, d) for A, B, d in zip(self.A, self.B, pull, strict=True)])
+        return RHO * (x - self.r.mean(0)) + own.mean(0)
+
+    def x_personal(self):
+        return self._root(self.personal_gradient)
+
     def x_star(self):
         return self._root(self.gradient)
 

@@ -22,8 +22,8 @@ ROOT = Path(__file__).parents[2]
 SHARED = [name for name in ALGORITHMS if algorithm_class(name).shares_hparams]
 COMPRESSED = [name for name in SHARED if algorithm_class(name).uses_compressor]
 UNDIRECTED = [name for name in SHARED if name != "push_penalty"]
-# Where the defaults end on a ring: the stationary point, that of the penalty, or somewhere near.
-ENDS = {"push_penalty": "x_penalty", "madsbo_gt": "x_star", "sparkle": "x_star"}
+# Where the defaults end: the stationary point, that of the penalty, or that of personal lower levels.
+ENDS = {"lopa": "x_personal", "push_penalty": "x_penalty", "madsbo_gt": "x_star", "sparkle": "x_star"}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -32,8 +32,19 @@ def compressor_for(name, compressor="top_k"):
     return compressor if name in COMPRESSED else "none"
 
 
-def test_the_nine_are_there():
-    expected = {"c2dfb", "c2dfb_naive", "dsoba", "f2sa", "madsbo", "madsbo_gt", "mdbo", "push_penalty", "sparkle"}
+def test_all_are_there():
+    expected = {
+        "c2dfb",
+        "c2dfb_naive",
+        "dsoba",
+        "f2sa",
+        "lopa",
+        "madsbo",
+        "madsbo_gt",
+        "mdbo",
+        "push_penalty",
+        "sparkle",
+    }
     assert set(SHARED) == expected
 
 
@@ -41,7 +52,7 @@ def test_the_nine_are_there():
 @pytest.mark.parametrize("name", sorted(ENDS))
 @pytest.mark.parametrize("graph", ["two_hop_ring", "erdos_renyi"])
 def test_defaults_converge(name, graph):
-    target = Instance().x_penalty(100.0) if ENDS[name] == "x_penalty" else Instance().x_star()
+    target = Instance().x_penalty(100.0) if ENDS[name] == "x_penalty" else getattr(Instance(), ENDS[name])()
     state, made = run(name, 400, graph=graph, compressor=compressor_for(name))
     assert farthest(state, made, target) < 1e-4
 
@@ -130,8 +141,9 @@ def test_metrics_of_the_mean_iterate(name):
     x = outer(state, made)
     expected = np.linalg.norm(x.mean(0) - Instance().x_star())
     np.testing.assert_allclose(numbers["mean_iterate/outer/distance"], expected, rtol=1e-9)
-    y = made.estimate(state).numpy().mean(0)
-    expected = np.linalg.norm(y - Instance().y_star(x.mean(0)))
+    y = made.estimate(state).numpy()
+    y = y if made.algorithm.personalizes else y.mean(0, keepdims=True)
+    expected = np.linalg.norm(y - Instance().y_star(x.mean(0)), axis=1).mean()
     np.testing.assert_allclose(numbers["mean_iterate/inner/distance"], expected, rtol=1e-9)
     expected = np.sqrt(np.square(x - x.mean(0)).sum(1).mean())
     np.testing.assert_allclose(numbers["hparams/consensus_distance"], expected, rtol=1e-9)

@@ -17,6 +17,7 @@ def make(nodes=range(8), num_nodes=8, dtype=torch.float64, **changes):
         "heterogeneous_curvature": True,
         "outer_regularization": 0.1,
         "penalty": 100.0,
+        "lower_level": "shared",
         **changes,
     }
     problem = BilevelQuadratic(**arguments)
@@ -114,20 +115,36 @@ def dense_phi(parts, x, penalty=None):
     return outer(parts, z, every[0]).mean() + penalty * gap
 
 
-@pytest.mark.parametrize("heterogeneous", [True, False])
-@pytest.mark.parametrize("penalty", [10.0, 1000.0])
-def test_hypergradients_are_differences_of_phi_and_psi(heterogeneous, penalty):
-    problem = make(heterogeneous_curvature=heterogeneous, penalty=penalty)
+def personal_phi(parts, x, penalty=None):
+    """The mean over nodes of Phi(x), or Psi(x), of a problem that has this node alone."""
+    return np.mean([dense_phi([part[i : i + 1] for part in parts], x, penalty) for i in range(len(parts[0]))])
+
+
+PHI = {"shared": dense_phi, "personal": personal_phi}
+
+
+@pytest.mark.parametrize(
+    ("lower_level", "heterogeneous", "penalty"),
+    [
+        ("shared", True, 10.0),
+        ("shared", False, 10.0),
+        ("shared", True, 1000.0),
+        ("shared", False, 1000.0),
+        ("personal", True, 10.0),
+    ],
+)
+def test_hypergradients_are_differences_of_phi_and_psi(lower_level, heterogeneous, penalty):
+    problem = make(lower_level=lower_level, heterogeneous_curvature=heterogeneous, penalty=penalty)
     parts, x = numpy_parts(problem), np.random.default_rng(2).standard_normal(6)
-    at = torch.from_numpy(x)[None]
+    at, phi = torch.from_numpy(x)[None], PHI[lower_level]
     for function, gradient in (
-        (lambda p: dense_phi(parts, p), problem.outer_gradient(at)),
-        (lambda p: dense_phi(parts, p, penalty), problem.penalty_gradient(at)),
+        (lambda p: phi(parts, p), problem.outer_gradient(at)),
+        (lambda p: phi(parts, p, penalty), problem.penalty_gradient(at)),
     ):
         differences = [(function(x + step) - function(x - step)) / 2e-2 for step in np.eye(6) * 1e-2]
         # Both functions are quadratic; what remains is the rounding of values that Psi multiplies with the penalty.
         np.testing.assert_allclose(gradient[0].numpy(), differences, rtol=0, atol=1e-8)
-    assert problem.outer_value(at).item() == pytest.approx(dense_phi(parts, x), rel=1e-12)
+    assert problem.outer_value(at).item() == pytest.approx(phi(parts, x), rel=1e-12)
 
 
 def test_the_gradient_of_phi_comes_from_averages_of_the_nodes_products():
@@ -172,8 +189,21 @@ def test_the_bias_of_the_penalty_falls_with_its_inverse():
     assert biases[0] / biases[1] == pytest.approx(10, rel=0.02)
 
 
-def test_a_process_that_hosts_some_nodes_knows_all_solutions():
-    whole, part = make(), make(nodes=range(3, 5))
+def test_personal_lower_levels_have_an_optimum_at_every_node():
+    problem = make(lower_level="personal")
+    A, B, c = numpy_parts(problem)[:3]
+    x = np.random.default_rng(4).standard_normal((8, 6))
+    expected = [np.linalg.solve(A[i], B[i] @ x[i] + c[i]) for i in range(8)]
+    np.testing.assert_allclose(problem.inner_optimum(torch.from_numpy(x)).numpy(), expected, rtol=1e-11, atol=1e-11)
+    optimum, penalty_optimum = problem.solutions
+    for gradient in (problem.outer_gradient(optimum[None]), problem.penalty_gradient(penalty_optimum[None])):
+        torch.testing.assert_close(gradient, torch.zeros_like(gradient), rtol=0, atol=1e-12)
+    assert (optimum - make().solutions[0]).norm() > 0.1
+
+
+@pytest.mark.parametrize("lower_level", ["shared", "personal"])
+def test_a_process_that_hosts_some_nodes_knows_all_solutions(lower_level):
+    whole, part = make(lower_level=lower_level), make(nodes=range(3, 5), lower_level=lower_level)
     params, hparams, _ = point(whole)
     here = slice(3, 5)
     for name, values in part.evaluate(params[here], hparams[here]).items():
@@ -200,6 +230,7 @@ def test_steps_add_in_place_and_keep_the_dtype():
         ({"num_hyperparameters": 0}, "problem.num_hyperparameters=0: expected at least 1"),
         ({"outer_regularization": 0.0}, "problem.outer_regularization=0.0: expected a positive number"),
         ({"penalty": 0.0}, "problem.penalty=0.0: expected a positive number"),
+        ({"lower_level": "own"}, "problem.lower_level='own': expected shared, personal"),
     ],
 )
 def test_bad_arguments_are_refused(change, message):

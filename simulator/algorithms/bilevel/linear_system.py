@@ -1,6 +1,7 @@
-"""The linear system of the adjoint variable z, and the hypergradient that goes with it, for dsoba and sparkle.
+"""The linear system of the adjoint variable z, and the hypergradient that goes with it, for single loops.
 
-For z with (mean_i d2 g_i/dy2) z = mean_i d_y f_i the hypergradient is the mean of u_i = d_x f_i - (d2 g_i/dx dy) z.
+For z with (mean_i d2 g_i/dy2) z = mean_i d_y f_i the hypergradient is the mean of u_i = d_x f_i - (d2 g_i/dx dy) z;
+with personal lower levels (lopa) every node has a z_i of its own, which solves the system without means.
 Second derivatives appear in products with z alone, by automatic differentiation or by central differences of gradients:
     (d2 g_i) z = (grad g_i(y + h z) - grad g_i(y - h z)) / 2h,    h = difference_step / ||z_i||.
 

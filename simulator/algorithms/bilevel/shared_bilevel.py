@@ -1,9 +1,10 @@
-"""The base class of algorithms in which all nodes agree on one outer and one lower-level variable.
+"""The base class of algorithms in which all nodes agree on one outer variable, and all but lopa on one lower-level one.
 
 The problem, with x the hyperparameters, y the parameters, g_i the inner and f_i the outer objective of node i:
     min_x 1/n sum_i f_i(x, y*(x)),    y*(x) = argmin_y 1/n sum_i g_i(x, y)
 Every node has a copy of x and of y; all copies agree in the limit. No node can compute y*(x) by itself, since the lower
-level is an average over nodes as well: the mean of hypergradients made of local Hessians is not the hypergradient.
+level is an average over nodes as well: the mean of hypergradients made of local Hessians is not the hypergradient. An
+algorithm that personalizes (lopa) has a lower level y_i*(x) = argmin_y g_i(x, y) at every node instead.
 
 Shapes: N local nodes, M all nodes, D parameters, H hyperparameters.
 """
@@ -28,7 +29,7 @@ _TOLERANCE = {torch.float32: 1e-3, torch.float64: 1e-8}
 
 @dataclass(frozen=True, kw_only=True)
 class SharedBilevel(Algorithm):
-    """A decentralized bilevel algorithm whose nodes agree on both variables.
+    """A decentralized bilevel algorithm whose nodes agree on the outer variable.
 
     Args:
         full_batch: gradients of all of a node's data instead of minibatches, where the problem has them.
@@ -99,12 +100,10 @@ class SharedBilevel(Algorithm):
     def diagnose(
         self, state: State, step: int, problem: Problem, network: Network, *, is_last: bool
     ) -> Mapping[str, float | Tensor]:
-        """The consensus distance of x, and the problem's metrics at the means over nodes of x and y."""
+        """The consensus distance of x, and the problem's metrics at the means over nodes of x and of a shared y."""
         params, hparams = self.estimate(state), self.hparams(state, problem)
-        mean_params, mean_hparams = network.mean(params), network.mean(hparams)
-        at_mean = problem.evaluate(
-            mean_params.expand_as(params).contiguous(), mean_hparams.expand_as(hparams).contiguous()
-        )
+        mean_params = params if self.personalizes else network.mean(params).expand_as(params).contiguous()
+        at_mean = problem.evaluate(mean_params, network.mean(hparams).expand_as(hparams).contiguous())
         return {
             "hparams/consensus_distance": consensus_distance(hparams, network),
             **{f"mean_iterate/{name}": values for name, values in at_mean.items()},

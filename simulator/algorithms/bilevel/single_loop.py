@@ -1,4 +1,4 @@
-"""What D-SOBA and SPARKLE share: their settings, and the directions of x, y and the adjoint z on one minibatch."""
+"""What D-SOBA, SPARKLE and LoPA share: settings, and the directions of x, y and the adjoint z on one minibatch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
