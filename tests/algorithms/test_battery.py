@@ -40,7 +40,7 @@ TUNING = [
 # Those whose nodes agree on the hyperparameters have another stationary point, and tests of their own.
 BILEVEL = [name for name in TUNING if not algorithm_class(name).shares_hparams]
 SINGLE_LEVEL = [name for name in ALGORITHMS if name not in TUNING and solves(name, "quadratic")]
-REFUSES_FAULTS = {"async_fedavg", "stale_gossip"}
+REFUSES_FAULTS = {"async_fedavg", "stale_gossip", "extra", "exact_diffusion", "nids", "led", "scaffnew"}
 HUB_WITHOUT_DATA = {"async_fedavg"}  # node 0 has no part in the objective
 OWN_SCALES = {"dadamw"}  # nodes that differ weigh their gradients differently, and end elsewhere
 SHARED_MODEL = [name for name in SINGLE_LEVEL if not algorithm_class(name).personalizes and name not in OWN_SCALES]

@@ -12,47 +12,23 @@ from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
-from simulator.network.network import Network
-from simulator.placement import Placement
-from simulator.problems.base import Setting
-from simulator.problems.quadratic import Quadratic
-from simulator.schedules import Constant, InverseRoot, MultiStep
+from simulator.schedules import Constant, InverseRoot
 from tests.algorithms.node_data import NUM_NODES as NUM_DATA_NODES
 from tests.algorithms.node_data import make_problem
-
-NUM_NODES, DIM, NUM_STEPS = 7, 4, 60
-CPU = torch.device("cpu")
-MILESTONES = MultiStep(milestones=[20, 40], decay=0.5)
-RATES = [0.05 * 0.5 ** ((t >= 20) + (t >= 40)) for t in range(NUM_STEPS)]
+from tests.algorithms.unlike_quadratics import (
+    DIM,
+    MILESTONES,
+    NUM_NODES,
+    NUM_STEPS,
+    RATES,
+    gradient_of,
+    matrices,
+    minimiser_of,
+    quadratic,
+    run,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def quadratic(noise=0.0):
-    problem = Quadratic(
-        dim=DIM, num_hyperparameters=0, condition=3.0, heterogeneity=1.0, noise=noise, outer_regularization=0.0
-    )
-    problem.setup(Setting(nodes=range(NUM_NODES), num_nodes=NUM_NODES, seed=2, dtype=torch.float64, device=CPU))
-    return problem
-
-
-def run(algorithm, problem, graph, num_steps, after=lambda state, done: None):
-    network = Network(graph, Placement(graph.num_nodes), CPU)
-    state = algorithm.init(problem, network)
-    after(state, 0)
-    for step in range(num_steps):
-        state = algorithm.step(state, step, problem, network)
-        after(state, step + 1)
-    return state
-
-
-def matrices(graph, num_steps=NUM_STEPS):
-    return [graph.edges(t).to_matrix(graph.num_nodes) for t in range(num_steps)]
-
-
-def gradient_of(problem):
-    hessian, linear = problem.hessian.numpy(), problem.linear.numpy()
-    return lambda x: np.einsum("nij,nj->ni", hessian, x) - linear
 
 
 @pytest.mark.parametrize("order", ["combine_and_adapt", "adapt_then_combine"])
@@ -112,7 +88,7 @@ def test_a_constant_rate_reaches_the_minimiser_of_unlike_quadratics(algorithm, g
     """D-SGD at these rates stays away from it."""
     problem = quadratic()
     estimate = algorithm.estimate(run(algorithm, problem, graph, 600))
-    optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
+    optimum = minimiser_of(problem)
     torch.testing.assert_close(estimate, optimum.expand_as(estimate), rtol=0, atol=1e-9)
     dsgd = DSGD(lr=0.05, lr_schedule=Constant(), momentum=0.0, order="combine_and_adapt")
     assert (run(dsgd, problem, graph, 600)["params"] - optimum).norm(dim=1).min() > 1e-2

@@ -1,6 +1,6 @@
 """SPARKLE: the loop of D-SOBA with a correction for the differences between nodes on each level.
 
-Update equations (see linear_system.py for u_i and z, corrections.py for the corrections): x follows
+Update equations (see linear_system.py for u_i and z, ../corrections.py for the corrections): x follows
 r_i <- (1 - m) r_i + m u_i (r_i = u_i at the start) with the correction of the outer level; y follows d_y g_i and z
 follows (d2 g_i/dy2) z - d_y f_i, both with the correction of the inner level. All nodes end at the stationary point.
 Minibatches: number t + 1 in step t, after number 0 at the start.
@@ -23,8 +23,8 @@ from typing import Literal
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.bilevel.corrections import CORRECTIONS, Correction, Moving
 from simulator.algorithms.bilevel.single_loop import SingleLoop
+from simulator.algorithms.corrections import CORRECTIONS, Correction, Moving, require_static
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
 from simulator.padding import zeros_as
@@ -59,11 +59,8 @@ class SPARKLE(SingleLoop):
     def check_graph(self, graph: Graph) -> None:
         super().check_graph(graph)
         for key in ("outer_correction", "inner_correction"):
-            if getattr(self, key) != "gradient_tracking" and graph.period != 1:
-                raise ValueError(
-                    f"algorithm.{key}={getattr(self, key)} needs a static graph, and {graph.description} changes; use "
-                    "gradient_tracking"
-                )
+            if getattr(self, key) != "gradient_tracking":
+                require_static(f"algorithm.{key}={getattr(self, key)}", graph, "gradient_tracking")
 
     def _moves(self) -> tuple[tuple[str, Correction, float], ...]:
         """Variable, correction and step size."""
