@@ -81,5 +81,5 @@ def smallest_eigenvalue(graph: Graph) -> float:
     """The smallest eigenvalue of the symmetric W of a static graph."""
     edges = graph.edges(0)
     matrix = csr_array((edges.weight, (edges.target, edges.source)), shape=(graph.num_nodes,) * 2)
-    start = generator(0, "graph/lanczos").standard_normal(graph.num_nodes)
+    start = generator(0, "lanczos").standard_normal(graph.num_nodes)
     return 2.0 - largest_eigenvalue(lambda x: 2.0 * x - matrix @ x, start)
