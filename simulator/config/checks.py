@@ -94,7 +94,7 @@ def _check_delays(components: Components) -> None:
     if not components.algorithm.takes_late_messages:
         raise ValueError(
             f"faults.max_delay={components.graph.max_delay}: algorithm={components.algorithm.name} has no use for "
-            "messages that are late; use algorithm=sgp, push_diging, push_penalty, hgp or hypergradient_error"
+            "messages that are late; use algorithm=sgp, qg_sgp, push_diging, push_penalty, hgp or hypergradient_error"
         )
     if components.timing is not None:
         raise ValueError(

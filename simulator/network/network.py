@@ -161,7 +161,7 @@ class Network:
         """The same nodes joined by another schedule, with the same ledger, clocks, phase, transport and collectives."""
         other = copy.copy(self)
         other.graph = graph
-        other._plans, other._link_plans = {}, {}
+        other._plans, other._link_plans, other._kept = {}, {}, {}
         return other
 
     @contextmanager

@@ -3,7 +3,7 @@
 Shapes: N local nodes, M all nodes, E entries of W_t that end at local nodes.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,8 +36,8 @@ class Inbox:
 class Round:
     """Rows on their way along the edges of W_t; made by :meth:`Network.post`.
 
-    Exactly one of :meth:`mixed`, :meth:`mixed_coded`, :meth:`by_arrival` and :meth:`inbox` is called, once; it waits
-    until the messages have come. The rows that were posted must not be changed before it returns.
+    Exactly one of :meth:`mixed`, :meth:`mixed_by`, :meth:`mixed_coded`, :meth:`by_arrival` and :meth:`inbox` is called,
+    once; it waits until the messages have come. The rows that were posted must not be changed before it returns.
 
     A round that is garbage collected without such a call makes the next :meth:`Network.post` or
     :meth:`Network.barrier` raise a RuntimeError.
@@ -56,7 +56,18 @@ class Round:
             SilentProcessError: when a message did not come within the timeout; names the edge.
             RuntimeError: when the round was finished before.
         """
-        return tuple(out.reshape(x.shape) for out, x in zip(self._products(), self._rows, strict=True))
+        return self.mixed_by([self._plan] * len(self._rows))
+
+    def mixed_by(self, plans: Sequence[Plan]) -> tuple[Tensor, ...]:
+        """As :meth:`mixed`, where the weights of each X are those of a plan of its own.
+
+        Args:
+            plans: one for every tensor that was posted, of rounds with the edges of this one.
+
+        Raises:
+            LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
+        """
+        return tuple(out.reshape(x.shape) for out, x in zip(self._products(plans), self._rows, strict=True))
 
     def by_arrival(self) -> tuple[Tensor, ...]:
         """Returns the shares of W_t @ X by the round in which they arrive, [N, S, ...] for each X [N, ...].
@@ -66,7 +77,7 @@ class Round:
         Raises:
             LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
         """
-        parts = zip(self._products(), self._rows, strict=True)
+        parts = zip(self._products([self._plan] * len(self._rows)), self._rows, strict=True)
         return tuple(out.reshape(len(x), -1, *x.shape[1:]) for out, x in parts)
 
     def mixed_coded(self, values: Tensor, decode: Callable[[Tensor], Tensor]) -> Tensor:
@@ -86,15 +97,15 @@ class Round:
                 self._plan.remote.add_product_(mixed, decode(received[0]))
         return mixed
 
-    def _products(self) -> list[Tensor]:
+    def _products(self, plans: Sequence[Plan]) -> list[Tensor]:
         """The rows of W_t times each X, flat: [rows of the plan's blocks, columns]."""
         self._in_flight.require_open()
         flat = [x if x.dim() == 2 else x.reshape(len(x), -1) for x in self._rows]
-        mixed = [self._plan.local.multiply(x) for x in flat]
+        mixed = [plan.local.multiply(x) for plan, x in zip(plans, flat, strict=True)]
         with self._in_flight as received:
             if received:
-                for out, rows in zip(mixed, received, strict=True):
-                    self._plan.remote.add_product_(out, rows.reshape(len(rows), out.shape[1]))
+                for plan, out, rows in zip(plans, mixed, received, strict=True):
+                    plan.remote.add_product_(out, rows.reshape(len(rows), out.shape[1]))
         return mixed
 
     def inbox(self) -> Inbox:

@@ -29,8 +29,16 @@ TINY_IMAGES = ("dataset=digits", "partition=digit_shards", "partition.digits_per
 FAST_GRAPHS = ("random_directed", "one_peer_exponential", "one_peer_hypercube", "ring", "hub", "star")
 # How fast compressed messages get somewhere, if at all, is tested with each algorithm that sends them.
 NOT_COMPRESSED = {"compressor": "identity", "consensus_lr": 1.0}
-# Steps that are scaled by Adam come to rest only where epsilon is not small, and outer steps take the average as it is.
-PLAIN = {"epsilon": 1.0, "beta_1": 0.0, "inner_optimizer": "sgd", "outer_lr": 1.0, "outer_momentum": 0.0}
+# Steps that are scaled by Adam come to rest only where epsilon is not small, and outer steps take the average as it is;
+# gradients of long ago lengthen the way.
+PLAIN = {
+    "averaging": 0.5,
+    "epsilon": 1.0,
+    "beta_1": 0.0,
+    "inner_optimizer": "sgd",
+    "outer_lr": 1.0,
+    "outer_momentum": 0.0,
+}
 # These can compare their hypergradient with an exact solve at every evaluation.
 WITH_REFERENCE = [name for name in ALGORITHMS if "reference" in OmegaConf.load(CONF / "algorithm" / f"{name}.yaml")]
 # What trains as SGP does and studies the end of it tunes nothing, whatever problem its study needs.

@@ -28,6 +28,7 @@ SMALL = (
 ALGORITHMS = {
     "sgp": ("algorithm.order=mix_then_adapt",),
     "push_diging": (),
+    "qg_sgp": (),
     "push_penalty": ("algorithm.check_invariants=true", "algorithm.inner_steps=2"),
     "hgp": ("algorithm.share_rounds=2", "algorithm.rule=average_preserving"),
 }
