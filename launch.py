@@ -122,7 +122,7 @@ def end_sweep(objectives: Sequence[str]) -> None:
     if SweepFolder.folder is None:
         return
     try:
-        text = summarize_sweep(SweepFolder.folder, objectives)
+        text = summarize_sweep(SweepFolder.folder, objectives, with_report=SweepFolder.with_report)
     except Exception as error:
         print(f"hypergossip: warning: no table of the sweep: {describe_error(error)}", file=sys.stderr, flush=True)
     else:

@@ -6,21 +6,26 @@ from typing import Any
 
 from hydra.experimental.callback import Callback
 
-_NOT_SWEPT = ("resume", "figures", "logger")
-"""Settings of which no value makes another result; all others are shown, as they were swept on purpose."""
-
 
 class SweepFolder(Callback):
-    """Hydra's callback that keeps the folder of the sweep, whichever sweeper and launcher run it."""
+    """Hydra's callback that keeps the folder of the sweep, whichever sweeper and launcher run it.
+
+    Args:
+        report: whether the sweep ends with ``report.html``; takes some seconds.
+    """
 
     folder: Path | None = None
+    with_report: bool = False
+
+    def __init__(self, report: bool = False) -> None:
+        SweepFolder.with_report = report
 
     def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
         """Called once, before the sweeper runs the first job."""
         SweepFolder.folder = Path(config.hydra.sweep.dir).resolve()
 
 
-def summarize_sweep(folder: Path, objectives: Sequence[str] = ()) -> str:
+def summarize_sweep(folder: Path, objectives: Sequence[str] = (), *, with_report: bool = False) -> str:
     """Writes ``sweep.csv`` (a row per setting), ``runs.csv`` (a row per run), ``sweep.png`` and ``sweep.pdf``.
 
     The numbers are those of ``scripts/table.py``: means and standard deviations over seeds.
@@ -28,6 +33,7 @@ def summarize_sweep(folder: Path, objectives: Sequence[str] = ()) -> str:
     Args:
         folder: of the sweep.
         objectives: what the sweeper tunes, as named in ``summary.json``; shown first, and drawn.
+        with_report: whether ``report.html`` is written as well.
 
     Returns:
         What the console shows: the table in Markdown, and where the files are. Empty for a sweep that has one run only,
@@ -50,7 +56,7 @@ def summarize_sweep(folder: Path, objectives: Sequence[str] = ()) -> str:
     metrics = list(dict.fromkeys([*tuned, *tables.default_metrics(known)]))
     if not metrics:
         return ""
-    groups = tables.by_setting(done, ignored=_NOT_SWEPT)
+    groups = tables.by_setting(done, ignored=tables.NEVER_A_SETTING)
     frame = tables.table(groups, at, metrics)
     frame.to_csv(folder / "sweep.csv", index=False)
     runs.table().to_csv(folder / "runs.csv")
@@ -60,6 +66,13 @@ def summarize_sweep(folder: Path, objectives: Sequence[str] = ()) -> str:
     lines = [tables.to_markdown(frame).rstrip(), tables.repeated_seeds(groups)]
     if missing := len(runs) - len(done):
         lines.append(f"{missing} of {len(runs)} runs have not finished and are left out")
+    if with_report:
+        from simulator.report import write_report
+
+        try:
+            written.append(write_report(folder).name)
+        except ValueError as error:
+            lines.append(f"no page of the sweep: {error}")
     lines.append(f"{', '.join(written)} in {folder}")
     return "\n".join(line for line in lines if line)
 

@@ -26,6 +26,8 @@ IRRELEVANT = frozenset(
         *("eval_every", "eval_every_s", "launcher", "logger", "link", "objective", "hparams_search"),
     ]
 )
+# Settings of which no value makes another result; all others tell rows apart that were run on purpose.
+NEVER_A_SETTING = ("resume", "figures", "logger")
 ACCURACIES = ("test/accuracy", "test/accuracy_weighted", "test/accuracy_bottom_decile")
 LOSSES = ("test/loss", "outer/loss", "train/loss")
 COSTS = ("comm/bytes", "step", "time/wall_s")

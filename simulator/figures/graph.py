@@ -64,11 +64,12 @@ def graph_and_mixing_matrix(graph: Graph, path: Path, step: int = 0) -> Path | N
         panels[index].set_title(title, fontsize=LABEL_SIZE, color=INK)
     if single:
         panels[-1].set_title("mixing matrix W", fontsize=LABEL_SIZE, color=INK)
-    figure.suptitle(_describe(graph, most_edges), fontsize=TITLE_SIZE, color=INK)
+    figure.suptitle(describe_schedule(graph, most_edges), fontsize=TITLE_SIZE, color=INK)
     return save(figure, path)
 
 
-def _describe(graph: Graph, most_edges: int) -> str:
+def describe_schedule(graph: Graph, most_edges: int) -> str:
+    """Two lines about a schedule with so many messages a round: name and size; edges, period, stochasticity."""
     words = {"double": "doubly stochastic", "column": "columns sum to 1", "row": "rows sum to 1"}
     kind, num_edges = ("directed", most_edges) if graph.directed else ("undirected", most_edges // 2)
     period = "random rounds" if graph.period is None else "static" if graph.period == 1 else f"period {graph.period}"

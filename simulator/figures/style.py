@@ -21,7 +21,11 @@ INK, FAINT = "#222222", "#D8D8D8"
 PALETTE = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9", INK)
 TITLE_SIZE, LABEL_SIZE, TICK_SIZE = 12, 11, 10
 
-_UNITS = {"comm/bytes": (1e-6, "MB"), "time/wall_s": (1.0, "s"), "time/sim_s": (1.0, "simulated s")}
+_UNITS = {
+    "time/wall_s": (1.0, "s"),
+    "time/sim_s": (1.0, "simulated s"),
+    "time/sim_mean_s": (1.0, "simulated s"),
+}
 _caption: ContextVar[str] = ContextVar("caption", default="")
 _with_pdf: ContextVar[bool] = ContextVar("with_pdf", default=False)
 
@@ -44,8 +48,11 @@ def captioned(text: str, *, with_pdf: bool = False) -> Iterator[None]:
 
 def unit_of(metric: str) -> tuple[float, str]:
     """What a metric is multiplied with to be shown, and its unit then: per cent for accuracies, MB for bytes."""
-    if metric.rpartition("/")[2].startswith("accuracy"):
+    group, _, last = metric.rpartition("/")
+    if last.startswith("accuracy"):
         return 100.0, "%"
+    if group == "comm" and "bytes" in last:
+        return 1e-6, "MB"
     return _UNITS.get(metric, (1.0, ""))
 
 
