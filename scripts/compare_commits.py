@@ -61,6 +61,8 @@ CASES = {
     "algorithm.local_steps=2 algorithm.momentum=0.5 algorithm.ema=0.9",
     "dfedpgp": f"{LAYERS} {DIRECTED}",
     "divshare": f"{LINEAR} {STATIC} timing=lognormal algorithm.num_fragments=3 algorithm.out_degree=1",
+    "diloco": f"{LINEAR} graph=hub",
+    "diloco.sgd": f"{LINEAR} {PEERS} algorithm.inner_optimizer=sgd",
     "dsoba": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "exact_diffusion": f"{LINEAR} {STATIC}",
     "exact_diffusion.d2": f"{LINEAR} {STATIC} algorithm.relaxation=1",
@@ -102,10 +104,12 @@ CASES = {
     "scaffnew": f"{LINEAR} {STATIC}",
     "sgp": f"{LINEAR} {DIRECTED}",
     "sgp.adapt_then_mix": f"{LINEAR} {DIRECTED} algorithm.order=adapt_then_mix compute=loop",
+    "slowmo.averaged": f"{LINEAR} {STATIC} algorithm.inner_optimizer=adamw algorithm.buffers=average",
     "sparkle": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "sparkle.static": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05 algorithm.outer_correction=extra "
     "algorithm.inner_correction=exact_diffusion",
     "stale_gossip": f"{LINEAR} {STATIC} timing=lognormal",
+    "teleportation": f"{LINEAR} graph=teleportation",
     "topology_analysis": f"{LINEAR} {DIRECTED}",
 }
 

@@ -11,8 +11,8 @@ from typing import Any
 from simulator.config.checks import check
 from simulator.config.components import build
 
-_GRAPHS = ("ring", "hub", "binary_tree", "star")
-_GRAPHS_WITH_HUB = ("hub", "ring", "binary_tree", "star")
+_GRAPHS = ("ring", "hub", "binary_tree", "star", "teleportation")
+_GRAPHS_WITH_HUB = ("hub", "ring", "binary_tree", "star", "teleportation")
 _PROBLEMS = ("mixture_weights", "random_quadratic", "model_sizes")
 _WITH_HYPERPARAMETERS = "l2_decay"
 _ROOT = ("num_nodes", "seed", "dtype")

@@ -24,6 +24,7 @@ class FaultyGraph(Graph):
         self.graph = graph
         self.parts = (graph,)
         self.mixes = graph.mixes
+        self.connected_by = graph.connected_by
 
     @property
     def description(self) -> str:

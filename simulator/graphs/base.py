@@ -69,12 +69,15 @@ class Graph(ABC):
     Attributes:
         mixes: False only for schedules that are meant never to connect all nodes (isolated nodes).
         parts: the schedules that this one is made of.
+        connected_by: a schedule of fewer nodes, on which alone it depends whether all nodes are connected in the long
+            run; None where the edges themselves say it.
         max_delay: the most rounds that a message is late, see :meth:`delays`.
     """
 
     mixes: bool = True
     max_delay: int = 0
     parts: "tuple[Graph, ...]" = ()
+    connected_by: "Graph | None" = None
 
     def __init__(self, *, num_nodes: int, seed: int = 0) -> None:
         if num_nodes < 1:

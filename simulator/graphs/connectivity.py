@@ -14,12 +14,15 @@ def check_mixes(graph: Graph, *, num_rounds: int = 100) -> None:
     """Checks that the edges of a period together connect every node to every other, in both directions.
 
     Edges of random schedules are collected over at most ``num_rounds`` rounds; collecting stops when they connect.
-    Nothing is asked of graphs with ``mixes = False``.
+    Nothing is asked of graphs with ``mixes = False``. A graph that names what connects it is checked by that.
 
     Raises:
         ValueError: naming the number of strongly connected components and the nodes of the smallest.
     """
     if not graph.mixes:
+        return
+    if graph.connected_by is not None:
+        check_mixes(graph.connected_by, num_rounds=num_rounds)
         return
     rounds = graph.period or num_rounds
     keys: IntArray = np.empty(0, dtype=np.int64)

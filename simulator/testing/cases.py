@@ -29,7 +29,7 @@ PROBLEMS = ("classification", "mixture_weights", "random_quadratic", "model_size
 BILEVEL_PROBLEMS = ("l2_decay",)
 PROBLEM_SETTINGS = ("problem.batch_size=8",)
 MODEL_SIZES = tuple(f"problem.models.{size}.hidden=[{2 + i}]" for i, size in enumerate(("small", "medium", "large")))
-GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star")
+GRAPHS = ("random_directed", "one_peer_exponential", "ring", "hub", "star", "teleportation")
 """In order of difficulty; an algorithm is tried on the first that it accepts."""
 
 

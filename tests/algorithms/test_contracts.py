@@ -55,6 +55,8 @@ SWITCHES = (
     {"reset_momentum": True},
     {"reset_momentum": False, "outer_momentum": 0.5},
     {"optimizer": "adam"},
+    {"inner_optimizer": "sgd", "momentum": 0.5},
+    {"inner_optimizer": "adamw"},
     {"gradient_tracking": True},
     {"gradient_tracking": False},
 )

@@ -30,6 +30,7 @@ from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.random_undirected import RandomUndirected
 from simulator.graphs.ring import Ring
 from simulator.graphs.symmetry import is_symmetric
+from simulator.graphs.teleportation import Teleportation
 from simulator.testing import check_graph
 from simulator.testing.graphs import GRAPH_CHECKS, check_signs, rounds_of
 from tests.graphs.loading import build, load
@@ -45,6 +46,7 @@ OVERRIDES = {
     "file": lambda num_nodes, folder: {"path": str(write_path_graph(num_nodes, folder))},
     "epidemic": lambda num_nodes, folder: {"num_out": min(4, max(1, num_nodes - 1))},
     "hierarchical": lambda num_nodes, folder: {"group_size": math.gcd(num_nodes, 4)},
+    "teleportation": lambda num_nodes, folder: {"num_active": min(4, (num_nodes + 1) // 2)},
 }
 # Sizes that a schedule refuses.
 UNFIT = {
@@ -133,7 +135,8 @@ def test_battery(new, check):
 
 def test_weights_are_non_negative_and_every_node_has_a_self_loop(new):
     graph = new()
-    non_negative, self_loops = not isinstance(graph, Nice | Matcha), not isinstance(graph, DeBruijn | Matcha)
+    non_negative = not isinstance(graph, Nice | Matcha)
+    self_loops = not isinstance(graph, DeBruijn | Matcha | Teleportation)
     check_signs(graph, non_negative=non_negative, self_loops=self_loops)
 
 
