@@ -139,6 +139,8 @@ def run_job(job: Job, world: World, store: "Store | None", console: Logger | Non
                     "threads_per_process": threads,
                     "communication": compute.note,
                     "compute_choices": simulation.choices,
+                    "num_params": simulation.problem.num_params,
+                    "num_hparams": simulation.problem.num_hparams,
                 }
                 recorder.open_loggers(environment, console)
             state = _initial_state(simulation, resumed)

@@ -33,6 +33,7 @@ LAYERS = (
     ("report",),
     ("sweeps",),
     ("interface", "testing"),
+    ("studies",),
     ("launch",),
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
@@ -49,6 +50,7 @@ TOUCH_FILES = {
     "report",
     "results",
     "interface",
+    "studies",
     "fresh_interpreter",
     "summary",
     "launch",

@@ -22,7 +22,7 @@ from simulator.job import Job, run_job
 from simulator.processes import World
 
 CONF = Path(__file__).parents[2] / "conf"
-NO_SECTIONS = {"experiment", "hparams_search"}
+NO_SECTIONS = {"experiment", "hparams_search", "study"}
 GROUPS = sorted({path.name for path in CONF.iterdir() if path.is_dir()} - NO_SECTIONS)
 FILES = [file for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
