@@ -99,14 +99,20 @@ def _selections(study: Study) -> str:
 
 def _bounds(study: Study, cells: Sequence[Cell]) -> list[str]:
     rows = []
+    problems = list(dict.fromkeys(case.problem for case in study.cases))
     for method in study.methods:
-        own = [cell for cell in cells if cell.method.name == method.name and cell.chosen is not None]
-        for key, values in method.grid.items():
-            ends = [cell.grid_ends.get(key) for cell in own]
-            count = f"{ends.count('lower')} lower, {ends.count('upper')} upper of {len(own)}"
-            rows.append(f"| {method.name} | {key} | {', '.join(map(str, values))} | {count} |")
-        if not method.grid:
-            rows.append(f"| {method.name} | | none | |")
+        grids: dict[str, list[str]] = {}
+        for problem in problems:
+            grids.setdefault(json.dumps(method.on(problem)[1]), []).append(problem)
+        for text, names in grids.items():
+            own = [cell for cell in cells if cell.method == method and cell.case.problem in names and cell.chosen]
+            if not own and len(grids) > 1:
+                continue
+            where = "" if len(grids) == 1 else f" ({', '.join(names)})"
+            for key, values in json.loads(text).items():
+                ends = [cell.grid_ends.get(key) for cell in own]
+                count = f"{ends.count('lower')} lower, {ends.count('upper')} upper of {len(own)}"
+                rows.append(f"| {method.name}{where} | {key} | {', '.join(map(str, values))} | {count} |")
     return rows
 
 

@@ -65,30 +65,37 @@ class Method:
         overrides: of all its runs.
         grid: the values of each setting that is tuned.
         only: of ``problems`` and ``graphs``, those that it is run on; all where a key is missing.
+        own: further overrides, and the grid, on some problems.
     """
 
     name: str
     overrides: tuple[str, ...]
     grid: Mapping[str, Sequence[Any]]
     only: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    own: Mapping[str, tuple[tuple[str, ...], Mapping[str, Sequence[Any]]]] = field(default_factory=dict)
 
     def runs_on(self, case: Case) -> bool:
         """Whether it is run in a case."""
         named = {"problems": case.problem, "graphs": case.graph}
         return all(named[key] in names for key, names in self.only.items())
 
-    def points(self, trials: int) -> list[Point]:
+    def on(self, problem: str) -> tuple[tuple[str, ...], Mapping[str, Sequence[Any]]]:
+        """Its overrides and its grid on a problem."""
+        further, grid = self.own.get(problem, ((), self.grid))
+        return (*self.overrides, *further), grid
+
+    def points(self, problem: str, trials: int) -> list[Point]:
         """``trials`` points of the grid, in its order: all of them, or else drawn without repetition.
 
         Raises:
             ValueError: when the grid has fewer.
         """
-        points = [
-            tuple(zip(self.grid, values, strict=True)) for values in itertools.product(*map(list, self.grid.values()))
-        ]
+        grid = self.on(problem)[1]
+        points = [tuple(zip(grid, values, strict=True)) for values in itertools.product(*map(list, grid.values()))]
         if len(points) < trials:
             raise ValueError(
-                f"methods.{self.name}.grid: has {len(points)} points, and every method gets trials={trials}"
+                f"methods.{self.name}: its grid has {len(points)} points on {problem}, and every method gets "
+                f"trials={trials}"
             )
         if len(points) == trials:
             return points
@@ -149,12 +156,14 @@ class Study:
 
     def trials_of(self, case: Case, method: Method) -> list[Spec]:
         """The runs with which a method is tuned in a case."""
-        return [self.spec(case, method, point, self.tuning_seed) for point in method.points(self.trials)]
+        points = method.points(case.problem, self.trials)
+        return [self.spec(case, method, point, self.tuning_seed) for point in points]
 
     def spec(self, case: Case, method: Method, point: Point, seed: int) -> Spec:
         """One run."""
         tuned = (as_override(key, value) for key, value in point)
-        overrides = (*_QUIET, *self.common, *case.overrides, *method.overrides, *tuned, f"seed={seed}")
+        of_method, _ = method.on(case.problem)
+        overrides = (*_QUIET, *self.common, *case.overrides, *of_method, *tuned, f"seed={seed}")
         return Spec(case, method.name, point, seed, overrides)
 
 
@@ -215,7 +224,6 @@ def _check(study: Study, content: Mapping[str, Any]) -> None:
     if not 0 < study.significance < 1:
         raise ValueError(f"significance={study.significance}: must be between 0 and 1")
     for method in study.methods:
-        method.points(study.trials)
         for key, names in method.only.items():
             if missing := sorted(set(names) - set(content[key])):
                 raise ValueError(f"methods.{method.name}.{key}: {missing[0]} is none of {', '.join(content[key])}")
@@ -251,12 +259,24 @@ def _cases(content: Mapping[str, Any]) -> Iterator[Case]:
 def _method(name: str, entry: Any) -> Method:
     if not isinstance(entry, Mapping) or set(entry) - {"overrides", "grid", "problems", "graphs"}:
         raise ValueError(f"methods.{name}: expected overrides and grid, and problems or graphs where it is run on some")
-    grid = entry.get("grid") or {}
-    for key, values in grid.items():
-        if not isinstance(values, list) or not values:
-            raise ValueError(f"methods.{name}.grid.{key}: expected a list of values")
+    own, problems = {}, entry.get("problems")
+    if isinstance(problems, Mapping):
+        for problem, further in problems.items():
+            key = f"methods.{name}.problems.{problem}"
+            if not isinstance(further, Mapping) or set(further) - {"overrides", "grid"}:
+                raise ValueError(f"{key}: expected overrides and grid")
+            grid = _grid(further["grid"], key) if "grid" in further else _grid(entry.get("grid"), f"methods.{name}")
+            own[str(problem)] = (_words(further.get("overrides"), f"{key}.overrides"), grid)
     only = {key: tuple(map(str, entry[key])) for key in ("problems", "graphs") if key in entry}
-    return Method(name, _words(entry.get("overrides"), f"methods.{name}.overrides"), grid, only)
+    overrides = _words(entry.get("overrides"), f"methods.{name}.overrides")
+    return Method(name, overrides, _grid(entry.get("grid"), f"methods.{name}"), only, own)
+
+
+def _grid(value: Any, key: str) -> Mapping[str, Sequence[Any]]:
+    grid = value or {}
+    if not isinstance(grid, Mapping) or not all(isinstance(values, list) and values for values in grid.values()):
+        raise ValueError(f"{key}.grid: expected lists of values, such as algorithm.lr: [0.1, 0.3]")
+    return {str(setting): values for setting, values in grid.items()}
 
 
 def _words(value: Any, key: str) -> tuple[str, ...]:

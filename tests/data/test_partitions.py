@@ -77,6 +77,19 @@ class TestEveryDealtPartition:
         assert held_out.sum() == 500
         assert np.abs(held_out - 0.25 * np.bincount(samples.labels.numpy())).max() <= 1
 
+    def test_held_out_validation_is_the_same_share_of_every_class_for_all_nodes(self, name):
+        if name == "digit_shards":
+            pytest.skip("its splits are shards of digits")
+        samples = make_samples(num_train=1500)
+        nodes = MAKERS[name](test="held_out", valid_fraction=0.2).split(samples, 7)
+        assert all(node.test is nodes[0].test and node.valid is nodes[0].valid for node in nodes)
+        np.testing.assert_array_equal(nodes[0].test, np.arange(1500, 2000))
+        rows = np.concatenate([nodes[0].valid, *(node.train for node in nodes)])
+        np.testing.assert_array_equal(np.sort(rows), np.arange(1500))
+        held_out = np.bincount(samples.labels.numpy()[nodes[0].valid], minlength=NUM_CLASSES)
+        assert held_out.sum() == 300
+        assert np.abs(held_out - 0.2 * np.bincount(samples.labels.numpy()[:1500])).max() <= 1
+
     def test_is_a_function_of_the_seed(self, name):
         samples = make_samples()
         first, again, other = (MAKERS[name](seed=seed).split(samples, 5) for seed in (3, 3, 4))

@@ -12,12 +12,11 @@ be left without data.
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import numpy as np
 
 from simulator.arrays import FloatArray, IntArray
-from simulator.data.partitions.dealing import DealtPartition, require_nodes_beside_hub
+from simulator.data.partitions.dealing import DealtPartition, TestSet, require_nodes_beside_hub
 from simulator.data.partitions.dirichlet import MAX_DRAWS, check_dirichlet
 from simulator.randomness import generator
 
@@ -48,7 +47,7 @@ class ClassMixture(DealtPartition):
         skip_hub: bool,
         valid_fraction: float,
         test_fraction: float,
-        test: Literal["node", "shared"],
+        test: TestSet,
         seed: int,
     ) -> None:
         super().__init__(valid_fraction=valid_fraction, test_fraction=test_fraction, test=test, seed=seed)

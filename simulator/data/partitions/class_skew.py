@@ -11,12 +11,10 @@ one each where C = M.
 **Departures.** None. Where neither of C and M divides the other, some nodes have more samples than others.
 """
 
-from typing import Literal
-
 import numpy as np
 
 from simulator.arrays import IntArray
-from simulator.data.partitions.dealing import NOBODY, DealtPartition
+from simulator.data.partitions.dealing import NOBODY, DealtPartition, TestSet
 from simulator.randomness import generator
 
 
@@ -38,7 +36,7 @@ class ClassSkew(DealtPartition):
         heterogeneity: float,
         valid_fraction: float,
         test_fraction: float,
-        test: Literal["node", "shared"],
+        test: TestSet,
         seed: int,
     ) -> None:
         super().__init__(valid_fraction=valid_fraction, test_fraction=test_fraction, test=test, seed=seed)

@@ -11,12 +11,10 @@ NeurIPS 2021.
 **Departures.** All classes are drawn anew until every node has ``min_samples`` samples, at most 100 times.
 """
 
-from typing import Literal
-
 import numpy as np
 
 from simulator.arrays import IntArray
-from simulator.data.partitions.dealing import DealtPartition
+from simulator.data.partitions.dealing import DealtPartition, TestSet
 from simulator.randomness import generator
 
 MAX_DRAWS = 100
@@ -42,7 +40,7 @@ class Dirichlet(DealtPartition):
         min_samples: int,
         valid_fraction: float,
         test_fraction: float,
-        test: Literal["node", "shared"],
+        test: TestSet,
         seed: int,
     ) -> None:
         super().__init__(valid_fraction=valid_fraction, test_fraction=test_fraction, test=test, seed=seed)

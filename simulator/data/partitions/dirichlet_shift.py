@@ -12,12 +12,10 @@ label part is that of O. Marfoq et al., NeurIPS 2021 (omarfoq/FedEM).
 (``min_std=0`` gives the original); all clusters are drawn anew until every node has ``min_samples`` samples.
 """
 
-from typing import Literal
-
 import numpy as np
 
 from simulator.arrays import FloatArray, IntArray
-from simulator.data.partitions.dealing import NOBODY, DealtPartition
+from simulator.data.partitions.dealing import NOBODY, DealtPartition, TestSet
 from simulator.data.partitions.dirichlet import check_dirichlet, deal_groups
 from simulator.randomness import generator
 
@@ -52,7 +50,7 @@ class DirichletShift(DealtPartition):
         min_std: float,
         valid_fraction: float,
         test_fraction: float,
-        test: Literal["node", "shared"],
+        test: TestSet,
         seed: int,
     ) -> None:
         super().__init__(valid_fraction=valid_fraction, test_fraction=test_fraction, test=test, seed=seed)

@@ -10,12 +10,10 @@ most about as many classes.
 **Departures.** None; sizes need not divide.
 """
 
-from typing import Literal
-
 import numpy as np
 
 from simulator.arrays import IntArray
-from simulator.data.partitions.dealing import DealtPartition
+from simulator.data.partitions.dealing import DealtPartition, TestSet
 from simulator.randomness import generator
 
 
@@ -37,7 +35,7 @@ class Shards(DealtPartition):
         shards_per_node: int,
         valid_fraction: float,
         test_fraction: float,
-        test: Literal["node", "shared"],
+        test: TestSet,
         seed: int,
     ) -> None:
         super().__init__(valid_fraction=valid_fraction, test_fraction=test_fraction, test=test, seed=seed)

@@ -1,0 +1,156 @@
+"""The parts of a study: its file, the choice of trials, statistics and tables."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from scipy.stats import t, ttest_rel
+
+from simulator.results import Run
+from simulator.studies.comparison import Cell, best_trial, holm, judge, mean, paired_p_value, spread
+from simulator.studies.plan import read_study
+from simulator.studies.report import remarks
+from simulator.studies.runs import Result
+from simulator.studies.tables import make_tables, to_frame, to_latex, to_markdown
+
+TINY = Path(__file__).parent / "tiny.yaml"
+SHIPPED = sorted((Path(__file__).parents[2] / "conf" / "study").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def study():
+    return read_study(TINY)
+
+
+def result(spec, metric, value, state="finished", **summary):
+    run = Run(Path("run"), {}, {"step": 1, metric: value, **summary}, []) if state == "finished" else None
+    return Result(spec, state, "" if run else "it broke", 1.0, run, "last")
+
+
+def state_of(value):
+    return "failed" if value is None else "finished"
+
+
+def cell_of(study, method, graph, values, trials=(3.0, 1.0, 2.0)):
+    """A cell with these trials and, by seed, these values; None for what is lost."""
+    case = next(case for case in study.cases if case.graph == graph)
+    method = next(each for each in study.methods if each.name == method)
+    tried = [
+        result(spec, case.metric, value, state_of(value))
+        for spec, value in zip(study.trials_of(case, method), trials, strict=True)
+    ]
+    best = best_trial(tried, case.select)
+    finals = [
+        result(study.spec(case, method, best.spec.point, seed), case.metric, value, state_of(value))
+        for seed, value in enumerate(values)
+    ]
+    return Cell(case, method, tried, best, finals)
+
+
+def test_the_tiny_study_is_read(study):
+    assert [case.words for case in study.cases] == [("quadratic", graph, "10 calls") for graph in ("ring", "directed")]
+    assert [(case.graph, method.name) for case, method in study.pairs] == [
+        ("ring", "D-SGD"), ("ring", "SGP"), ("ring", "tracking"), ("directed", "D-SGD"), ("directed", "SGP"),
+    ]  # fmt: skip
+    assert study.num_runs == 5 * (3 + 2)
+    spec = study.trials_of(study.cases[0], study.methods[0])[1]
+    assert spec.overrides[-4:] == ("budget.oracle_calls=10", "algorithm=dsgd", "algorithm.lr=0.1", "seed=7")
+    assert spec.folder == Path("quadratic", "ring", "10_calls", "D-SGD", "lr=0.1,seed=7")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_studies_give_every_method_the_same_trials(path):
+    study = read_study(path)
+    assert len(SHIPPED) == 2
+    for case, method in study.pairs:
+        folders = {spec.folder for spec in study.trials_of(case, method)}
+        assert len(folders) == study.trials
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trials": 4}, r"methods\.D-SGD: its grid has 3 points on quadratic, and every method gets trials=4"),
+        ({"seeds": [7, 8]}, r"tuning_seed=7: must be none of seeds=\[7, 8\]"),
+        ({"seeds": [1, 1]}, r"seeds=\[1, 1\]: expected different integers"),
+        ({"at": "first"}, r"at='first': expected last or best"),
+        ({"spread": "range"}, r"spread='range': expected std or ci95"),
+        ({"budget": []}, r"budget: there is no such key; a study has: .*budgets"),
+        ({"methods": {}}, r"methods: expected a mapping with at least one entry"),
+        ({"graphs": {"ring": "graph=ring"}}, r"graphs\.ring: expected a list of overrides"),
+    ],
+)
+def test_bad_files_are_named(change, message, tmp_path):
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        read_study(path)
+
+
+def test_grids_with_more_points_are_drawn_from_once(study):
+    method = replace(study.methods[0], grid={"a": [1, 2, 3], "b": [4, 5, 6]})
+    points = method.points("quadratic", 5)
+    assert len(set(points)) == 5
+    assert points == method.points("quadratic", 5)
+    assert len(method.points("quadratic", 9)) == 9
+
+
+def test_lost_trials_do_not_compete(study):
+    cell = cell_of(study, "D-SGD", "ring", [1.0, 1.0], trials=(None, 4.0, 3.0))
+    assert dict(cell.chosen.spec.point) == {"algorithm.lr": 100.0}
+    assert cell.grid_ends == {"algorithm.lr": "upper"}
+    assert "algorithm.lr=100.0 is the upper end of its grid" in remarks([cell])
+    assert "trial algorithm.lr=0.02 seed=7: it broke" in remarks([cell])
+    inside = cell_of(study, "D-SGD", "ring", [1.0, 1.0], trials=(4.0, 3.0, 5.0))
+    assert inside.grid_ends == {}
+    diverged = result(inside.trials[0].spec, "train/loss", 0.1, diverged=True)
+    assert best_trial([diverged, inside.trials[1]], "train/loss") is inside.trials[1]
+    assert best_trial([diverged], "train/loss") is None
+    nan = result(inside.trials[0].spec, "train/loss", float("nan"))
+    assert "no finite last/train/loss" in nan.loss
+
+
+def test_statistics_are_those_of_scipy():
+    values, others = [0.3, 0.5, 0.45, 0.2], [0.35, 0.52, 0.6, 0.21]
+    expected = ttest_rel(values, others).pvalue
+    assert paired_p_value(dict(enumerate(values)), dict(enumerate(others))) == pytest.approx(expected, rel=1e-10)
+    assert paired_p_value({0: 1.0}, {0: 2.0}) is None
+    assert paired_p_value({0: 1.0, 1: 2.0}, {0: 1.0, 1: 2.0}) == 1.0
+    assert spread([1.0, 2.0, 4.0], "ci95") == pytest.approx(
+        t.interval(0.95, 2, 0, spread([1, 2, 4], "std") / 3**0.5)[1]
+    )
+    assert mean([]) != mean([])
+    # The smallest is multiplied by 3, the next by 2, and none gets below one before it.
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx({"a": 0.03, "c": 0.06, "b": 0.06})
+
+
+def test_verdicts_and_tables(study):
+    cells = [
+        cell_of(study, "D-SGD", "ring", [1.0, 1.1]),
+        cell_of(study, "SGP", "ring", [1.3, 1.0]),
+        cell_of(study, "tracking", "ring", [0.1, None]),  # the best, had it not lost a seed
+    ]
+    verdicts = judge(cells, 0.05)
+    assert verdicts["D-SGD"].is_best
+    assert verdicts["SGP"].is_alike
+    assert not verdicts["tracking"].is_best
+    assert judge([cells[0], cell_of(study, "SGP", "ring", [2.0, 2.1])], 0.05)["SGP"].p_value == pytest.approx(
+        0, abs=1e-9
+    )
+    (table,) = make_tables(study, cells)
+    assert to_markdown(study, table).splitlines()[2:] == [
+        "| train/loss | ring |",
+        "| --- | ---: |",
+        "| D-SGD | **1.05 ± 0.07** |",
+        "| SGP | 1.15 ± 0.2 † |",
+        "| tracking | 0.1 (1/2) |",
+    ]
+    latex = to_latex(study, [table])
+    assert "    SGP & $1.15 \\pm 0.2^{\\dagger}$ \\\\" in latex
+    assert "    D-SGD & $\\mathbf{1.05 \\pm 0.07}$ \\\\" in latex
+    assert latex.count("{") == latex.count("}")
+    frame = to_frame(study, cells)
+    assert frame["lost_seeds"].tolist() == [0, 0, 1]
+    assert frame["mean"].tolist() == pytest.approx([1.05, 1.15, 0.1])
+    assert frame["chosen"].tolist() == ["algorithm.lr=0.1", "algorithm.lr=0.05", "algorithm.lr=0.05"]
