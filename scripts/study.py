@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="runs at the same time, each on one core; 1 unless given")
     parser.add_argument("--output", type=Path, help="folder of runs and tables; outputs/studies/NAME unless given")
     parser.add_argument("--dry-run", action="store_true", help="only says how many runs there are")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     command = ["python", "scripts/study.py", *(sys.argv[1:] if arguments is None else arguments)]
     try:
         study = read_study(options.study, options.overrides)

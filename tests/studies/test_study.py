@@ -41,6 +41,11 @@ def whole(tmp_path_factory):
     return folder, out
 
 
+def test_overrides_may_stand_behind_options(tmp_path, capsys):
+    assert main([str(TINY), "--output", str(tmp_path), "problem.dim=3", "--dry-run"]) == 0
+    assert f"25 runs in {tmp_path}" in capsys.readouterr().out
+
+
 def table(folder):
     return pd.read_csv(folder / "tables.csv").drop(columns="time/wall_s")
 
