@@ -63,6 +63,7 @@ CASES = {
     "divshare": f"{LINEAR} {STATIC} timing=lognormal algorithm.num_fragments=3 algorithm.out_degree=1",
     "diloco": f"{LINEAR} graph=hub",
     "diloco.sgd": f"{LINEAR} {PEERS} algorithm.inner_optimizer=sgd",
+    "dsgda_gt": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "dsoba": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "exact_diffusion": f"{LINEAR} {STATIC}",
     "exact_diffusion.d2": f"{LINEAR} {STATIC} algorithm.relaxation=1",
@@ -104,6 +105,7 @@ CASES = {
     "scaffnew": f"{LINEAR} {STATIC}",
     "sgp": f"{LINEAR} {DIRECTED}",
     "sgp.adapt_then_mix": f"{LINEAR} {DIRECTED} algorithm.order=adapt_then_mix compute=loop",
+    "sldbo": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "slowmo.averaged": f"{LINEAR} {STATIC} algorithm.inner_optimizer=adamw algorithm.buffers=average",
     "sparkle": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "sparkle.static": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05 algorithm.outer_correction=extra "

@@ -83,6 +83,18 @@ class GradientTracking(Correction):
         return memory + new - old
 
 
+class CombineAndAdapt(GradientTracking):
+    """Gradient tracking with v <- W v - a T, the form of DIGing: what is mixed has not moved yet."""
+
+    def send(self, variable: Moving, lr: float) -> tuple[Tensor, ...]:
+        return variable.value, variable.memory
+
+    def move(
+        self, variable: Moving, lr: float, sent: Sequence[Tensor], mixed: Sequence[Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        return mixed[0].sub_(variable.memory, alpha=lr), mixed[1]
+
+
 class DualCorrection(Correction):
     """A correction whose memory is v + a c."""
 

@@ -23,7 +23,8 @@ SHARED = [name for name in ALGORITHMS if algorithm_class(name).shares_hparams]
 COMPRESSED = [name for name in SHARED if algorithm_class(name).uses_compressor]
 UNDIRECTED = [name for name in SHARED if name != "push_penalty"]
 # Where the defaults end: the stationary point, that of the penalty, or that of personal lower levels.
-ENDS = {"lopa": "x_personal", "push_penalty": "x_penalty", "madsbo_gt": "x_star", "sparkle": "x_star"}
+ENDS = {"dsgda_gt": "x_penalty", "lopa": "x_personal", "push_penalty": "x_penalty"}
+ENDS |= dict.fromkeys(("madsbo_gt", "sldbo", "sparkle"), "x_star")
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -33,19 +34,8 @@ def compressor_for(name, compressor="top_k"):
 
 
 def test_all_are_there():
-    expected = {
-        "c2dfb",
-        "c2dfb_naive",
-        "dsoba",
-        "f2sa",
-        "lopa",
-        "madsbo",
-        "madsbo_gt",
-        "mdbo",
-        "push_penalty",
-        "sparkle",
-    }
-    assert set(SHARED) == expected
+    expected = {"c2dfb", "c2dfb_naive", "dsgda_gt", "dsoba", "f2sa", "lopa", "madsbo", "madsbo_gt", "mdbo"}
+    assert set(SHARED) == {*expected, "push_penalty", "sldbo", "sparkle"}
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ Source: Kong, Zhu, Lu, Huang and Yuan, 2024 (arXiv 2402.03167).
 Departures: none known.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.single_loop import SingleLoop
@@ -46,3 +48,6 @@ class DSOBA(SingleLoop):
         )
         x, y, z = network.mix(moved, step)
         return {"hparams": self.clamp(x), "params": y, "adjoint": z, "average": average}
+
+    def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:
+        return {}

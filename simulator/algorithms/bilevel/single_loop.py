@@ -1,6 +1,5 @@
 """What D-SOBA, SPARKLE and LoPA share: settings, and the directions of x, y and the adjoint z on one minibatch."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -41,6 +40,3 @@ class SingleLoop(SharedBilevel):
         step = self.difference_step if self.first_order else None
         x, y, z = state["hparams"], state["params"], state["adjoint"]
         return directions(problem, y, x, z, self.batch(index), step)
-
-    def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:
-        return {}

@@ -1,6 +1,6 @@
 """SPARKLE: the loop of D-SOBA with a correction for the differences between nodes on each level.
 
-Update equations (see linear_system.py for u_i and z, ../corrections.py for the corrections): x follows
+Update equations (see linear_system.py for u_i and z, corrected_loop.py for the loop): x follows
 r_i <- (1 - m) r_i + m u_i (r_i = u_i at the start) with the correction of the outer level; y follows d_y g_i and z
 follows (d2 g_i/dy2) z - d_y f_i, both with the correction of the inner level. All nodes end at the stationary point.
 Minibatches: number t + 1 in step t, after number 0 at the start.
@@ -16,26 +16,24 @@ Departures: gradient tracking, EXTRA and exact diffusion in their usual forms, o
 reparametrization.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
 from simulator.algorithms.base import State
+from simulator.algorithms.bilevel.corrected_loop import CorrectedLoop, Move
 from simulator.algorithms.bilevel.single_loop import SingleLoop
-from simulator.algorithms.corrections import CORRECTIONS, Correction, Moving, require_static
+from simulator.algorithms.corrections import CORRECTIONS, require_static
 from simulator.graphs.base import Graph
-from simulator.network.network import Network
 from simulator.padding import zeros_as
-from simulator.problems.base import BilevelProblem, Problem
+from simulator.problems.base import BilevelProblem
 
 Name = Literal["gradient_tracking", "extra", "exact_diffusion"]
-_VARIABLES = ("hparams", "params", "adjoint")
 
 
 @dataclass(frozen=True, kw_only=True)
-class SPARKLE(SingleLoop):
+class SPARKLE(SingleLoop, CorrectedLoop):
     """SPARKLE.
 
     Args:
@@ -62,47 +60,18 @@ class SPARKLE(SingleLoop):
             if getattr(self, key) != "gradient_tracking":
                 require_static(f"algorithm.{key}={getattr(self, key)}", graph, "gradient_tracking")
 
-    def _moves(self) -> tuple[tuple[str, Correction, float], ...]:
-        """Variable, correction and step size."""
+    def moves(self) -> tuple[Move, ...]:
         outer, inner = CORRECTIONS[self.outer_correction], CORRECTIONS[self.inner_correction]
         return (
-            ("hparams", outer, self.outer_lr),
-            ("params", inner, self.inner_lr),
-            ("adjoint", inner, self.adjoint_lr),
+            Move("hparams", outer, self.outer_lr),
+            Move("params", inner, self.inner_lr),
+            Move("adjoint", inner, self.adjoint_lr),
         )
 
-    def init(self, problem: Problem, network: Network) -> State:
-        assert isinstance(problem, BilevelProblem)
+    def start(self, problem: BilevelProblem) -> State:
         params = problem.init_params()
-        state = {"hparams": problem.init_hparams(), "params": params, "adjoint": zeros_as(params)}
-        for (key, correction, _), direction in zip(self._moves(), self.directions(problem, state, 0), strict=True):
-            state[f"{key}_direction"] = direction
-            state[f"{key}_memory"] = correction.init(state[key], direction)
-        return state
+        return {"hparams": problem.init_hparams(), "params": params, "adjoint": zeros_as(params)}
 
-    def advance(self, state: State, step: int, problem: BilevelProblem, network: Network) -> State:
-        variables = {key: Moving(state[key], state[f"{key}_direction"], state[f"{key}_memory"]) for key in _VARIABLES}
-        sent = {key: correction.send(variables[key], lr) for key, correction, lr in self._moves()}
-        mixed = list(network.mix([rows for key in _VARIABLES for rows in sent[key]], step))
-        new: State = {}
-        for key, correction, lr in self._moves():
-            arrived, mixed = mixed[: correction.num_rows], mixed[correction.num_rows :]
-            new[key], new[f"{key}_memory"] = correction.move(variables[key], lr, sent[key], arrived)
-        new["hparams"] = self.clamp(new["hparams"])
-        on_x, on_y, on_z = self.directions(problem, new, step + 1)
-        average = state["hparams_direction"].lerp(on_x, self.averaging)
-        for (key, correction, _), direction in zip(self._moves(), (average, on_y, on_z), strict=True):
-            old = state[f"{key}_direction"]
-            new[f"{key}_direction"] = direction
-            new[f"{key}_memory"] = correction.update_memory(new[f"{key}_memory"], old, direction)
-        return new
-
-    def tracked(self, state: State) -> Mapping[str, tuple[Tensor, Tensor]]:
-        return {
-            f"the trackers of {key} have the mean of its directions": (
-                state[f"{key}_memory"],
-                state[f"{key}_direction"],
-            )
-            for key, correction, _ in self._moves()
-            if correction.num_rows == 2
-        }
+    def next_directions(self, problem: BilevelProblem, new: State, old: State, index: int) -> tuple[Tensor, ...]:
+        on_x, on_y, on_z = self.directions(problem, new, index)
+        return old["hparams_direction"].lerp(on_x, self.averaging), on_y, on_z
