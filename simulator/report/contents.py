@@ -1,6 +1,7 @@
 """Everything that a page shows, as one dictionary that is written into it as JSON."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,10 +36,10 @@ def contents(folder: Path, runs: Sequence[Run]) -> dict[str, Any]:
     kept, every = kept_evaluations(runs)
     most_nodes = _most_nodes(runs)
     described: list[dict[str, Any]] = []
-    for place, (run, places) in enumerate(zip(runs, kept, strict=True)):
+    for place, (run, name, places) in enumerate(zip(runs, _names(runs), kept, strict=True)):
         described.append(
             {
-                "name": _name(folder, run),
+                "name": name,
                 "group": group_of[run.folder],
                 "seed": run.config.get("seed"),
                 "state": _state(run),
@@ -80,8 +81,12 @@ def _axes(names: set[str]) -> dict[str, str]:
     return AXES | {name: label.replace("_", " ") for name, label in calls.items()}
 
 
-def _name(folder: Path, run: Run) -> str:
-    return folder.name if run.folder == folder else run.folder.relative_to(folder).as_posix()
+def _names(runs: Sequence[Run]) -> list[str]:
+    """Their folders as seen from the deepest one that holds all; the name of the folder where there is one run."""
+    if len(runs) == 1:
+        return [runs[0].folder.name]
+    above = Path(os.path.commonpath([run.folder for run in runs]))
+    return [run.folder.relative_to(above).as_posix() for run in runs]
 
 
 def _state(run: Run) -> str:

@@ -138,6 +138,13 @@ def test_one_run_and_its_own_folder(tmp_path, composed):
     assert data["groups"][0]["label"] == "sgp, random_directed"
 
 
+def test_runs_are_named_from_the_deepest_folder_that_holds_all(tmp_path, composed):
+    for method in ("a", "b"):
+        write_run(tmp_path / "study" / "runs" / method / "0", composed("num_nodes=4"))
+    data = contents(tmp_path, load_runs(tmp_path))
+    assert [run["name"] for run in data["runs"]] == ["a/0", "b/0"]
+
+
 def test_thinning_keeps_first_best_last_and_rare_evaluations(tmp_path, composed):
     write_run(tmp_path / "long", composed("num_nodes=4"), steps=10_000, every=10)
     runs = load_runs(tmp_path)

@@ -56,7 +56,7 @@ function settingsControls() {
     byId("comparison").remove();
     return;
   }
-  const options = RUNS.map((run, place) => [place, `${run.name}: ${GROUPS[run.group].label}, seed ${run.seed}`]);
+  const options = RUNS.map((run, place) => [place, `${GROUPS[run.group].label}, seed ${run.seed} (run ${run.name})`]);
   const change = (side) => (value) => {
     compared[side] = Number(value);
     drawCompared();
