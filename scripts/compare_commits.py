@@ -106,7 +106,8 @@ CASES = {
     "sgp": f"{LINEAR} {DIRECTED}",
     "sgp.adapt_then_mix": f"{LINEAR} {DIRECTED} algorithm.order=adapt_then_mix compute=loop",
     "sldbo": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
-    "slowmo.averaged": f"{LINEAR} {STATIC} algorithm.inner_optimizer=adamw algorithm.buffers=average",
+    "slowmo.averaged": f"{LINEAR} {STATIC} algorithm.inner_optimizer=adamw algorithm.buffers=average "
+    "algorithm.exact_average=hub",
     "sparkle": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
     "sparkle.static": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05 algorithm.outer_correction=extra "
     "algorithm.inner_correction=exact_diffusion",

@@ -26,6 +26,7 @@ PAIRS = RandomMatching(num_nodes=NUM_NODES, seed=3)
 PLAIN = {"inner_optimizer": "sgd", "momentum": 0.0, "lr": 0.2, "lr_schedule": Constant(), "inner_steps": H}
 ADAM = {"beta_1": 0.9, "beta_2": 0.99, "epsilon": 1e-3, "weight_decay": 0.2}
 ALL_AT_ONCE = {**PLAIN, "outer_lr": 1.0, "outer_momentum": 0.0}
+SLOWMO = {"buffers": "keep", "exact_average": "fully_connected"}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -104,8 +105,11 @@ def settings(kind):
 
 
 @pytest.mark.parametrize("kind", ["sgd", "adamw"])
-@pytest.mark.parametrize("buffers", ["reset", "keep", "average"])
-def test_slowmo(kind, buffers):
+@pytest.mark.parametrize(
+    ("buffers", "over"),
+    [*[(buffers, "fully_connected") for buffers in ("reset", "keep", "average")], ("average", "hub")],
+)
+def test_slowmo(kind, buffers, over):
     inner, graph = Inner(kind), OnePeerExponential(num_nodes=NUM_NODES)
 
     def outer(x, z, u, r, lr):
@@ -117,12 +121,12 @@ def test_slowmo(kind, buffers):
         return z - 0.8 * lr * u, u
 
     sent = compared(
-        *(SlowMo(**settings(kind), buffers=buffers), graph, inner),
+        *(SlowMo(**settings(kind), buffers=buffers, exact_average=over), graph, inner),
         between=lambda x, t: graph.edges(t).to_matrix(NUM_NODES) @ x,
         outer=outer,
     )
     rows = 1 if buffers != "average" else 2 if kind == "sgd" else 3
-    everybody = NUM_NODES * (NUM_NODES - 1) * rows
+    everybody = (NUM_NODES - 1) * rows * (NUM_NODES if over == "fully_connected" else 2)
     np.testing.assert_array_equal(sent, np.where((np.arange(NUM_STEPS) + 1) % H, NUM_NODES, everybody))
 
 
@@ -168,8 +172,8 @@ def test_noloco(kind):
 @pytest.mark.parametrize(
     ("outer", "graph", "base_graph", "local_steps"),
     [
-        (SlowMo(**ALL_AT_ONCE, buffers="keep"), Ring(num_nodes=NUM_NODES), "gossip_pga", 1),
-        (SlowMo(**ALL_AT_ONCE, buffers="keep"), SelfLoop(num_nodes=NUM_NODES), COMPLETE, H),
+        (SlowMo(**ALL_AT_ONCE, **SLOWMO), Ring(num_nodes=NUM_NODES), "gossip_pga", 1),
+        (SlowMo(**ALL_AT_ONCE, **SLOWMO), SelfLoop(num_nodes=NUM_NODES), COMPLETE, H),
         (DiLoCo(**ALL_AT_ONCE), COMPLETE, COMPLETE, H),
         (DiLoCo(**{**ALL_AT_ONCE, "inner_steps": 1}), COMPLETE, COMPLETE, 1),
         (NoLoCo(**ALL_AT_ONCE, consensus_weight=1.0), PAIRS, PAIRS, H),
@@ -199,13 +203,15 @@ def test_plain_outer_steps_are_dsgd(outer, graph, base_graph, local_steps):
 )
 def test_refuses(kind, changes):
     (key,) = changes
-    own = {SlowMo: {"buffers": "keep"}, DiLoCo: {}, NoLoCo: {"consensus_weight": 1.0}}[kind]
+    own = {SlowMo: SLOWMO, DiLoCo: {}, NoLoCo: {"consensus_weight": 1.0}}[kind]
     with pytest.raises(ValueError, match=rf"algorithm\.{key}=.*expected"):
         kind(**{**settings("sgd"), **own, **changes})
 
 
 def test_refuses_what_only_one_of_them_has():
     with pytest.raises(ValueError, match=r"algorithm\.buffers='mean': expected reset, keep or average"):
-        SlowMo(**ALL_AT_ONCE, buffers="mean")
+        SlowMo(**ALL_AT_ONCE, **{**SLOWMO, "buffers": "mean"})
+    with pytest.raises(ValueError, match=r"algorithm\.exact_average='ring': expected fully_connected or hub"):
+        SlowMo(**ALL_AT_ONCE, **{**SLOWMO, "exact_average": "ring"})
     with pytest.raises(ValueError, match=r"algorithm\.consensus_weight=0.0: expected a positive number"):
         NoLoCo(**ALL_AT_ONCE, consensus_weight=0.0)
