@@ -195,7 +195,7 @@ def group_lines(group: str) -> list[str]:
         lines += ["The algorithms are grouped by line of work, as in `simulator/algorithms/`.", ""]
         for line in sorted({module_of(yaml.target).parent.name for yaml in yamls.values()}):
             own = {word: yaml for word, yaml in yamls.items() if module_of(yaml.target).parent.name == line}
-            lines += [f"### {line.capitalize()}", "", *overview(group, own)]
+            lines += [f"### {line.replace('_', ' ').capitalize()}", "", *overview(group, own)]
     else:
         lines += overview(group, yamls)
     lines += [f"### Settings of {title.lower()}", ""]

@@ -150,7 +150,7 @@ CORRECTIONS: Mapping[str, Correction] = MappingProxyType(
 
 
 def require_static(setting: str, graph: Graph, instead: str) -> None:
-    """Raises ValueError where ``graph`` changes, which dual variables do not bear.
+    """Raises ValueError where ``graph`` changes, for which the convergence of dual variables is not known.
 
     Args:
         setting: what needs a static graph, as on the command line.
