@@ -73,7 +73,7 @@ CASES = {
     "fedavg.hub": f"{LINEAR} graph=hub faults=message_loss algorithm.momentum=0.9",
     "fedem": f"{LINEAR} {PEERS} problem=mixture_weights",
     "fedper": f"{LAYERS} {PEERS}",
-    "fedrep": f"{LAYERS} {PEERS}",
+    "fedrep": f"{LAYERS} {PEERS} algorithm.head_epochs=2",
     "hgp": f"{BILEVEL} {DIRECTED} {PUSH}",
     "hgp.loss": f"{BILEVEL} {DIRECTED} {PUSH} faults=message_loss",
     "hgp_fedem": f"{BILEVEL} {PEERS} {PUSH}",

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-import torch._dynamo
 
 from simulator.compute import capture
 from simulator.compute.capture import Captured

@@ -14,7 +14,7 @@ from simulator.testing.cases import GRAPHS, NUM_NODES, small_settings
 ALGORITHMS = sorted(path.stem for path in (CONF / "algorithm").glob("*.yaml"))
 # Small values for settings that algorithms share by name.
 SMALL = {"lr": 0.1, "inner_steps": 4, "outer_lr": 0.05, "depth": 3, "num_pushes": 2, "nodes_per_round": 2}
-SMALL |= {"num_novel_nodes": 1, "novel_rounds": 2, "local_epochs": 1}
+SMALL |= {"num_novel_nodes": 1, "novel_rounds": 2, "local_epochs": 1, "head_epochs": 1}
 SMALL |= {"weight_decay": 0.0}  # which moves nodes that agree, even where nothing pulls
 TINY_DATA = ("dataset=synthetic_mixture", "dataset.num_train=30", "dataset.num_valid=20", "dataset.num_test=10")
 
@@ -26,7 +26,8 @@ def algorithm_class(name: str) -> type[Algorithm]:
 @cache
 def solves(name: str, problem: str) -> bool:
     """Whether an algorithm runs on a problem; asked of both as their YAMLs define them."""
-    components = config.build(config.compose([f"algorithm={name}", f"problem={problem}", f"num_nodes={NUM_NODES}"]))
+    own = OmegaConf.create({**_default_settings(problem), "algorithm": _settings_of(name)})
+    components = config.build(OmegaConf.to_container(own, resolve=True))
     try:
         components.algorithm.check_problem(components.problem)
     except ValueError:
@@ -34,6 +35,12 @@ def solves(name: str, problem: str) -> bool:
     return True
 
 
+@cache
+def _default_settings(problem: str) -> dict:
+    return config.compose([f"problem={problem}", f"num_nodes={NUM_NODES}"])
+
+
+@cache
 def _settings_of(name: str) -> dict:
     settings = OmegaConf.to_container(OmegaConf.load(CONF / "algorithm" / f"{name}.yaml"))
     assert isinstance(settings, dict)
