@@ -54,6 +54,8 @@ CASES = {
     "c2dfb_naive": f"{BILEVEL} {STATIC} {PENALTY} compressor=top_k",
     "choco": f"{LINEAR} {STATIC} compressor=qsgd",
     "choco.changing": f"{LINEAR} graph=one_peer_hypercube num_nodes=4 compressor=top_k",
+    "clipped_gossip": f"{LINEAR} {STATIC}",
+    "clipped_gossip.attacked": f"{LINEAR} {STATIC} faults=byzantine faults.attack=alie",
     "clustered_fl": f"{LINEAR} graph=hub",
     "compressed_gossip": f"{LINEAR} {PEERS} compressor=sign",
     "data_exchange": f"{DIGITS} {DIRECTED}",
@@ -85,9 +87,9 @@ CASES = {
     "madsbo": f"{BILEVEL} {STATIC} {PENALTY}",
     "madsbo_gt": f"{BILEVEL} {STATIC} {PENALTY}",
     "mdbo": f"{BILEVEL} {STATIC} algorithm.outer_lr=0.05",
+    "motef": f"{LINEAR} {STATIC} compressor=top_k",
     "nids": f"{LINEAR} {STATIC}",
     "nids.uncoordinated": f"{LINEAR} {STATIC} algorithm.lr_factors=[1,0.5,0.8,0.3,1]",
-    "motef": f"{LINEAR} {STATIC} compressor=top_k",
     "pfedhn": f"{LINEAR} {STAR} {HYPERNETWORK}",
     "pfedhn.adam": f"{LINEAR} {STAR} {HYPERNETWORK} algorithm.optimizer=adam",
     "pfedhn_choco": f"{LINEAR} {STATIC} {HYPERNETWORK} compressor=top_k",
@@ -114,6 +116,8 @@ CASES = {
     "stale_gossip": f"{LINEAR} {STATIC} timing=lognormal",
     "teleportation": f"{LINEAR} graph=teleportation",
     "topology_analysis": f"{LINEAR} {DIRECTED}",
+    "trimmed_mean": f"{LINEAR} {DIRECTED}",
+    "trimmed_mean.attacked": f"{LINEAR} {STATIC} faults=byzantine faults.attack=noise algorithm.rule=median",
 }
 
 

@@ -45,6 +45,7 @@ COLUMNS: dict[str, Callable[[Algorithm], bool | str]] = {
     "compressor": lambda algorithm: algorithm.uses_compressor,
     "late messages": lambda algorithm: algorithm.takes_late_messages,
     "nodes leave": lambda algorithm: algorithm.survives_churn,
+    "attackers": lambda algorithm: algorithm.admits_attackers,
     "needs timing": lambda algorithm: algorithm.asynchronous,
 }
 

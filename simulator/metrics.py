@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State, consensus_distance
+from simulator.faults.byzantine import Byzantine
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.timing.event_times import EventTimes
@@ -81,6 +82,8 @@ def _evaluate(
     evaluated = algorithm.evaluated_nodes(problem)
     if evaluated is not None:
         table[np.setdiff1d(np.arange(len(table)), evaluated)] = torch.nan
+    if isinstance(network.graph, Byzantine):
+        table[network.graph.attackers] = torch.nan
     per_node = {name: table[:, i] for i, name in enumerate(names)}
     sizes = problem.split_sizes()
     for name, values in per_node.items():

@@ -66,6 +66,8 @@ class Algorithm(ABC):
         takes_late_messages: whether its rounds are push-sum by :meth:`Network.push`, so that messages may be late.
         survives_churn: whether nodes may leave for some steps: each step takes the round of its own number, and the
             state is ``params``, with push-sum ``push_sum_weight``, and entries that are a node's own.
+        admits_attackers: whether some nodes may send other rows than they should: all it sends are rows of numbers, by
+            :meth:`Network.mix` or :meth:`Network.exchange`.
         asynchronous: whether nodes have local steps of their own instead of common ones, see
             :mod:`simulator.algorithms.asynchronous.base`.
         averages_by_hub: whether it is meant for a hub, although it runs on other graphs too.
@@ -83,6 +85,7 @@ class Algorithm(ABC):
     keeps_models_apart: ClassVar[bool] = False
     takes_late_messages: ClassVar[bool] = False
     survives_churn: ClassVar[bool] = False
+    admits_attackers: ClassVar[bool] = False
     asynchronous: ClassVar[bool] = False
     averages_by_hub: ClassVar[bool] = False
     studies_graph: ClassVar[bool] = False
@@ -177,7 +180,7 @@ class Algorithm(ABC):
 
 @torch.no_grad()
 def consensus_distance(params: Tensor, network: Network) -> float:
-    """Root of the mean over nodes of ||x_i - mean x||^2."""
+    """Root of the mean over honest nodes of ||x_i - mean x||^2."""
     mean = network.mean(params)
     squares = (params - mean).square().sum(dim=1)
     return float(network.mean(squares).sqrt())

@@ -56,6 +56,7 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
     _check_timing(config, components)
     _check_delays(components)
     _check_churn(components)
+    _check_attackers(components)
     algorithm.check_problem(problem)
     if problem.mixes_architectures and not algorithm.keeps_models_apart and not _is_alone(graph):
         raise ValueError(
@@ -120,6 +121,17 @@ def _check_churn(components: Components) -> None:
         raise ValueError(
             f"faults.mass=hands_over: algorithm={algorithm.name} has no push-sum weights to hand over; use "
             "faults.mass=keeps, or algorithm=sgp"
+        )
+
+
+def _check_attackers(components: Components) -> None:
+    """Checks that the algorithm sends what attackers can replace."""
+    from simulator.faults.byzantine import Byzantine
+
+    if isinstance(components.graph, Byzantine) and not components.algorithm.admits_attackers:
+        raise ValueError(
+            f"faults: what algorithm={components.algorithm.name} sends is not defined for attackers; use "
+            "algorithm=clipped_gossip or trimmed_mean, or dsgd or qg_dsgdm, which do not withstand them"
         )
 
 

@@ -19,15 +19,17 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from simulator.faults.byzantine import Byzantine
 from simulator.graphs.base import Edges, Graph
 from simulator.graphs.replicated import Replicated
+from simulator.network.attack import Attack
 from simulator.network.collectives import Collectives
 from simulator.network.ledger import Ledger, LinkModel, Links
 from simulator.network.link_plans import LinkPlan
 from simulator.network.local_clocks import LocalClocks
 from simulator.network.payload import payload_bytes
 from simulator.network.plans import Plan
-from simulator.network.rounds import Inbox, Round
+from simulator.network.rounds import Inbox, OwnRows, Round
 from simulator.network.transport import InFlight, Transport
 from simulator.network.waits import Waits
 from simulator.network.wave_plans import WavePlan
@@ -35,6 +37,7 @@ from simulator.placement import Placement
 from simulator.timing.base import Timing
 from simulator.timing.clocks import Clocks
 from simulator.timing.event_times import EventTimes
+from simulator.uploads import upload
 from simulator.watchdog import Watchdog
 
 _Prepared = TypeVar("_Prepared", Plan, LinkPlan)
@@ -380,8 +383,15 @@ class Network:
         return self._collectives.sum(rows)
 
     def mean(self, rows: Tensor) -> Tensor:
-        """Returns the mean over all nodes of ``rows`` [N, ...], on every process; for metrics, counted apart."""
-        return self.sum(rows) / self.num_nodes
+        """Returns the mean over all honest nodes of ``rows`` [N, ...], on every process; for metrics, counted apart.
+
+        All nodes are honest but for those that ``faults=byzantine`` makes attackers.
+        """
+        if not isinstance(self.graph, Byzantine):
+            return self.sum(rows) / self.num_nodes
+        honest = self.graph.honest
+        local = honest[(honest >= self.nodes.start) & (honest < self.nodes.stop)] - self.nodes.start
+        return self.sum(rows[upload(local, rows.device)]) / len(honest)
 
     def agree(self, values: Sequence[int]) -> list[int]:
         """Returns the maximum of each value over all processes; not counted."""
@@ -442,7 +452,11 @@ class Network:
     def _post(self, plan: Plan, rows: Sequence[Tensor], step: int) -> Round:
         assert all(x.shape[0] == len(self.nodes) for x in rows)
         self._count(plan.links, payload_bytes(rows))
-        return Round(plan, tuple(rows), self._send(plan, rows, step))
+        if not isinstance(self.graph, Byzantine) or not self.graph.attackers.size:
+            return Round(plan, tuple(rows), self._send(plan, rows, step))
+        attack = Attack(self.graph, self.nodes, self._collectives)
+        sent = [attack.sent(x, number, step) for number, x in enumerate(rows)]
+        return Round(plan, tuple(sent), self._send(plan, sent, step), OwnRows(attack.rows, tuple(rows)))
 
     def _count(self, links: Links, payload_bytes: int) -> None:
         """Counts one round in the ledger and on the local clocks, with ``payload_bytes`` on every edge."""

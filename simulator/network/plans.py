@@ -82,6 +82,15 @@ class Plan:
         return self._entering[2]
 
     @cached_property
+    def own_weight(self) -> npt.NDArray[np.float64]:
+        """W_t[i, i] of the local nodes, [N]."""
+        source, target, weight = self._entering
+        loops = source == target
+        own: npt.NDArray[np.float64] = np.zeros(len(self.nodes))
+        own[target[loops] - self.nodes.start] = weight[loops]
+        return own
+
+    @cached_property
     def in_row(self) -> npt.NDArray[np.int64]:
         """The position in [local rows; received rows] of the message of each of these entries, [E]."""
         needed = np.concatenate([part.nodes for part in self.receives] or [np.zeros(0, dtype=np.int64)])

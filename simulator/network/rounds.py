@@ -13,6 +13,7 @@ from torch import Tensor
 
 from simulator.network.plans import Plan
 from simulator.network.transport import InFlight
+from simulator.uploads import upload, upload_like
 
 
 @dataclass(frozen=True)
@@ -23,13 +24,27 @@ class Inbox:
         source, target: global nodes of every entry of W_t that ends at a local node (self-loops included), int64 [E].
         weight: W_t[target, source], float64 [E].
         row: for every entry the row of its message in each tensor of ``rows``, int64 [E].
-        rows: for every tensor that was sent, the local rows followed by the received ones.
+        rows: for every tensor that was sent, the local rows followed by the received ones, and by what nodes keep for
+            themselves that send other rows.
     """
 
     source: npt.NDArray[np.int64]
     target: npt.NDArray[np.int64]
     weight: npt.NDArray[np.float64]
     row: npt.NDArray[np.int64]
+    rows: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True)
+class OwnRows:
+    """What nodes keep for themselves that send other rows.
+
+    Attributes:
+        nodes: which of the local nodes they are, ascending, int64 [A].
+        rows: every tensor that was posted as the nodes have it, [N, ...].
+    """
+
+    nodes: npt.NDArray[np.int64]
     rows: tuple[Tensor, ...]
 
 
@@ -43,10 +58,11 @@ class Round:
     :meth:`Network.barrier` raise a RuntimeError.
     """
 
-    def __init__(self, plan: Plan, rows: tuple[Tensor, ...], in_flight: InFlight) -> None:
+    def __init__(self, plan: Plan, rows: tuple[Tensor, ...], in_flight: InFlight, own: OwnRows | None = None) -> None:
         self._plan = plan
         self._rows = rows
         self._in_flight = in_flight
+        self._own = own
 
     def mixed(self) -> tuple[Tensor, ...]:
         """Returns W_t @ X for each X that was posted, in its shape.
@@ -67,7 +83,13 @@ class Round:
         Raises:
             LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
         """
-        return tuple(out.reshape(x.shape) for out, x in zip(self._products(plans), self._rows, strict=True))
+        mixed = tuple(out.reshape(x.shape) for out, x in zip(self._products(plans), self._rows, strict=True))
+        if self._own is not None and self._own.nodes.size:
+            nodes = upload(self._own.nodes, mixed[0].device)
+            for plan, out, sent, kept in zip(plans, mixed, self._rows, self._own.rows, strict=True):
+                weight = upload_like(plan.own_weight[self._own.nodes], out).view(-1, *(1,) * (out.dim() - 1))
+                out[nodes] += weight * (kept[nodes] - sent[nodes])
+        return mixed
 
     def by_arrival(self) -> tuple[Tensor, ...]:
         """Returns the shares of W_t @ X by the round in which they arrive, [N, S, ...] for each X [N, ...].
@@ -114,9 +136,14 @@ class Round:
         Raises:
             LostProcessError, SilentProcessError, RuntimeError: as :meth:`mixed`.
         """
-        plan = self._plan
+        plan, row = self._plan, self._plan.in_row
         with self._in_flight as received:
-            stacked = self._rows
-            if received:
-                stacked = tuple(torch.cat([x, r]) for x, r in zip(self._rows, received, strict=True))
-        return Inbox(plan.in_source, plan.in_target, plan.in_weight, plan.in_row, stacked)
+            parts = [self._rows, received] if received else [self._rows]
+            if self._own is not None and self._own.nodes.size:
+                nodes, first = self._own.nodes, plan.nodes.start
+                parts.append(tuple(x[upload(nodes, x.device)] for x in self._own.rows))
+                loops = (plan.in_source == plan.in_target) & np.isin(plan.in_target - first, nodes)
+                row = row.copy()
+                row[loops] = sum(len(p[0]) for p in parts[:-1]) + np.searchsorted(nodes, plan.in_target[loops] - first)
+            stacked = tuple(torch.cat(x) for x in zip(*parts, strict=True)) if len(parts) > 1 else self._rows
+        return Inbox(plan.in_source, plan.in_target, plan.in_weight, row, stacked)

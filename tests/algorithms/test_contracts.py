@@ -37,7 +37,7 @@ EVERY_KIND = (
 )
 PROBLEMS = ("quadratic", "classification", "l2_decay", "model_sizes")
 # These take every graph (with their default settings).
-ON_EVERY_GRAPH = {"data_exchange", "divshare", "push_pull", "topology_analysis"}
+ON_EVERY_GRAPH = {"data_exchange", "divshare", "push_pull", "topology_analysis", "trimmed_mean"}
 # Settings, one changed at a time, with which algorithms have further keys in their state.
 SWITCHES = (
     {"momentum": 0.5},

@@ -8,17 +8,23 @@ from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.algorithms.gossip.qg_dsgdm import QGDSGDm
 from simulator.algorithms.gossip.qg_sgp import QGSGP
 from simulator.algorithms.weights import check_weights
+from simulator.graphs.directed_ring import DirectedRing
 from simulator.graphs.one_peer_exponential import OnePeerExponential
 from simulator.graphs.random_directed import RandomDirected
 from simulator.graphs.ring import Ring
+from simulator.network.network import Network
+from simulator.placement import Placement
 from simulator.schedules import Constant
+from simulator.testing.algorithms import Flat
 from tests.algorithms.unlike_quadratics import (
+    CPU,
     DIM,
     MILESTONES,
     NUM_NODES,
     RATES,
     gradient_of,
     matrices,
+    minimiser_of,
     quadratic,
     run,
 )
@@ -85,7 +91,7 @@ def test_without_momentum_it_is_dsgd():
 def test_agrees_better_than_local_momentum_on_unlike_nodes():
     """What the paper is for: momentum of the nodes' own gradients drives unlike nodes apart."""
     problem, graph = quadratic(), Ring(num_nodes=NUM_NODES)
-    optimum = torch.linalg.solve(problem.hessian.mean(dim=0), problem.linear.mean(dim=0))
+    optimum = minimiser_of(problem)
     dsgd = DSGD(lr=0.01, lr_schedule=Constant(), momentum=0.9, order="adapt_then_combine")
     errors = [
         float((run(algorithm, problem, graph, 400)["params"] - optimum).norm(dim=1).max())
@@ -104,3 +110,25 @@ def test_refuses(changes):
 def test_names_its_push_sum_form():
     with pytest.raises(ValueError, match=r"algorithm=qg_dsgdm needs doubly stochastic .* use algorithm=qg_sgp there"):
         check_weights(QGDSGDm(**settings()), DIRECTED)
+
+
+def test_disagreement_grows_by_itself_on_a_long_directed_ring():
+    """One eigenvalue of W by itself: x and a q, without gradients, as the docstring says; not on a short ring."""
+
+    def largest(num_nodes, b=0.8):
+        angles = 2j * np.pi * np.arange(1, num_nodes) / num_nodes
+        pairs = [np.array([[w, -w * b], [(1 - b) * (1 - w), b + (1 - b) * w * b]]) for w in 0.5 + 0.5 * np.exp(angles)]
+        return max(np.abs(np.linalg.eigvals(pair)).max() for pair in pairs)
+
+    assert largest(8) > 1 > largest(4)
+    for num_nodes, grows in ((8, True), (4, False)):
+        network = Network(DirectedRing(num_nodes=num_nodes), Placement(num_nodes), CPU)
+        algorithm = QGDSGDm(**settings())
+        state = algorithm.init(Flat(num_nodes), network)
+        generator = torch.Generator().manual_seed(1)
+        state["params"] += torch.randn(num_nodes, 7, dtype=torch.float64, generator=generator)
+        spread = [float(state["params"].std(dim=0).norm())]
+        for step in range(200):
+            state = algorithm.step(state, step, Flat(num_nodes), network)
+        spread.append(float(state["params"].std(dim=0).norm()))
+        assert (spread[1] > 10 * spread[0]) == grows

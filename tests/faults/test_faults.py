@@ -1,6 +1,6 @@
 """The battery over every fault that takes edges away on every schedule in conf/graph, and what single faults promise.
 
-Late messages are in test_delays.py, nodes that leave in test_churn.py.
+Late messages are in test_delays.py, nodes that leave in test_churn.py, attackers in test_byzantine.py.
 """
 
 import inspect
@@ -35,7 +35,8 @@ from tests.graphs.loading import build as build_graph
 from tests.graphs.loading import load
 
 CONF = Path(__file__).parents[2] / "conf"
-FAULTS = sorted({path.stem for path in (CONF / "faults").glob("*.yaml")} - {"none", "message_delay", "churn"})
+OTHERS = {"none", "message_delay", "churn", "byzantine"}
+FAULTS = sorted({path.stem for path in (CONF / "faults").glob("*.yaml")} - OTHERS)
 # Settings that make a fault frequent, and those without any.
 OFTEN = {"burst_loss": {"good_to_bad": 0.3, "bad_to_good": 0.45}}
 NEVER = {"burst_loss": {"good_to_bad": 0.0}}

@@ -89,6 +89,7 @@ class DSGD(CombinedDescent):
     weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
     push_sum_alternative: ClassVar[str] = "sgp"
     survives_churn: ClassVar[bool] = True
+    admits_attackers: ClassVar[bool] = True
 
     clique_averaging: bool = False
 

@@ -6,7 +6,8 @@ Update equations, with W doubly stochastic, learning rate a_t, momentum b and de
     q_i <- c q_i + (1 - c) (x_i - x_i') / a_t,    x_i <- x_i'
 With nesterov, g_i + b m_i is applied in place of m_i. With b = 0 this is adapt-then-combine D-SGD.
 State: ``params`` [N, D], ``momentum`` [N, D].
-Needs: doubly stochastic W; any schedule.
+Needs: doubly stochastic W; any schedule. In the source W is symmetric: where W has complex eigenvalues near 1, as a
+directed ring of 8 nodes or more has, the disagreement between nodes grows by itself, at every rate and most momenta.
 Sends: D numbers per edge and step.
 Source: Lin, Karimireddy, Stich and Jaggi, ICML 2021 (arXiv 2102.04761), algorithm 1; nesterov as in its experiments.
 Departures: q_i is updated at every step.
@@ -78,6 +79,7 @@ class QGDSGDm(QuasiGlobalMomentum):
 
     weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
     push_sum_alternative: ClassVar[str] = "qg_sgp"
+    admits_attackers: ClassVar[bool] = True
 
     def combine(self, state: State, step: int, network: Network) -> State:
         (mixed,) = network.mix((state["params"],), step)

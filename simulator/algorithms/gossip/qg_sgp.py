@@ -10,7 +10,7 @@ QG-DSGDm (see qg_dsgdm.py); with b = 0 it is adapt-then-mix SGP. With messages t
 P_t (...) takes in the shares that arrive in round t.
 State: ``params`` [N, D], ``push_sum_weight`` [N], ``momentum`` [N, D]; with delays of up to L rounds also
 ``in_flight/params`` [N, L, D], ``in_flight/push_sum_weight`` [N, L].
-Needs: column-stochastic P (doubly stochastic is a special case).
+Needs: column-stochastic P (doubly stochastic is a special case) that mixes well; see qg_dsgdm.py for where it diverges.
 Sends: D + 1 numbers per edge and step, in one buffer.
 Source: the momentum of Lin, Karimireddy, Stich and Jaggi, ICML 2021 (arXiv 2102.04761) on the iterates of Assran et
 al., ICML 2019 (arXiv 1811.10792). This is a re-implementation of the published idea; that q follows the debiased
