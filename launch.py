@@ -54,6 +54,7 @@ def lead(world: World | None) -> int:
     from simulator.config.hydra_versions import version_base
     from simulator.config.mistakes import check_words, overrides_among, with_similar_keys
     from simulator.resume import implied_overrides
+    from simulator.run_folders import CommandFolders, removed_if_rejected
 
     register_schema()
     launch: processes.Launch | None = None
@@ -74,16 +75,18 @@ def lead(world: World | None) -> int:
         hydra_config = HydraConfig.get()
         objectives = names_of(composed.objective)
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
-        remember_attempt(hydra_config.sweep.dir if is_sweep else hydra_config.runtime.output_dir)
+        folder = Path(hydra_config.runtime.output_dir)
+        remember_attempt(hydra_config.sweep.dir if is_sweep else str(folder))
         try:
-            job = prepare(composed, world, restarted=previous is not None)
-            if job is not None:
-                if world is not None and launch is None:
-                    has_met = False
-                    launch = processes.Launch.join(world, composed.timeout_s)
-                    has_met = True
-                execute(job, world, launch, is_sweep=is_sweep)
-            return objective(composed, Path(hydra_config.runtime.output_dir))
+            with removed_if_rejected(folder, [folder] if is_sweep else CommandFolders.made):
+                job = prepare(composed, world, restarted=previous is not None)
+                if job is not None:
+                    if world is not None and launch is None:
+                        has_met = False
+                        launch = processes.Launch.join(world, composed.timeout_s)
+                        has_met = True
+                    execute(job, world, launch, is_sweep=is_sweep)
+            return objective(composed, folder)
         except Exception as error:
             where = f"job {hydra_config.job.num} ({swept(hydra_config.overrides.task)}): " if is_sweep else ""
             status = fail(error, where, prints=launch is None or launch.speaks)
@@ -117,10 +120,12 @@ def lead(world: World | None) -> int:
 
 def end_sweep(objectives: Sequence[str]) -> None:
     """Writes the table and the picture of a sweep, if this was one. What fails here is told, and fails nothing."""
+    from simulator.run_folders import remove_empty_sweep
     from simulator.sweeps import SweepFolder, summarize_sweep
 
     if SweepFolder.folder is None:
         return
+    remove_empty_sweep(SweepFolder.folder)
     try:
         text = summarize_sweep(SweepFolder.folder, objectives, with_report=SweepFolder.with_report)
     except Exception as error:
@@ -139,6 +144,8 @@ def run_submitted(composed: "DictConfig") -> Any:
     """Runs a job that submitit runs; its tasks are the processes of the run. Rank 0 returns the objective."""
     from hydra.core.hydra_config import HydraConfig
 
+    from simulator.run_folders import removed_if_rejected
+
     world = detect_world()
     if world is not None and world.rank > 0:
         if follow(world):
@@ -146,13 +153,15 @@ def run_submitted(composed: "DictConfig") -> Any:
         return None
     launch: processes.Launch | None = None
     status = 0
+    folder = Path(HydraConfig.get().runtime.output_dir)
     try:
-        job = prepare(composed, world, restarted=False)
-        if world is not None:
-            launch = processes.Launch.join(world, composed.timeout_s)
-        if job is not None:
-            execute(job, world, launch, is_sweep=False)
-        return objective(composed, Path(HydraConfig.get().runtime.output_dir))
+        with removed_if_rejected(folder, [folder]):
+            job = prepare(composed, world, restarted=False)
+            if world is not None:
+                launch = processes.Launch.join(world, composed.timeout_s)
+            if job is not None:
+                execute(job, world, launch, is_sweep=False)
+        return objective(composed, folder)
     except Exception as error:
         status = fail(error)
         raise ToldError(str(error)) from error

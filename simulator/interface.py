@@ -15,6 +15,7 @@ from simulator.config.overrides import as_override
 from simulator.errors import RunError, describe_error
 from simulator.results import Run, load_run
 from simulator.resume import implied_overrides
+from simulator.run_folders import missing, removed_if_rejected
 from simulator.world import World
 
 LOG_FILE = "launch.log"
@@ -47,8 +48,9 @@ def run(*overrides: str, processes: int | None = None, folder: str | Path | None
     with config.composer() as compose:
         composed = compose(typed)
     run_folder = Path(composed.run_folder if folder is None else folder).resolve()
+    made = missing(run_folder)
     run_folder.mkdir(parents=True, exist_ok=True)
-    with _logging_to(run_folder / LOG_FILE) as file, _one_line_errors(file):
+    with removed_if_rejected(run_folder, made), _logging_to(run_folder / LOG_FILE) as file, _one_line_errors(file):
         ordered = job.prepare(composed.settings, typed, run_folder, ["simulator.run", *typed])
         try:
             if ordered.config["launcher"]["num_processes"] > 1:

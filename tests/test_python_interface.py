@@ -166,7 +166,7 @@ def test_user_errors_are_one_line(processes, tmp_path):
             run(*QUICK, override, processes=processes, folder=folder)
         assert str(caught.value).startswith(message)
         assert "\n" not in str(caught.value)
-        assert not (folder / "metrics.jsonl").exists()
+        assert not folder.exists()
 
 
 @pytest.mark.parametrize("processes", [1, 2])
