@@ -8,14 +8,13 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
-from simulator import processes
+from simulator import attempts, processes
 from simulator.errors import SHOWS_TRACEBACKS, RunError, describe_error
 from simulator.launchers import detect_world, is_submitted, timeout_of
 from simulator.memory import keep_memory
@@ -37,11 +36,22 @@ def main() -> int:
     """Runs rank 0 or another rank; returns the exit status."""
     try:
         world = detect_world()
+        if {"--help", "-h"} & set(sys.argv[1:]):
+            return show_help() if world is None or world.rank == 0 else 0
         if world is not None and world.rank > 0:
             return follow(world)
         return lead(world)
     except (ValueError, RunError) as error:
         return fail(error)
+
+
+def show_help() -> int:
+    """Prints what ``--help`` asks for; returns the exit status."""
+    from simulator.config.help import help_text
+    from simulator.config.mistakes import overrides_among
+
+    print(help_text(overrides_among(sys.argv[1:])))
+    return 0
 
 
 def lead(world: World | None) -> int:
@@ -60,7 +70,7 @@ def lead(world: World | None) -> int:
     launch: processes.Launch | None = None
     status, has_met = 0, True
     objectives: list[str] = []
-    previous = previous_attempt()
+    previous = attempts.previous()
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
     check_words(overrides_among(sys.argv[1:]))
@@ -76,7 +86,7 @@ def lead(world: World | None) -> int:
         objectives = names_of(composed.objective)
         is_sweep = hydra_config.mode == RunMode.MULTIRUN
         folder = Path(hydra_config.runtime.output_dir)
-        remember_attempt(hydra_config.sweep.dir if is_sweep else str(folder))
+        attempts.remember(hydra_config.sweep.dir if is_sweep else str(folder))
         try:
             with removed_if_rejected(folder, [folder] if is_sweep else CommandFolders.made):
                 job = prepare(composed, world, restarted=previous is not None)
@@ -110,7 +120,7 @@ def lead(world: World | None) -> int:
         told = with_similar_keys(line, overrides_among(sys.argv[1:]), compose)
         status = fail(error if told == line else ValueError(told))
     if status == 0:
-        forget_attempt()
+        attempts.forget()
     if world is not None and world.world_size > 1 and has_met:
         dismiss(launch or processes.Launch.join(world, timeout_of(sys.argv)), status)
     if status in (0, 1):
@@ -219,9 +229,12 @@ def prepare(composed: "DictConfig", world: World | None, restarted: bool) -> "Jo
     folder = Path(hydra_config.runtime.output_dir).resolve()
     overrides = list(hydra_config.overrides.task)
     settings = config.resolve(composed, hydra_config.runtime.choices)
+    is_sweep = hydra_config.mode == RunMode.MULTIRUN
+    if settings["figures"] == "auto":
+        settings["figures"] = not is_sweep  # they would take longer than many a job of a sweep
     settings = job.with_fitting_defaults(settings, overrides, 1 if world is None else world.world_size)
     # A sweep that is repeated in its folder goes on: what is finished is not run again.
-    goes_on = restarted or (hydra_config.mode == RunMode.MULTIRUN and job.has_config(folder, settings))
+    goes_on = restarted or (is_sweep and job.has_config(folder, settings))
     if goes_on and (folder / "summary.json").is_file():
         log.info("%s is finished already", folder)
         return None
@@ -245,7 +258,7 @@ def execute(job: "Job", world: World | None, launch: processes.Launch | None, *,
 
     num_processes = job.config["launcher"]["num_processes"]
     if launch is not None and world is not None:
-        launch.announce(json.dumps({"kind": "job", "job": asdict(job)}))
+        launch.announce(json.dumps({"kind": "job", "job": asdict(job), "attempt": attempts.previous()}))
         launch.run(lambda store: run_job(job, world, store))
     elif num_processes > 1 or is_sweep:
         from simulator.local_processes import run_local
@@ -266,8 +279,12 @@ def follow(world: World) -> int:
             return 1
         order = json.loads(message)
         if order["kind"] == STOP:
+            if order["status"] == 0:
+                attempts.forget()
             launch.leave()
             return int(order["status"])
+        if order["attempt"]:
+            attempts.remember(order["attempt"])  # the next rank 0 may be on this machine
         job = Job(**order["job"])
         try:
             launch.run(partial(run_job, job, world))
@@ -299,6 +316,7 @@ def fail(error: BaseException, where: str = "", *, prints: bool = True) -> int:
         traceback.print_exception(error)
     if prints:
         print(f"hypergossip: {line}", file=sys.stderr, flush=True)
+        attempts.tell_torchrun(line)
     return 1
 
 
@@ -306,39 +324,6 @@ def swept(overrides: Sequence[str]) -> str:
     """The overrides that make a job of a multirun differ from the others: those not typed in this form."""
     typed = {argument.lower() for argument in sys.argv}
     return ", ".join(override for override in overrides if override.lower() not in typed)
-
-
-def attempts_file() -> Path | None:
-    """The file that names the run folder for the next attempt of torchrun; None outside torchrun.
-
-    Every torchrun process has a file of its own. Its name holds the process id and the start time, because process ids
-    are reused.
-    """
-    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) == 0:
-        return None
-    stat = Path(f"/proc/{os.getppid()}/stat")
-    started_at = stat.read_text().rpartition(")")[2].split()[19] if stat.is_file() else ""
-    return Path(tempfile.gettempdir()) / f"hypergossip-{os.getppid()}-{started_at}"
-
-
-def previous_attempt() -> str | None:
-    """The run folder of the previous attempt, when torchrun (``--max-restarts``) has restarted this process."""
-    path = attempts_file()
-    return path.read_text().strip() or None if path is not None and path.is_file() else None
-
-
-def remember_attempt(folder: str) -> None:
-    """Writes the run folder to the file for the next attempt."""
-    path = attempts_file()
-    if path is not None:
-        path.write_text(str(Path(folder).resolve()))
-
-
-def forget_attempt() -> None:
-    """Removes the file when there will be no further attempt."""
-    path = attempts_file()
-    if path is not None:
-        path.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

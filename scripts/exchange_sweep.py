@@ -3,7 +3,7 @@
 Reads finished runs of algorithm=data_exchange below the folders (a sweep over ``partition.digits_per_node``,
 ``algorithm.share_ratio``, ``graph``, ``algorithm.mixer``, ``seed``, ...). OUTPUT.csv has a row per run: the settings,
 test accuracy of every node in per cent, leakage of every node, then the graph, the seed and totals, then all other
-settings that differ; ``--xlsx`` writes the same to OUTPUT.xlsx, which needs openpyxl. Cells are empty where there is
+settings that differ; ``--xlsx`` writes the same to OUTPUT.xlsx, with the extra ``xlsx``. Cells are empty where there is
 nothing, as for the accuracy of a node without test samples. OUTPUT_leakage.png and OUTPUT_bytes.png show the mean test
 accuracy over the nodes against the leakage of the system and against the bytes that all edges carried: a line per
 number of digits, a point per share ratio, means over seeds, and a panel for every value of all other settings.
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from scripts.study_runs import Run, grouped, read_runs  # noqa: E402
+from simulator.errors import missing_extra  # noqa: E402
 from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save  # noqa: E402
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -177,14 +178,12 @@ def write_xlsx(rows: Sequence[Sequence[object]], path: Path) -> None:
     """The table as a workbook.
 
     Raises:
-        ValueError: when openpyxl is not installed.
+        ValueError: when the extra ``xlsx`` is not installed.
     """
     try:
         from openpyxl import Workbook
     except ImportError as error:
-        raise ValueError(
-            "--xlsx needs the package openpyxl, which is not installed; OUTPUT.csv has the same"
-        ) from error
+        raise missing_extra("--xlsx", "openpyxl", "xlsx") from error
     book = Workbook()
     for row in rows:
         book.active.append(list(row))

@@ -90,13 +90,13 @@ def read_yaml(path: Path, group: str = "") -> Yaml:
             continue
         note = note.strip()
         # - /graph@base: ring  # comment
-        item = re.fullmatch(r" +- (?:override )?/?(\w+)(?:@([\w.]+))?(?:: *(\S+))?", text.rstrip())
+        item = re.fullmatch(r" +- (?:override )?/?([\w/]+)(?:@([\w.]+))?(?:: *(\S+))?", text.rstrip())
         if item:
             chosen, place, word = item.groups()
             if place and word and group:
                 settings.append(Setting(f"{chosen}@{group}.{place}", word, note))
             continue
-        entry = re.fullmatch(r"( *)([\w]+):(?: +(.*?))? *", text)
+        entry = re.fullmatch(r"( *)([\w.]+):(?: +(.*?))? *", text)
         if not entry:
             raise ValueError(f"{path}: cannot read the line {line!r}")
         indent, key, value = len(entry[1]), entry[2], entry[3] or ""
@@ -245,14 +245,19 @@ def search_lines() -> list[str]:
     for path in sorted((CONF / "hparams_search").glob("*.yaml")):
         leading = itertools.takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())
         comment = [line.removeprefix("#").removeprefix(" ") for line in leading if "@package" not in line]
-        lines += [f"#### `hparams_search={path.stem}`", "", *paragraphs(comment)]
+        lines += [
+            f"#### `hparams_search={path.stem}`",
+            "",
+            *paragraphs(comment),
+            *bullets([each for each in read_yaml(path).settings if each.default]),
+        ]
     return lines
 
 
 def run_settings() -> list[str]:
     """The settings of ``conf/config.yaml`` that belong to no component."""
-    settings = [setting for setting in read_yaml(CONF / "config.yaml").settings if not setting.key.startswith("hydra")]
-    kept = [setting for setting in settings if setting.default]
+    settings = read_yaml(CONF / "config.yaml").settings
+    kept = [setting for setting in settings if setting.default and not setting.key.startswith("hydra.callbacks")]
     return ["## Settings of a run", "", "They belong to no component.", "", *bullets(kept)]
 
 

@@ -3,7 +3,7 @@
     python scripts/wandb_dashboard.py --entity my-team --project hypergossip
     python scripts/wandb_dashboard.py --entity my-team --project hypergossip --group 2026-01-31_12-00-00 --print
 
-It needs the package wandb-workspaces (``uv pip install wandb-workspaces``) and a login. ``--print`` writes both as JSON
+It needs the package wandb-workspaces (the extra ``dashboard``) and a login. ``--print`` writes both as JSON
 to standard output, needs no login and sends nothing. Runs are grouped by algorithm and graph, so seeds become bands.
 """
 
@@ -13,6 +13,8 @@ import json
 import sys
 from collections.abc import Sequence
 from typing import Any
+
+from simulator.errors import missing_extra
 
 # Sections in the order in which they are read: title, metrics, x-axes.
 CHARTS: dict[str, tuple[list[str], list[str]]] = {
@@ -122,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         workspace = build_workspace(chosen.entity, chosen.project, chosen.group)
         report = build_report(chosen.entity, chosen.project, chosen.group)
     except ImportError:
-        print("this script needs a package: uv pip install wandb-workspaces", file=sys.stderr)
+        print(missing_extra("this script", "wandb-workspaces", "dashboard"), file=sys.stderr)
         return 1
     if chosen.prints:
         print(json.dumps({"workspace": as_json(workspace), "report": report_as_json(report)}, indent=1))

@@ -11,6 +11,11 @@ SHOWS_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 
 
 _MAX_LISTED = 12
+_PLUGINS = {
+    "hydra/sweeper=optuna": ("hydra-optuna-sweeper", "optuna"),
+    "hydra/launcher=submitit_local": ("hydra-submitit-launcher", "submitit"),
+    "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "submitit"),
+}
 
 
 class LostProcessError(RuntimeError):
@@ -31,6 +36,11 @@ class SilentProcessError(TimeoutError):
 
 class RunError(RuntimeError):
     """A run that failed on some process, as one line for the user."""
+
+
+def missing_extra(what: str, package: str, extra: str) -> ValueError:
+    """The user error that ``what`` needs a package that an extra of this project installs."""
+    return ValueError(f"{what} needs the package {package}, of the extra {extra}: uv pip install '.[{extra}]'")
 
 
 def describe_error(error: BaseException) -> str:
@@ -63,6 +73,8 @@ def _describe_composition(text: str, reason: str) -> str:
     )
     if unknown:
         group, _, choice = unknown[1].rpartition("/")
+        if plugin := _PLUGINS.get(f"{group}={choice}"):
+            return str(missing_extra(f"{group}={choice}", *plugin))
         listed = _choices(choice, (unknown[2] or "").split())
         return f"{group}={choice}: there is no such file in conf/{group}/{listed}" if group else f"no config {choice}"
     several = re.search(r"Ambiguous value for argument '([^']+)'", text)

@@ -31,6 +31,7 @@ _SPEAKER = "gave up"
 _GROUP_MARGIN_S = 60.0
 _ABORT_WAIT_S = 10.0
 _CLAIM_WAIT_S = 2.0
+_SIOCGIFADDR = 0x8915
 
 
 @contextlib.contextmanager
@@ -65,13 +66,35 @@ def process_group(
 def _gloo_group(world: World, store: "Store", backend: str, timeout_s: float) -> Iterator[None]:
     import torch.distributed as dist
 
-    if world.is_one_machine and sys.platform == "linux":
-        os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    if sys.platform == "linux":
+        interface = "lo" if world.is_one_machine else interface_towards(os.environ.get("MASTER_ADDR", ""))
+        if interface:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
     _connect(world, store, backend, timeout_s)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+def interface_towards(host: str) -> str | None:
+    """The network interface from which packets to ``host`` leave, or that has its address; None when it is not known.
+
+    Otherwise gloo takes the interface that the name of this machine leads to, which is often the loopback one.
+    """
+    import fcntl
+    import socket
+    import struct
+
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, 9))  # chooses a route and sends nothing
+        own = socket.inet_aton(probe.getsockname()[0])
+        for _, name in socket.if_nameindex():
+            request = struct.pack("256s", name.encode())
+            with contextlib.suppress(OSError):  # an interface without an address
+                if fcntl.ioctl(probe.fileno(), _SIOCGIFADDR, request)[20:24] == own:
+                    return name
+    return None
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -27,6 +28,7 @@ STOPPED_EXIT_CODE = 130
 """Exit status of a run that was stopped by SIGTERM or SIGINT after it had written its checkpoint."""
 
 _REPORT_WAIT_S = 10.0  # a rank on a busy machine needs seconds to notice that another one has ended
+_STORE_WAIT_S = 3.0
 _LEAVE_WAIT_S = 15.0
 _POLL_S = 0.02
 
@@ -153,14 +155,29 @@ class Launch:
 
     def _speaker(self) -> int:
         """The first rank that wanted to report the failure of this job; this one when the store is gone."""
-        assert self._store is not None
+        if self._store is None:
+            return self.world.rank
         try:
             return int(self._store.compare_set(f"job/{self._job}/speaker", "", str(self.world.rank)))
         except RuntimeError:
             return self.world.rank
 
     def _first_cause(self, own: Report) -> Report:
-        """Sends the others this process's report, and returns the report of the first cause."""
+        """Sends the others this process's report, and returns the report of the first cause.
+
+        Requests to a store on a machine that cannot be reached any more do not end.
+        """
+        found: list[Report] = []
+        thread = threading.Thread(target=lambda: found.append(self._exchange_reports(own)), daemon=True)
+        thread.start()
+        thread.join(2 * _REPORT_WAIT_S + _STORE_WAIT_S)
+        if not found:
+            self._store = None
+            self.lost = {0}
+            return find_cause({self.world.rank: own}, self.lost)
+        return found[0]
+
+    def _exchange_reports(self, own: Report) -> Report:
         import torch.distributed as dist
 
         assert self._store is not None

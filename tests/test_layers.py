@@ -12,10 +12,10 @@ ROOT = Path(__file__).parents[1]
 LAYERS = (
     ("arrays", "checks", "objective"),
     ("errors", "memory", "padding", "randomness", "placement", "schedules", "tuning", "rows", "uploads", "world"),
-    ("devices", "launchers", "watchdog"),
+    ("attempts", "devices", "launchers", "watchdog"),
     ("process_group", "resume"),
     ("processes",),
-    ("local_processes",),
+    ("local_processes", "torchrun"),
     ("compute", "graphs", "models", "compressors", "loggers"),
     ("data", "faults", "figures", "run_folders", "timing", "topology"),
     ("problems",),
@@ -38,7 +38,7 @@ LAYERS = (
 )
 HEIGHTS = {name: height for height, names in enumerate(LAYERS) for name in names}
 
-TALK = {"network", "devices", "process_group", "processes", "local_processes"}
+TALK = {"network", "devices", "process_group", "processes", "local_processes", "torchrun"}
 TOUCH_FILES = {
     "data",
     "loggers",
@@ -61,6 +61,8 @@ TOUCH_FILES = {
     "testing/placements",
     "timing/files",
     "faults/absences",
+    "attempts",
+    "config/help",
 }
 DIFFERENTIATE = {"rows", "compute", "problems"}
 

@@ -33,8 +33,8 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         value = config[section][key] if section else config[key]
         if not (value > 0 or (key == "latency_s" and value == 0)):
             raise ValueError(f"{name}={value}: expected a positive number")
-    if config.get("figures", True) not in (True, False, "pdf"):
-        raise ValueError(f"figures={config['figures']!r}: expected true, false or pdf")
+    if config.get("figures", True) not in (True, False, "pdf", "auto"):
+        raise ValueError(f"figures={config['figures']!r}: expected true, false, pdf or auto")
     if config["dtype"] not in DTYPES:
         raise ValueError(f"dtype={config['dtype']!r}: expected {' or '.join(DTYPES)}")
     if config["evaluate_train"] not in EVALUATE_TRAIN:

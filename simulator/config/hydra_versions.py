@@ -10,6 +10,15 @@ def version_base() -> dict[str, str]:
     return {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
 
 
+def store(name: str, node: Any) -> None:
+    """Puts a node into Hydra's store, in the place of an earlier one, which 1.4 wants to be said."""
+    import hydra
+    from hydra.core.config_store import ConfigStore
+
+    replaces: dict[str, Any] = {} if hydra.__version__.startswith("1.3.") else {"replace": True}
+    ConfigStore.instance().store(name=name, node=node, **replaces)
+
+
 def instantiate(config: Any, **further: Any) -> Any:
     """``hydra.utils.instantiate``, which from 1.4 on must be told that the configuration is trusted."""
     import hydra.utils

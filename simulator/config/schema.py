@@ -6,6 +6,8 @@ from typing import Any
 
 from omegaconf import MISSING
 
+from simulator.config.hydra_versions import store
+
 DTYPES = ("float32", "float64")
 EVALUATE_TRAIN = ("always", "ends")
 
@@ -77,9 +79,7 @@ class Root:
 
 def register_schema() -> None:
     """Registers the schema with Hydra as ``schema``."""
-    from hydra.core.config_store import ConfigStore
-
-    ConfigStore.instance().store(name="schema", node=Root)
+    store("schema", Root)
 
 
 def check_keys(config: Mapping[str, Any]) -> None:

@@ -24,6 +24,7 @@ from collections.abc import Callable
 import numpy as np
 
 from simulator.arrays import FloatArray, IntArray
+from simulator.errors import missing_extra
 from simulator.graphs.base import Stochasticity
 from simulator.graphs.support import count_components
 
@@ -180,7 +181,11 @@ def _solve_fastest_mixing(low: IntArray, high: IntArray, num_nodes: int) -> Floa
     # Imported here: the modelling language takes a second to import and only this rule uses it.
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", category=DeprecationWarning)
-        import cvxpy
+        try:
+            import cvxpy
+            import scs  # noqa: F401
+        except ImportError as error:
+            raise missing_extra("graph.weights=fastest_mixing", "cvxpy-base or scs", "weights") from error
     from scipy.sparse import csc_array
 
     num_edges = len(low)

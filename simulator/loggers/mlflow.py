@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.errors import missing_extra
 from simulator.loggers.base import Logger, Metric
 from simulator.loggers.run_description import run_name, shown_config, sweep_folder
 
@@ -39,7 +40,7 @@ class MlflowLogger(Logger):
 
     def __init__(self, *, tracking_uri: str | None, experiment: str, name: str | None, tags: Mapping[str, str]) -> None:
         if importlib.util.find_spec("mlflow") is None:
-            raise ValueError("logger=mlflow needs a package: uv pip install mlflow")
+            raise missing_extra("logger=mlflow", "mlflow", "mlflow")
         self.tracking_uri = tracking_uri
         self.experiment = experiment
         self.name = name

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import OmegaConf
 
+from simulator.errors import missing_extra
 from simulator.loggers.base import Logger, Metric
 from simulator.loggers.run_description import shown_config
 
@@ -33,7 +34,7 @@ class TensorBoardLogger(Logger):
         import importlib.util
 
         if importlib.util.find_spec("tensorboard") is None:
-            raise ValueError("logger=tensorboard needs a package: uv pip install tensorboard")
+            raise missing_extra("logger=tensorboard", "tensorboard", "tensorboard")
         self.node_histograms = node_histograms
         self._writer: SummaryWriter | None = None
         self._last_step = 0

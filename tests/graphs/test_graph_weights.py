@@ -1,5 +1,7 @@
 """Weight rules against plain transcriptions of their definitions."""
 
+import sys
+
 import networkx as nx
 import numpy as np
 import pytest
@@ -139,3 +141,10 @@ def test_complete_supports_of_many_sizes():
     for num_nodes in (1, 2, 3, 4, 50, 301):
         source, target = draw_connected_support(num_nodes, 1.0, 0, "test")
         np.testing.assert_array_equal(target * num_nodes + source, np.arange(num_nodes**2))
+
+
+@pytest.mark.parametrize("package", ["cvxpy", "scs"])
+def test_fastest_mixing_says_which_extra_it_needs(package, monkeypatch):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ValueError, match=r"^graph\.weights=fastest_mixing needs .*: uv pip install '\.\[weights\]'$"):
+        weights.fastest_mixing(*circulant_support(5, np.array([1])), 5)

@@ -125,27 +125,32 @@ class Start:
         *overrides: str,
         ranks: int | None = None,
         torchrun: str = "",
+        one_line: bool = False,
+        command: list[str] | None = None,
         settings: list[str] = SMALL,
         environ: dict[str, str] | None = None,
         arguments: str = "",
     ) -> Command:
-        """With ``ranks``, torchrun starts that many; otherwise python starts launch.py."""
+        """With ``ranks``, torchrun starts that many, or its form without a report; otherwise python starts launch.py.
+
+        A whole ``command`` gets nothing but the environment.
+        """
         if ranks is None and not torchrun:
             prefix = [sys.executable, "launch.py"]
         else:
             options = torchrun.split()
             if ranks is not None:
                 options += ["--nproc-per-node", str(ranks), "--master-port", str(free_port())]
-            prefix = [TORCHRUN, *options, "launch.py"]
+            program = [sys.executable, "-m", "simulator.torchrun"] if one_line else [TORCHRUN]
+            prefix = [*program, *options, "launch.py"]
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("SLURM_", "TORCHELASTIC_"))}
         for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "HYDRA_FULL_ERROR"):
             clean.pop(key, None)
         clean |= {"OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(self.folder / "cache"), "PYTHONWARNINGS": "default"}
-        command = Command(
-            [*prefix, *arguments.split(), *settings, *overrides], self.folder / "output", clean | (environ or {})
-        )
-        self.running.append(command)
-        return command
+        words = command or [*prefix, *arguments.split(), *settings, *overrides]
+        started = Command(words, self.folder / "output", clean | (environ or {}))
+        self.running.append(started)
+        return started
 
 
 def free_port() -> int:

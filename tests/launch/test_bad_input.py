@@ -158,20 +158,24 @@ def test_only_folders_that_a_rejected_command_has_made_are_removed(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("overrides", "expected"),
+    ("overrides", "expected", "one_line"),
     [
-        (["algorithm.lrr=1"], "algorithm.lrr: there is no such key"),
-        (["dataset=mnist", "data_root=/nowhere", "dataset.download=false"], "/nowhere"),
+        (["algorithm.lrr=1"], "algorithm.lrr: there is no such key", True),
+        (["dataset=mnist", "data_root=/nowhere", "dataset.download=false"], "/nowhere", False),
     ],
     ids=["composing", "on all ranks"],
 )
 @pytest.mark.slow
-def test_torchrun_ends_on_all_ranks(overrides: list[str], expected: str, start: Start, tmp_path: Path):
-    command = start(f"hydra.run.dir={tmp_path / 'run'}", *overrides, ranks=2)
+def test_torchrun_ends_on_all_ranks(overrides: list[str], expected: str, one_line: bool, start: Start, tmp_path: Path):
+    command = start(f"hydra.run.dir={tmp_path / 'run'}", *overrides, ranks=2, one_line=one_line)
     ended = command.wait()
     assert ended.status != 0
     assert len(ended.complaints) == 1, ended.err
     assert expected in ended.complaints[0]
+    if one_line:
+        assert ended.err.splitlines() == ended.complaints
+    else:  # the report of torchrun itself repeats the line of the first cause
+        assert ended.err.count(ended.complaints[0].removeprefix("hypergossip: ")) == 2, ended.err
     assert not (tmp_path / "run").exists()
     assert not command.left_behind()
 

@@ -1,6 +1,7 @@
 """Which of several ranks is blamed when a job fails."""
 
 import pytest
+from hydra.errors import HydraException
 
 from simulator.errors import LostProcessError, Report, RunError, SilentProcessError, describe_error, find_cause
 
@@ -52,3 +53,9 @@ def test_nobody_is_silent():
 )
 def test_one_line(error: Exception, line: str):
     assert describe_error(error) == line
+
+
+def test_a_plugin_of_hydra_that_is_missing_is_an_extra():
+    text = "In 'x': Could not find 'hydra/sweeper/optuna'\n\nAvailable options in 'hydra/sweeper':\n\tbasic"
+    told = describe_error(HydraException(text))
+    assert told.startswith("hydra/sweeper=optuna needs the package hydra-optuna-sweeper, of the extra optuna: ")

@@ -35,4 +35,6 @@ def test_without_the_package_one_line_says_which(capsys, monkeypatch):
 
     monkeypatch.setattr(wandb_dashboard, "build_workspace", fail)
     assert main(["--entity", "us", "--print"]) == 1
-    assert capsys.readouterr().err == "this script needs a package: uv pip install wandb-workspaces\n"
+    assert capsys.readouterr().err == (
+        "this script needs the package wandb-workspaces, of the extra dashboard: uv pip install '.[dashboard]'\n"
+    )
