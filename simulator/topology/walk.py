@@ -24,6 +24,7 @@ from simulator.topology.invariance import InvariantSpectra
 from simulator.topology.rounds import Period, congruence
 
 _RELATIVE_PRECISION = 1e-14
+_SMALLEST_WEIGHT = 1e-12  # relative rounding errors of x over it are 1e-4
 _MOST_DOUBLINGS = 60
 # Sums above this are those of a schedule that does not mix.
 _ENDLESS = 1e13
@@ -124,11 +125,16 @@ class PeriodicWalk(Walk):
 
     The powers of the product over a period do not depend on gamma and are kept. Once a power has equal rows, all later
     ones are the same and the rest of the series is summed in closed form; so fast mixing schedules need few powers.
+
+    Raises:
+        ValueError: when push-sum weights are so unequal that rounding errors decide the results.
     """
 
     def __init__(self, period: Period) -> None:
         self.num_nodes = period.num_nodes
         self.period = period
+        if np.asarray(period.weights).min() < _SMALLEST_WEIGHT:
+            raise self._too_unequal()
         self._rounds = [period.averaging(phase) for phase in range(len(period.matrices))]
         product: FloatArray = np.eye(self.num_nodes)
         for matrix in self._rounds:
@@ -199,7 +205,15 @@ class PeriodicWalk(Walk):
             if np.trace(increment) <= _RELATIVE_PRECISION * np.trace(moments):
                 return moments
             factor = factor**2
-        raise AssertionError("gamma < 1 and rows that sum to 1 make the series converge")
+        raise self._too_unequal()
+
+    def _too_unequal(self) -> ValueError:
+        smallest = np.asarray(self.period.weights).min(axis=0)
+        return ValueError(
+            f"push-sum weights are too unequal to analyse this schedule: node {int(smallest.argmin())} falls to "
+            f"{max(float(smallest.min()), 0.0):.3g}, where 1 is the mean; use doubly stochastic weights "
+            "(graph.weights=metropolis, or sinkhorn where edges are directed)"
+        )
 
     def _power(self, level: int) -> FloatArray:
         while len(self._powers) <= level:

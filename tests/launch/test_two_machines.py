@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(TwoMachines.unavailable()), reason=TwoMachines.unavailable() or "available"),
 ]
-TIMEOUT_S = 8
+TIMEOUT_S = 20
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_a_cut_link_ends_both_and_the_run_resumes(start: Start, machines: TwoMac
     machines.cut()
     began = time.monotonic()
     ended = [machine.wait() for machine in both]
-    assert time.monotonic() - began < 10 * TIMEOUT_S  # some seconds for the reports, and more on a busy machine
+    assert time.monotonic() - began < 5 * TIMEOUT_S  # some seconds for the reports, and more on a busy machine
     assert [each.status for each in ended] == [1, 1], ended
     for rank, each in enumerate(ended):
         (line,) = each.complaints

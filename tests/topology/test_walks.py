@@ -320,3 +320,13 @@ def test_neighbors_by_node_and_bad_decays():
         doubling_num_neighbors(12, 0.5)
     with pytest.raises(ValueError, match="is random and has no period"):
         period_of(Drawn(8, matching(8)))
+
+
+def test_push_sum_weights_that_are_too_unequal_are_named():
+    """A chain whose nodes all send to the first one as well: the weight of node k is about 2^-k."""
+    matrix = np.zeros((60, 60))
+    for node in range(60):
+        targets = sorted({node, min(node + 1, 59), 0})
+        matrix[targets, node] = 1.0 / len(targets)
+    with pytest.raises(ValueError, match=r"node \d+ falls to \S+, where 1 is the mean; use doubly"):
+        PeriodicWalk(period_of(Matrices(matrix, stochasticity="column")))
