@@ -63,6 +63,7 @@ def lead(world: World | None) -> int:
     from simulator.config import compose, register_schema
     from simulator.config.hydra_versions import version_base
     from simulator.config.mistakes import check_words, overrides_among, with_similar_keys
+    from simulator.config.swept_groups import settings_as_choices
     from simulator.resume import implied_overrides
     from simulator.run_folders import CommandFolders, removed_if_rejected
 
@@ -74,7 +75,7 @@ def lead(world: World | None) -> int:
     if previous is not None:
         sys.argv += [f"hydra.run.dir={previous}", f"hydra.sweep.dir={previous}"]
     check_words(overrides_among(sys.argv[1:]))
-    sys.argv += implied_overrides(sys.argv[1:])
+    sys.argv[1:] = settings_as_choices([*sys.argv[1:], *implied_overrides(sys.argv[1:])])
 
     @hydra.main(**version_base(), config_path=str(Path(__file__).resolve().parent / "conf"), config_name="config")
     def run_job(composed: "DictConfig") -> Any:

@@ -11,7 +11,8 @@ everywhere.
 Sends: D numbers per edge in a share p of the steps, nothing in the others.
 Source: Mishchenko, Malinovsky, Stich and Richtarik, ICML 2022 (arXiv 2202.09357), Scaffnew, and its decentralized form,
 SplitSkip with gamma tau / p = r; h there is -c here. A re-implementation of the published idea: the equations of the
-decentralized form are those of Guo, Alghunaim, Yuan, Condat and Cao (arXiv 2310.07983), with beta = p.
+decentralized form are those of a public implementation of Guo, Alghunaim, Yuan, Condat and Cao (arXiv 2310.07983), with
+beta = p.
 Departures: minibatches; learning rates may change over time, and c keeps its value then.
 """
 
