@@ -1,15 +1,13 @@
 """pFedHN and pFedHN-PC against their authors' program written again with autograd and torch.optim."""
 
 import json
-import subprocess
-import sys
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+import simulator
 from simulator import metrics
 from simulator.algorithms.hypernetworks.hub_round import HubRound, choose_nodes
 from simulator.algorithms.hypernetworks.hypernetwork import Hypernetwork
@@ -31,7 +29,6 @@ from tests.algorithms.hub_data import (
     run,
 )
 
-ROOT = Path(__file__).parents[2]
 MEMBERS = np.arange(1, NUM_NODES)
 NUM_FEATURE_PARAMS = (NUM_FEATURES + 1) * HIDDEN
 NUM_PARAMS = NUM_FEATURE_PARAMS + (HIDDEN + 1) * NUM_CLASSES
@@ -246,17 +243,12 @@ def test_what_it_cannot_run_on_is_refused():
 @pytest.mark.slow
 def test_a_process_with_the_hub_alone_gives_the_same_run(tmp_path):
     """Three nodes on three processes: the first has no data at all, and still counts and evaluates as the others."""
-    summaries = []
-    for processes in (1, 3):
-        folder = tmp_path / str(processes)
-        command = [sys.executable, "launch.py", "algorithm=pfedhn_pc", "graph=star", "num_nodes=3", "num_steps=4"]
-        command += ["algorithm.inner_steps=3", "algorithm.hidden_width=8", "algorithm.nodes_per_round=2"]
-        command += ["partition=class_shards", "partition.valid_size=0.2", "model.hidden=[8]", "dtype=float64"]
-        command += ["problem.sampling=uniform", "figures=false", "compute=loop", "eval_every=2", "device=cpu"]
-        command += [f"launcher.num_processes={processes}", f"hydra.run.dir={folder}"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        summaries.append(json.loads((folder / "summary.json").read_text()))
+    words = ["algorithm=pfedhn_pc", "graph=star", "num_nodes=3", "num_steps=4"]
+    words += ["algorithm.inner_steps=3", "algorithm.hidden_width=8", "algorithm.nodes_per_round=2"]
+    words += ["partition=class_shards", "partition.valid_size=0.2", "model.hidden=[8]", "dtype=float64"]
+    words += ["problem.sampling=uniform", "figures=false", "compute=loop", "eval_every=2", "device=cpu"]
+    runs = (simulator.run(*words, folder=tmp_path / str(n), processes=n) for n in (1, 3))
+    summaries = [json.loads((finished.folder / "summary.json").read_text()) for finished in runs]
     one, three = summaries
     assert one["comm/bytes"] == three["comm/bytes"] == 4 * 2 * 2 * 8 * 65 * 8
     assert one["target/num_params"] == 65 * 8

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import LONG, RANKS, Start
+from commands import LONG, RANKS, SMALL, Start
+
+import simulator
 
 
 @pytest.fixture
@@ -17,24 +19,21 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="session")
 def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the small run, in one process."""
-    return _finished(tmp_path_factory.mktemp("short"))
+    """The folder of the small run, in one process, started as a command."""
+    folder = tmp_path_factory.mktemp("short")
+    command = Start(folder)(f"hydra.run.dir={folder / 'run'}", environ={"PYTHONPROFILEIMPORTTIME": "1"})
+    ended = command.wait()
+    assert ended.status == 0, ended
+    return folder / "run"
 
 
 @pytest.fixture(scope="session")
 def long_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run of some seconds, in one process."""
-    return _finished(tmp_path_factory.mktemp("long"), *LONG)
+    """The folder of a run of some seconds, in this process."""
+    return simulator.run(*SMALL, *LONG, folder=tmp_path_factory.mktemp("long") / "run").folder
 
 
 @pytest.fixture(scope="session")
 def ranks_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the run that takes some seconds on several ranks, in one process."""
-    return _finished(tmp_path_factory.mktemp("ranks"), *RANKS)
-
-
-def _finished(folder: Path, *overrides: str) -> Path:
-    command = Start(folder)(*overrides, f"hydra.run.dir={folder / 'run'}", environ={"PYTHONPROFILEIMPORTTIME": "1"})
-    ended = command.wait()
-    assert ended.status == 0, ended
-    return folder / "run"
+    """The folder of the run that takes some seconds on several ranks, in this process."""
+    return simulator.run(*SMALL, *RANKS, folder=tmp_path_factory.mktemp("ranks") / "run").folder
