@@ -9,7 +9,8 @@ Update equations, with step sizes a, b, c, trackers s, v, q that begin as the di
 With order=combine_and_adapt they are W x - a s, W y - b v and W z - c q, see tracked_loop.py. All nodes end at the
 solution of the penalty, O(1 / penalty) away from that of the bilevel problem. It solves the problem of f2sa, which
 sends x and (y, z) in rounds of their own and moves y and z at the new x; here all three move at once, in one round and
-with half as many gradients. With b = c the errors of y and z largely cancel in u_i.
+with 3 gradients, where a step of f2sa with one inner step takes 9. With b = c the errors of y and z largely cancel in
+u_i.
 Minibatches: number t + 1 in step t, after number 0 at the start; y and z share those of g_i.
 Needs: symmetric, doubly stochastic W; any schedule; a bilevel problem; no second derivatives.
 Sends: 2 H + 4 D numbers per edge and step, in one message.
