@@ -19,7 +19,7 @@ def method_styles(methods: Sequence[str]) -> dict[str, dict[str, Any]]:
         styles[method] = {
             "color": PALETTE[place % len(PALETTE)],
             "linestyle": _DASHES[place // len(PALETTE) % len(_DASHES)],
-            "marker": _MARKERS[place % len(_MARKERS)],
+            "marker": _MARKERS[(place + place // len(PALETTE)) % len(_MARKERS)],
         }
     return styles
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from simulator.studies.comparison import Cell, best_trial
 from simulator.studies.plan import Spec, Study
-from simulator.studies.runs import FAILED, Result, read
+from simulator.studies.runs import FAILED, REFUSED, Result, read
 from simulator.studies.workers import Workers
 
 RUNS, LOCK, LOG = "runs", ".lock", "workers.log"
@@ -60,10 +60,13 @@ def _reruns(study: Study, cell: Cell) -> list[Spec]:
 
 
 def _results(study: Study, specs: Sequence[Spec], folder: Path, workers: Workers, bar: Any) -> dict[Path, Result]:
-    """The results of runs by their folders; the missing ones are run now."""
+    """The results of runs by their folders; the missing ones are run now.
+
+    A run that was refused earlier is tried again, because other code may allow it; it ends before its first step.
+    """
     base = folder / RUNS
-    found_by_folder = {spec.folder: read(spec, base / spec.folder, study.at) for spec in specs}
-    results = {path: found for path, found in found_by_folder.items() if found is not None}
+    known = {spec.folder: read(spec, base / spec.folder, study.at) for spec in specs}
+    results = {path: found for path, found in known.items() if found is not None and found.state != REFUSED}
     bar.initial += len(results)
     bar.update(len(results))
     missing = [spec for spec in specs if spec.folder not in results]

@@ -172,6 +172,7 @@ def _latex_table(study: Study, table: Table, place: int) -> str:
         "\\begin{table}[tb]",
         "  \\centering",
         f"  \\caption{{{_escaped(title)}. {_latex_note(study)}}}",
+        "  \\medskip",
         f"  \\label{{tab:{study.name.replace('_', '-')}-{place + 1}}}",
         f"  \\begin{{tabular}}{{l{'r' * len(table.graphs)}}}",
         "    \\toprule",
