@@ -205,6 +205,28 @@ def test_text_has_contrast_nothing_is_wider_than_the_window_and_axes_have_titles
     )
 
 
+def test_plots_fit_their_places_when_these_change(browser, tmp_path, composed):
+    """A hundred nodes are a matrix alone, ten have a drawing beside it; a hidden box makes its plot lower."""
+    for num_nodes in (100, 10):
+        write_run(tmp_path / str(num_nodes), composed(f"num_nodes={num_nodes}"))
+    browser.errors.clear()
+    browser.open(write_report(tmp_path))
+    small, large = browser.run("['10', '100'].map(name => RUNS.find(r => r.name === name).schedule)")
+    sizes = (
+        "['matrix-plot', 'node-plot'].map(id => document.getElementById(id)).map(e => [e.clientWidth, e.clientHeight])"
+    )
+    drawn = "['matrix-plot', 'node-plot'].map(id => document.querySelector(`#${id} .main-svg`).getBoundingClientRect())"
+    seen = []
+    for schedule in (large, small, large):
+        choose(browser, "graph-controls", "Runs", str(schedule))
+        browser.run("document.querySelector('#legend button').click()")
+        browser.run("new Promise(r => setTimeout(r, 200))")
+        seen.append(browser.run(sizes))
+        assert browser.run(f"{drawn}.map(b => [b.width, b.height])") == seen[-1]
+    assert seen[0][0][0] > 1.8 * seen[1][0][0]
+    assert browser.errors == []
+
+
 def test_pages_of_one_run_and_of_runs_without_numbers(browser, tmp_path, composed):
     write_run(tmp_path / "one", composed("num_nodes=4"))
     write_run(tmp_path / "none", composed("num_nodes=4", "problem=random_quadratic"), finished=False)

@@ -145,6 +145,9 @@ function draw(id, traces, look, name) {
     responsive: true, displaylogo: false, showSendToCloud: false, plotlyServerURL: "", modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
     toImageButtonOptions: { format: "svg", filename: `${DATA.title}_${id}` },
   });
+  // Plotly notices windows that change their size, not elements.
+  const { width, height } = element._fullLayout;
+  if (width !== element.clientWidth || height !== element.clientHeight) Plotly.Plots.resize(element);
 }
 
 // Sections are drawn anew when the filters change; each registers itself.
