@@ -6,6 +6,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from simulator.errors import missing_extra
 from simulator.report.contents import contents
 from simulator.results import load_runs
 
@@ -42,7 +43,7 @@ def _plotly() -> str:
     try:
         from plotly.offline import get_plotlyjs
     except ImportError as error:
-        raise ValueError('the page needs the extra "report": uv pip install plotly') from error
+        raise missing_extra("the page", "plotly", "report") from error
     return str(get_plotlyjs())
 
 

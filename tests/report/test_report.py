@@ -216,7 +216,8 @@ def test_command_and_its_errors(tmp_path, composed, capsys, monkeypatch):
     assert re.fullmatch(rf"{tmp_path}/run/report.html \(\d\.\d MB\)\n", capsys.readouterr().out)
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     assert script.main([str(tmp_path / "run")]) == 1
-    assert capsys.readouterr().err == 'report: the page needs the extra "report": uv pip install plotly\n'
+    expected = "report: the page needs the package plotly, of the extra report: uv pip install '.[report]'\n"
+    assert capsys.readouterr().err == expected
 
 
 def test_a_sweep_ends_with_the_page_where_it_is_asked_for(tmp_path, composed, monkeypatch):
@@ -227,7 +228,7 @@ def test_a_sweep_ends_with_the_page_where_it_is_asked_for(tmp_path, composed, mo
     assert summarize_sweep(tmp_path, with_report=True).splitlines()[-1].endswith(f", report.html in {tmp_path}")
     assert (tmp_path / "report.html").is_file()
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
-    assert 'no page of the sweep: the page needs the extra "report"' in summarize_sweep(tmp_path, with_report=True)
+    assert "no page of the sweep: the page needs the package plotly" in summarize_sweep(tmp_path, with_report=True)
 
 
 def test_node_values_of_few_runs_are_all_there(sweep):
