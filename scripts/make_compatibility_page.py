@@ -94,9 +94,12 @@ def base() -> dict[str, Any]:
 
 def section(group: str, name: str) -> dict[str, Any]:
     """A file of conf/, with those that its defaults list names; references to other settings are not resolved."""
-    loaded: Any = OmegaConf.load(CONF / group / f"{name}.yaml")
-    for entry in loaded.pop("defaults", []):
-        if entry != "_self_":
+    own: Any = OmegaConf.load(CONF / group / f"{name}.yaml")
+    loaded: Any = OmegaConf.create()
+    for entry in own.pop("defaults", ["_self_"]):  # later ones win
+        if entry == "_self_":
+            loaded.merge_with(own)
+        else:
             ((key, chosen),) = entry.items()
             inner, _, place = str(key).removeprefix("/").partition("@")
             OmegaConf.update(loaded, place, section(inner, chosen))
