@@ -215,9 +215,10 @@ def problem_lines(
     """The problems that every algorithm solves."""
     problems = {name: built("problem", name).problem for name in names("problem")}
     rows = []
-    hubs = {words: next(kind for kind in found if words in kind.graphs) for words in ("star", "hub")}
+    # On a star or a hub, where nearly all algorithms run; the others on the first kind of graph that suits them.
+    preferred = sorted(found, key=lambda kind: "star" not in kind.graphs and "hub" not in kind.graphs)
     for name, components in chosen.items():
-        graph = by_name[next(words for words, kind in hubs.items() if name in kind.algorithms)]
+        graph = by_name[next(kind for kind in preferred if name in kind.algorithms).name]
         rows.append([link(name), *(yes(suits(components, graph, problem)) for problem in problems.values())])
     return [
         "## Algorithms and problems",
