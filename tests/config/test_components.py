@@ -126,7 +126,7 @@ def test_experiment_composes_and_runs_two_steps(file, composed, image_files, tmp
     if raw["model"]["_target_"].rsplit(".", 1)[-1] in ("ResNet20", "VGG11", "CnnMnist4", "LeNet"):
         overrides += ["compute=loop", "checkpoint.every=0"]
     small = {"depth": 2, "num_pushes": 2, "reference_max_iterations": 3, "hidden_width": 4, "nodes_per_round": 1}
-    small |= {"num_novel_nodes": 1, "novel_rounds": 2}
+    small |= {"num_novel_nodes": 1, "novel_rounds": 2, "num_removed": 2, "local_epochs": 1}
     overrides += [f"algorithm.{key}={value}" for key, value in small.items() if key in raw["algorithm"]]
     small = {"problem.batch_size": 4, "partition.sample_fraction": 0.2, "partition.valid_size": 0.2}
     # Three nodes need not take a multiple of all classes.
