@@ -38,7 +38,7 @@ def test_check_compares_and_does_not_write(tmp_path, monkeypatch, capsys):
 
 def test_every_group_and_experiment_is_on_the_page():
     folders = {path.name for path in (ROOT / "conf").iterdir() if path.is_dir()}
-    assert folders == {*pages.GROUPS, "experiment", "hparams_search"}
+    assert folders == {*pages.GROUPS, "experiment", "hparams_search", "study"}  # studies are files of scripts/study.py
     text = pages.PAGE.read_text()
     for path in sorted((ROOT / "conf" / "experiment").rglob("*.yaml")):
         word = path.relative_to(ROOT / "conf" / "experiment").with_suffix("").as_posix()

@@ -1,5 +1,6 @@
-"""Push-pull (AB): gradient tracking on directed graphs, with row-stochastic weights for models and column-stochastic
-ones for trackers, and so without push-sum weights.
+"""Push-pull (AB): gradient tracking on directed graphs without push-sum weights.
+
+Models are mixed with row-stochastic weights, and trackers with column-stochastic ones.
 
 Update equations, with R_t row-stochastic and C_t column-stochastic on the edges of one directed graph, learning rate
 a_t, y_0 = grad f(x_0) and g_t = grad f(x_t) on the minibatch of step t:
