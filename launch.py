@@ -61,13 +61,14 @@ def lead(world: World | None) -> int:
     from hydra.types import RunMode
 
     from simulator.config import compose, register_schema
-    from simulator.config.hydra_versions import version_base
+    from simulator.config.hydra_versions import trust_callbacks, version_base
     from simulator.config.mistakes import check_words, overrides_among, with_similar_keys
     from simulator.config.swept_groups import settings_as_choices
     from simulator.resume import implied_overrides
     from simulator.run_folders import CommandFolders, removed_if_rejected
 
     register_schema()
+    trust_callbacks()
     launch: processes.Launch | None = None
     status, has_met = 0, True
     objectives: list[str] = []

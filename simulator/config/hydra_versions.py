@@ -1,5 +1,6 @@
 """What differs between Hydra 1.3 and 1.4. Configurations are trusted: they name classes of the user's own as well."""
 
+import warnings
 from typing import Any
 
 
@@ -8,6 +9,11 @@ def version_base() -> dict[str, str]:
     import hydra
 
     return {"version_base": "1.3"} if hydra.__version__.startswith("1.3.") else {}
+
+
+def trust_callbacks() -> None:
+    """Leaves out the warning of Hydra 1.4 that it builds callbacks by the names of their classes."""
+    warnings.filterwarnings("ignore", message=r"hydra\.utils\.instantiate\(\) resolved _target_=", category=UserWarning)
 
 
 def store(name: str, node: Any) -> None:

@@ -183,7 +183,7 @@ def test_torchrun_ends_on_all_ranks(overrides: list[str], expected: str, one_lin
 def test_hydra_is_told_how_every_job_of_a_sweep_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """And a sweep that is repeated in its folder runs only what is not finished."""
     monkeypatch.chdir(ROOT)
-    words = ["-m", "problem=quadratic", "algorithm=sgp", "num_nodes=4", "graph=ring", "num_steps=4", "figures=false"]
+    words = ["-m", "problem=quadratic", "algorithm=sgp", "num_nodes=4", "graph=ring", "num_steps=4"]
     words += ["device=cpu", "algorithm.lr=-1,0.1", "objective=comm/bytes", f"hydra.sweep.dir={tmp_path / 'sweep'}"]
     words += ["+hydra.callbacks.told._target_=callbacks.Told"]
     environ = {"TOLD": str(tmp_path / "told")}
@@ -197,6 +197,7 @@ def test_hydra_is_told_how_every_job_of_a_sweep_ends(tmp_path: Path, monkeypatch
     words[words.index("algorithm.lr=-1,0.1")] = "algorithm.lr=0.2,0.1"
     status, err, _ = complaints_of(words, tmp_path, environ)
     assert (status, err) == (0, "")
+    assert not (tmp_path / "sweep" / "1" / "figures").exists()  # figures=auto
     assert (tmp_path / "sweep" / "1" / "summary.json").stat().st_mtime_ns == finished
     assert load_run(tmp_path / "sweep" / "0").summary["step"] == 4
     assert (tmp_path / "told").read_text().count("COMPLETED") == 3
