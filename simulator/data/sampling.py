@@ -63,6 +63,7 @@ class MinibatchSampler:
         self._first_rows = upload(first_rows[:, None], split.inputs.device)
         self._last: tuple[int, torch.dtype, Batch] | None = None
         self._whole: dict[torch.dtype, list[tuple[torch.Tensor, torch.Tensor, IntArray]]] = {}
+        self._chosen: tuple[int, IntArray] | None = None
         self.is_full_batch = batch_size is None or batch_size >= self._largest
         # Where the nodes stand among those that share the orders.
         self._locals = np.arange(len(nodes))
@@ -83,7 +84,7 @@ class MinibatchSampler:
         some._locals, some._nodes = self._locals[positions], self._nodes[positions]
         some._sizes = self._sizes[positions]
         some._first_rows = self._first_rows[upload(positions, self._first_rows.device)]
-        some._last, some._whole = None, {}
+        some._last, some._whole, some._chosen = None, {}, None
         if not self.is_full_batch:
             some._batches_per_epoch = self._batches_per_epoch[positions]
             some._full_weights = {}
@@ -113,6 +114,8 @@ class MinibatchSampler:
         sizes: IntArray = self._sizes
         if step is None:
             return sizes
+        if self._chosen is not None and isinstance(step, int) and step == self._chosen[0]:
+            return self._chosen[1]
         if not self.is_full_batch:
             if self._replacement:
                 sizes = np.where(sizes > 0, self._batch_size, 0)
@@ -170,6 +173,7 @@ class MinibatchSampler:
     def choose(self, step: int | IntArray, dtype: torch.dtype) -> Chosen:
         """Which samples the minibatch of ``step`` has, on the device; not for full batches."""
         drawn, sizes = self._draw(step)
+        self._chosen = (step, sizes) if isinstance(step, int) else None
         index = upload(drawn, self._split.inputs.device)
         if sizes.min() < self._batch_size:
             return Chosen(index, self._weights(np.arange(self._batch_size), sizes, dtype), sizes.tolist())
