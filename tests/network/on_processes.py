@@ -1,6 +1,6 @@
-"""Several rounds in flight on local processes: ``python -m tests.network.on_processes CASE FOLDER NUM_PROCESSES``.
+"""Several rounds in flight on local processes: ``python -m tests.network.on_processes FOLDER CASE:NUM_PROCESSES ...``.
 
-Every rank writes what it has seen to ``FOLDER/rank_R.json``.
+Every rank writes what it has seen to ``FOLDER/CASE:NUM_PROCESSES/rank_R.json``.
 """
 
 import itertools
@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -173,12 +174,17 @@ def job(case: str, folder: Path, world: World, store: Any) -> None:
 
 
 def main() -> None:
-    case, folder, num_processes = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    try:
-        run_local(num_processes, lambda world, store: job(case, folder, world, store))
-    except RunError:
-        if case != "lost":
-            raise
+    """Every case in its order, each with processes of its own and in a folder of its own."""
+    folder = Path(sys.argv[1])
+    for order in sys.argv[2:]:
+        case, _, num_processes = order.partition(":")
+        own = folder / order
+        own.mkdir()
+        try:
+            run_local(int(num_processes), partial(job, case, own))
+        except RunError:
+            if case != "lost":
+                raise
 
 
 if __name__ == "__main__":

@@ -14,21 +14,26 @@ from tests.network import on_processes
 ROOT = Path(__file__).parents[2]
 
 
-def reports_of(case, num_processes, folder):
-    if num_processes == 1:
-        return [on_processes.CASES[case](folder, World())]
-    command = [sys.executable, "-W", "error", "-m", "tests.network.on_processes", case, str(folder)]
-    done = subprocess.run(
-        [*command, str(num_processes)], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
-    )
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What all cases on several processes have written, started once; the one that loses a process is the last."""
+    folder = tmp_path_factory.mktemp("cases")
+    command = [sys.executable, "-W", "error", "-m", "tests.network.on_processes", str(folder)]
+    command += ["works:2", "works:3", "silent:2", "lost:2"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    paths = sorted(folder.glob("rank_*.json"))
-    return [json.loads(path.read_text()) for path in paths]
+    return folder
+
+
+def reports_of(case, folder):
+    return [json.loads(path.read_text()) for path in sorted((folder / case).glob("rank_*.json"))]
 
 
 @pytest.fixture(scope="module", params=[1, 2, 3])
-def reports(request, tmp_path_factory):
-    reports = reports_of("works", request.param, tmp_path_factory.mktemp("works"))
+def reports(request, folder):
+    if request.param == 1:
+        return [on_processes.CASES["works"](folder, World())]
+    reports = reports_of(f"works:{request.param}", folder)
     assert len(reports) == request.param
     return reports
 
@@ -59,8 +64,8 @@ def test_buffers_are_reused_from_round_to_round(reports):
         assert all(num_bytes <= on_processes.NUM_NODES * row_bytes for num_bytes, _ in changing[-1])
 
 
-def test_a_silent_process_is_named_when_two_rounds_are_in_flight(tmp_path):
-    (report,) = [report for report in reports_of("silent", 2, tmp_path) if report]
+def test_a_silent_process_is_named_when_two_rounds_are_in_flight(folder):
+    (report,) = [report for report in reports_of("silent:2", folder) if report]
     assert report["error"] == "SilentProcessError"
     assert report["peer"] == 1
     assert re.fullmatch(
@@ -69,8 +74,8 @@ def test_a_silent_process_is_named_when_two_rounds_are_in_flight(tmp_path):
     )
 
 
-def test_a_lost_process_is_named_when_two_rounds_are_in_flight(tmp_path):
-    (report,) = reports_of("lost", 2, tmp_path)
+def test_a_lost_process_is_named_when_two_rounds_are_in_flight(folder):
+    (report,) = reports_of("lost:2", folder)
     assert report["error"] == "LostProcessError"
     assert report["peer"] == 1
     assert re.match(r"round [01]: rank 0 lost rank 1, which hosts nodes 3\.\.6 \(", report["text"])
