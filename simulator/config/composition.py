@@ -16,9 +16,15 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
+NO_GROUP = "study"  # files of scripts/study.py, which a configuration does not choose from
 
 # Hydra's state is global to the interpreter.
 _ONE_AT_A_TIME = threading.RLock()
+
+
+def group_folders() -> list[Path]:
+    """The folders of the groups of which a configuration chooses, by name."""
+    return sorted(folder for folder in CONF.iterdir() if folder.is_dir() and folder.name != NO_GROUP)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from simulator.config.composition import CONF
+from simulator.config.composition import CONF, group_folders
 
 _USAGE = """\
 python launch.py [group=choice ...] [key=value ...]
@@ -27,7 +27,7 @@ def help_text(overrides: Sequence[str]) -> str:
         ValueError: when there is no such component.
     """
     given = dict(override.lstrip("+").split("=", 1) for override in overrides if "=" in override)
-    parts = [_USAGE, "Groups", *(_group(folder) for folder in sorted(CONF.iterdir()) if folder.is_dir()), ""]
+    parts = [_USAGE, "Groups", *map(_group, group_folders()), ""]
     parts += ["Settings of a run", "", _own_settings(), ""]
     for group, choice in _chosen(given).items():
         path = CONF / group / f"{choice}.yaml"

@@ -11,6 +11,7 @@ import pytest
 from hydra.utils import get_class
 
 from simulator import config
+from simulator.config.composition import group_folders
 from simulator.config.hydra_versions import instantiate
 from simulator.data.cifar10 import Cifar10
 from simulator.data.cifar100 import Cifar100
@@ -22,8 +23,8 @@ from simulator.job import Job, run_job
 from simulator.processes import World
 
 CONF = Path(__file__).parents[2] / "conf"
-NO_SECTIONS = {"experiment", "hparams_search", "study"}
-GROUPS = sorted({path.name for path in CONF.iterdir() if path.is_dir()} - NO_SECTIONS)
+NO_SECTIONS = {"experiment", "hparams_search"}
+GROUPS = sorted({path.name for path in group_folders()} - NO_SECTIONS)
 FILES = [file for group in GROUPS for file in sorted((CONF / group).glob("*.yaml"))]
 EXPERIMENTS = sorted((CONF / "experiment").rglob("*.yaml"))
 # What the defaults of a YAML leave open on purpose.

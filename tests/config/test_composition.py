@@ -13,7 +13,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.version import VersionBase
 
 from simulator import config
-from simulator.config.composition import CONF
+from simulator.config.composition import group_folders
 from simulator.config.hydra_versions import version_base
 from simulator.config.overrides import as_override
 from simulator.resume import continued_config
@@ -23,7 +23,7 @@ def test_choices_are_recorded():
     settings = config.compose(["experiment=personalization_sgp", "graph=ring"])
     chosen = {"experiment": "personalization_sgp", "algorithm": "hgp", "graph": "ring", "faults": "none"}
     assert chosen.items() <= settings["choices"].items()
-    assert set(settings["choices"]) == {path.name for path in CONF.iterdir() if path.is_dir()}
+    assert set(settings["choices"]) == {path.name for path in group_folders()}
     assert config.compose([])["choices"]["experiment"] is None
 
 

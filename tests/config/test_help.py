@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from simulator.config.composition import CONF
+from simulator.config.composition import CONF, group_folders
 from simulator.config.help import help_text
 
 
@@ -14,11 +14,11 @@ def comments(path):
 
 def test_groups_settings_and_comments_of_the_defaults():
     text = help_text([])
-    for folder in CONF.iterdir():
-        if folder.is_dir():
-            assert f"    {folder.name}=\n" in text
-            for path in folder.glob("*.yaml"):
-                assert re.search(rf"[ ,]{re.escape(path.stem)}(,|$)", text, re.MULTILINE), path
+    for folder in group_folders():
+        assert f"    {folder.name}=\n" in text
+        for path in folder.glob("*.yaml"):
+            assert re.search(rf"[ ,]{re.escape(path.stem)}(,|$)", text, re.MULTILINE), path
+    assert "study=" not in text
     assert "num_nodes: 16  # simulated nodes, at least 1" in text
     assert "paper/personalization_sgp" in text
     assert comments(CONF / "algorithm" / "sgp.yaml")
