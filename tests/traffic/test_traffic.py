@@ -22,12 +22,19 @@ def chosen_bytes(source, target):
     return 8 + 4 * ((source + target) % 3) if source % 2 == 0 else 0
 
 
-def run_on(num_processes, num_nodes, folder):
-    command = [sys.executable, "-W", "error", "-m", "tests.traffic.on_processes"]
-    command += [str(folder), str(num_nodes), str(num_processes)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """What every process has written; started once."""
+    folder = tmp_path_factory.mktemp("traffic")
+    command = [sys.executable, "-W", "error", "-m", "tests.traffic.on_processes", str(folder), "4:4", "7:2", "7:3"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr
-    return [json.loads((folder / f"rank_{rank}.json").read_text()) for rank in range(num_processes)]
+    return folder
+
+
+def reports_of(folder, num_nodes, num_processes):
+    of_run = folder / f"{num_nodes}:{num_processes}"
+    return [json.loads((of_run / f"rank_{rank}.json").read_text()) for rank in range(num_processes)]
 
 
 def edges_by_round(num_nodes):
@@ -38,8 +45,8 @@ def edges_by_round(num_nodes):
 
 
 @pytest.mark.slow
-def test_one_node_per_process_hands_over_exactly_what_the_ledger_counts(tmp_path):
-    reports = run_on(4, 4, tmp_path)
+def test_one_node_per_process_hands_over_exactly_what_the_ledger_counts(folder):
+    reports = reports_of(folder, 4, 4)
     ledger = reports[0]["edges"]
     counted = dict(zip(zip(ledger["source"], ledger["target"], strict=True), ledger["bytes"], strict=True))
     messages = dict(zip(zip(ledger["source"], ledger["target"], strict=True), ledger["messages"], strict=True))
@@ -61,10 +68,10 @@ def test_one_node_per_process_hands_over_exactly_what_the_ledger_counts(tmp_path
 
 @pytest.mark.slow
 @pytest.mark.parametrize("num_processes", [2, 3])
-def test_a_row_crosses_once_to_each_process_that_needs_it(num_processes, tmp_path):
+def test_a_row_crosses_once_to_each_process_that_needs_it(num_processes, folder):
     """And the ledger of edges does not notice where nodes live."""
     num_nodes = 7
-    reports = run_on(num_processes, num_nodes, tmp_path)
+    reports = reports_of(folder, num_nodes, num_processes)
     rank_of = [int(rank) for rank in Placement(num_nodes, num_processes).rank_of(range(num_nodes))]
     crossing, by_edge, calls = Counter(), Counter(), Counter()
     for edges in edges_by_round(num_nodes):
