@@ -218,6 +218,7 @@ def on_processes(tmp_path_factory):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # the first of them waits for the start of all algorithms
 @pytest.mark.parametrize("name", [*ALGORITHMS, *VARIANTS])
 def test_any_number_of_processes_gives_the_same(name, on_processes):
     """Up to the rounding of differently ordered sums in float64; counts are equal."""

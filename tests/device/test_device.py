@@ -17,7 +17,8 @@ BUDGETS = json.loads((Path(__file__).parent / "budgets.json").read_text())
 ON_HOST = {name: ["mail/source", "mail/step"] for name in ("async_push_sum", "divshare", "stale_gossip")}
 """Parts of states that only the host uses."""
 
-pytestmark = pytest.mark.slow
+# The first test of a worker waits for the battery over all algorithms.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
 
 @pytest.fixture(scope="module")

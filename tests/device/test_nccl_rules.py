@@ -14,6 +14,7 @@ from tests.device.test_device import BUDGETS, ROOT
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_two_processes_under_the_rules(tmp_path):
     path = tmp_path / "table.json"
     done = subprocess.run(
