@@ -23,7 +23,7 @@ from statistics import NormalDist
 import numpy as np
 
 from simulator.arrays import IntArray
-from simulator.checks import require_positive
+from simulator.checks import require_one_of, require_positive
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Edges, Graph
 from simulator.randomness import uniforms
@@ -56,8 +56,7 @@ class Byzantine(FaultyGraph):
         seed: int = 0,
     ) -> None:
         super().__init__(graph=graph, seed=seed)
-        if attack not in ATTACKS:
-            raise ValueError(f"faults.attack={attack!r}: expected {', '.join(ATTACKS[:-1])} or {ATTACKS[-1]}")
+        require_one_of("faults.attack", attack, ATTACKS)
         if not 0 <= num_attackers < graph.num_nodes:
             raise ValueError(
                 f"faults.num_attackers={num_attackers}: expected at least 0 and fewer than num_nodes={graph.num_nodes}"

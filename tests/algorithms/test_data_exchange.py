@@ -248,7 +248,7 @@ def test_exchanges_are_repeated_and_neither_lost_nor_counted_twice_when_resumed(
     [
         ({"share_ratio": 1.1}, r"algorithm\.share_ratio=1\.1: expected a number in \[0, 1\]"),
         ({"exchange_every": 0}, r"algorithm\.exchange_every=0: expected at least 1, or null"),
-        ({"mixer": "mean"}, r"algorithm\.mixer='mean': expected uniform, metropolis, legacy_sweep, ps"),
+        ({"mixer": "mean"}, r"algorithm\.mixer='mean': expected uniform, metropolis, legacy_sweep or ps"),
         ({"stale_eval": True}, r"algorithm\.stale_eval=true: only the average of algorithm\.mixer=ps"),
         ({"local_epochs": 0}, r"algorithm\.local_epochs=0: expected at least 1"),
         ({"momentum": 1.0}, r"algorithm\.momentum=1\.0: expected a number in \[0, 1\)"),

@@ -29,7 +29,7 @@ from simulator.algorithms.asynchronous.base import AsynchronousAlgorithm, add_sc
 from simulator.algorithms.base import State
 from simulator.algorithms.weights import Weights
 from simulator.arrays import BoolArray
-from simulator.checks import require_at_least, require_positive, require_within
+from simulator.checks import require_at_least, require_one_of, require_positive, require_within
 from simulator.faults.base import FaultyGraph
 from simulator.graphs.base import Graph
 from simulator.graphs.hub import Hub
@@ -71,8 +71,7 @@ class AsyncFedAvg(AsynchronousAlgorithm):
         require_at_least("algorithm.decay", self.decay, 0)
         require_at_least("algorithm.buffer_size", self.buffer_size, 1)
         require_within("algorithm.mixing", self.mixing, "(0, 1]")
-        if self.aggregation not in ("fedasync", "fedbuff"):
-            raise ValueError(f"algorithm.aggregation={self.aggregation!r}: expected fedasync or fedbuff")
+        require_one_of("algorithm.aggregation", self.aggregation, ("fedasync", "fedbuff"))
 
     def check_graph(self, graph: Graph) -> None:
         if isinstance(graph, FaultyGraph) or not isinstance(graph, Hub | Star) or graph.num_nodes < 2:

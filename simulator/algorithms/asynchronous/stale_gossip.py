@@ -26,7 +26,7 @@ from simulator.algorithms.asynchronous.base import AsynchronousAlgorithm, add_sc
 from simulator.algorithms.base import State
 from simulator.algorithms.weights import Weights
 from simulator.arrays import BoolArray
-from simulator.checks import require_positive
+from simulator.checks import require_one_of, require_positive
 from simulator.graphs.base import Graph
 from simulator.network.mail_rules import NewestMail
 from simulator.network.mailboxes import LocalEvents, Mailboxes
@@ -56,8 +56,7 @@ class StaleGossip(AsynchronousAlgorithm):
 
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
-        if self.order not in ("adapt_then_combine", "combine_and_adapt"):
-            raise ValueError(f"algorithm.order={self.order!r}: expected adapt_then_combine or combine_and_adapt")
+        require_one_of("algorithm.order", self.order, ("adapt_then_combine", "combine_and_adapt"))
 
     def check_graph(self, graph: Graph) -> None:
         if graph.period != 1:

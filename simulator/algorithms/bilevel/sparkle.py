@@ -25,6 +25,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.bilevel.corrected_loop import CorrectedLoop, Move
 from simulator.algorithms.bilevel.single_loop import SingleLoop
 from simulator.algorithms.corrections import CORRECTIONS, require_static
+from simulator.checks import require_one_of
 from simulator.graphs.base import Graph
 from simulator.padding import zeros_as
 from simulator.problems.base import BilevelProblem
@@ -47,8 +48,7 @@ class SPARKLE(SingleLoop, CorrectedLoop):
     def __post_init__(self) -> None:
         super().__post_init__()
         for key in ("outer_correction", "inner_correction"):
-            if getattr(self, key) not in CORRECTIONS:
-                raise ValueError(f"algorithm.{key}={getattr(self, key)!r}: expected {', '.join(CORRECTIONS)}")
+            require_one_of(f"algorithm.{key}", getattr(self, key), CORRECTIONS)
         if self.hparam_range is not None and self.outer_correction != "gradient_tracking":
             raise ValueError(
                 f"algorithm.hparam_range={list(self.hparam_range)}: needs algorithm.outer_correction=gradient_tracking"

@@ -14,6 +14,7 @@ from typing import Literal
 
 from simulator.algorithms.bilevel.corrected_loop import CorrectedLoop
 from simulator.algorithms.corrections import CombineAndAdapt, Correction, GradientTracking
+from simulator.checks import require_one_of
 
 _ORDERS = MappingProxyType({"adapt_then_combine": GradientTracking(), "combine_and_adapt": CombineAndAdapt()})
 
@@ -30,8 +31,7 @@ class TrackedLoop(CorrectedLoop):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.order not in _ORDERS:
-            raise ValueError(f"algorithm.order={self.order!r}: expected {' or '.join(_ORDERS)}")
+        require_one_of("algorithm.order", self.order, _ORDERS)
 
     @property
     def tracking(self) -> Correction:

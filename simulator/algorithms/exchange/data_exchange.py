@@ -36,7 +36,7 @@ from simulator.algorithms.exchange.sample_exchange import SampleExchange
 from simulator.algorithms.federated.local_training import gradient_of, local_batches, require_momentum, train_locally_
 from simulator.algorithms.weights import Weights
 from simulator.arrays import FloatArray
-from simulator.checks import require_at_least, require_positive, require_within
+from simulator.checks import require_at_least, require_one_of, require_positive, require_within
 from simulator.faults.base import FaultyGraph
 from simulator.figures.exchange import mean_images
 from simulator.graphs.base import Graph
@@ -83,8 +83,7 @@ class DataExchange(Algorithm):
             raise ValueError(
                 f"algorithm.exchange_every={self.exchange_every}: expected at least 1, or null for a single exchange"
             )
-        if self.mixer not in MIXERS:
-            raise ValueError(f"algorithm.mixer={self.mixer!r}: expected {', '.join(MIXERS)}")
+        require_one_of("algorithm.mixer", self.mixer, MIXERS)
         if self.stale_eval and self.mixer != "ps":
             raise ValueError("algorithm.stale_eval=true: only the average of algorithm.mixer=ps can be evaluated late")
         require_at_least("algorithm.local_epochs", self.local_epochs, 1)

@@ -27,7 +27,7 @@ from torch import Tensor
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
 from simulator.arrays import IntArray
-from simulator.checks import require_at_least, require_positive
+from simulator.checks import require_at_least, require_one_of, require_positive
 from simulator.network.network import Network
 from simulator.padding import copy_as
 from simulator.problems.base import Problem
@@ -61,8 +61,7 @@ class PerFedAvg(LocalTraining):
         require_positive("algorithm.adaptation_lr", self.adaptation_lr)
         require_positive("algorithm.difference", self.difference)
         require_at_least("algorithm.adaptation_steps", self.adaptation_steps, 0)
-        if self.variant not in BATCHES_PER_STEP:
-            raise ValueError(f"algorithm.variant={self.variant!r}: expected {' or '.join(BATCHES_PER_STEP)}")
+        require_one_of("algorithm.variant", self.variant, BATCHES_PER_STEP)
 
     def batches(self, problem: Problem, round_index: int) -> Iterator[IntArray]:
         """The first minibatch of every local step of a round, [N]; the others follow it. -1 for nodes that are done."""

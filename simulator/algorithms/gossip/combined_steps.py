@@ -14,7 +14,7 @@ from typing import Literal
 from torch import Tensor
 
 from simulator.algorithms.base import Algorithm, State
-from simulator.checks import require_at_least, require_positive, require_within
+from simulator.checks import require_at_least, require_one_of, require_positive, require_within
 from simulator.network.network import Network
 from simulator.padding import copy_as
 from simulator.problems.base import Problem
@@ -43,8 +43,7 @@ class CombinedSteps(Algorithm):
     def __post_init__(self) -> None:
         require_positive("algorithm.lr", self.lr)
         require_within("algorithm.ema", self.ema, "[0, 1)")
-        if self.order not in ("adapt_then_combine", "combine_and_adapt"):
-            raise ValueError(f"algorithm.order={self.order!r}: expected adapt_then_combine or combine_and_adapt")
+        require_one_of("algorithm.order", self.order, ("adapt_then_combine", "combine_and_adapt"))
         require_at_least("algorithm.local_steps", self.local_steps, 1)
 
     def init(self, problem: Problem, network: Network) -> State:

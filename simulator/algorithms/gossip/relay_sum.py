@@ -29,6 +29,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.gossip.dsgd import CombinedDescent
 from simulator.algorithms.weights import Weights
 from simulator.arrays import IntArray
+from simulator.checks import require_one_of
 from simulator.faults.base import beneath_faults
 from simulator.graphs.base import Graph
 from simulator.network.network import Network
@@ -56,8 +57,7 @@ class RelaySum(CombinedDescent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.normalize not in ("count", "nodes"):
-            raise ValueError(f"algorithm.normalize={self.normalize!r}: expected count or nodes")
+        require_one_of("algorithm.normalize", self.normalize, ("count", "nodes"))
 
     def check_graph(self, graph: Graph) -> None:
         tree = beneath_faults(graph)

@@ -21,7 +21,7 @@ from torch import Tensor
 from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.push_sum import debias, push, with_mailboxes
 from simulator.algorithms.weights import Weights
-from simulator.checks import require_positive
+from simulator.checks import require_one_of, require_positive
 from simulator.network.network import Network
 from simulator.problems.base import Problem
 from simulator.schedules import Schedule
@@ -62,8 +62,7 @@ def push_gradient_step(
 
 def check_order(order: str) -> None:
     """Raises ValueError unless ``order`` is one of the two forms."""
-    if order not in ("adapt_then_mix", "mix_then_adapt"):
-        raise ValueError(f"algorithm.order={order!r}: expected adapt_then_mix or mix_then_adapt")
+    require_one_of("algorithm.order", order, ("adapt_then_mix", "mix_then_adapt"))
 
 
 @dataclass(frozen=True, kw_only=True)

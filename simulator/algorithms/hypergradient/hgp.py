@@ -33,7 +33,7 @@ from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.gossip.sgp import Order, check_order, init_push, push_gradient_step
 from simulator.algorithms.push_sum import debias
 from simulator.algorithms.weights import Weights
-from simulator.checks import require_positive
+from simulator.checks import require_one_of, require_positive
 from simulator.hypergradients.exact import exact_hypergradient
 from simulator.hypergradients.push import push_hypergradient
 from simulator.network.network import Network
@@ -82,10 +82,8 @@ class HypergradientPush(Algorithm):
         for name in ("lr", "inner_steps", "outer_lr", "depth", "num_pushes", "step_size", "reference_tolerance"):
             require_positive(f"algorithm.{name}", getattr(self, name))
         require_positive("algorithm.reference_max_iterations", self.reference_max_iterations)
-        if self.rule not in ("debiased", "average_preserving"):
-            raise ValueError(f"algorithm.rule={self.rule!r}: expected debiased or average_preserving")
-        if self.reference not in ("none", "dense", "iterative"):
-            raise ValueError(f"algorithm.reference={self.reference!r}: expected none, dense or iterative")
+        require_one_of("algorithm.rule", self.rule, ("debiased", "average_preserving"))
+        require_one_of("algorithm.reference", self.reference, ("none", "dense", "iterative"))
 
     @abstractmethod
     def init_training(self, problem: Problem, network: Network) -> State:

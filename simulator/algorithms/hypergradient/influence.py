@@ -35,7 +35,7 @@ from simulator import randomness
 from simulator.algorithms.base import Report, State, consensus_distance
 from simulator.algorithms.gossip.sgp import SGP, push_gradient_step
 from simulator.arrays import FloatArray
-from simulator.checks import require_positive
+from simulator.checks import require_one_of, require_positive
 from simulator.figures.studies import predicted_against_actual
 from simulator.hypergradients.curvature import largest_curvature
 from simulator.hypergradients.push import push_hypergradient
@@ -94,8 +94,7 @@ class Influence(SGP):
             require_positive("algorithm.depth", self.depth)
         if not 0 < self.removed_share <= 1:
             raise ValueError(f"algorithm.removed_share={self.removed_share}: expected a share in (0, 1]")
-        if self.removed_choice not in ("largest", "spread"):
-            raise ValueError(f"algorithm.removed_choice={self.removed_choice!r}: expected largest or spread")
+        require_one_of("algorithm.removed_choice", self.removed_choice, ("largest", "spread"))
         if not self.perturbation >= 0:
             raise ValueError(f"algorithm.perturbation={self.perturbation}: expected a positive number, or 0 for none")
 

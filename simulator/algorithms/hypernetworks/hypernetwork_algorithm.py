@@ -20,7 +20,7 @@ from simulator.algorithms.hypernetworks.optimizers import OPTIMIZERS
 from simulator.algorithms.hypernetworks.spectral_normalization import SpectralNormalization
 from simulator.algorithms.hypernetworks.trainer import Trainer
 from simulator.arrays import IntArray
-from simulator.checks import require_positive
+from simulator.checks import require_one_of, require_positive
 from simulator.figures.embeddings import node_embeddings
 from simulator.problems.base import Problem
 from simulator.problems.classification import Classification
@@ -83,8 +83,7 @@ class HypernetworkAlgorithm(Algorithm):
         for name in ("inner_weight_decay", "outer_weight_decay", "num_hidden"):
             if getattr(self, name) < 0:
                 raise ValueError(f"algorithm.{name}={getattr(self, name)}: expected at least 0")
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"algorithm.optimizer={self.optimizer!r}: expected {' or '.join(OPTIMIZERS)}")
+        require_one_of("algorithm.optimizer", self.optimizer, OPTIMIZERS)
         if self.embedding_lr is not None and not OPTIMIZERS[self.optimizer].uses_groups:
             raise ValueError(
                 f"algorithm.embedding_lr={self.embedding_lr}: algorithm.optimizer={self.optimizer} has one learning "

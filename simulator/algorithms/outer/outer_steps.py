@@ -19,7 +19,7 @@ from torch import Tensor
 
 from simulator.algorithms.adam import AdamSettings, adam_
 from simulator.algorithms.base import Algorithm, State
-from simulator.checks import require_at_least, require_positive, require_within
+from simulator.checks import require_at_least, require_one_of, require_positive, require_within
 from simulator.network.network import Network
 from simulator.padding import copy_as, zeros_as
 from simulator.problems.base import Problem
@@ -51,8 +51,7 @@ class OuterSteps(AdamSettings, Algorithm):
     SLOTS: ClassVar[dict[str, tuple[str, ...]]] = {"sgd": ("momentum",), "adamw": ("mean", "mean_square")}
 
     def __post_init__(self) -> None:
-        if self.inner_optimizer not in self.SLOTS:
-            raise ValueError(f"algorithm.inner_optimizer={self.inner_optimizer!r}: expected sgd or adamw")
+        require_one_of("algorithm.inner_optimizer", self.inner_optimizer, self.SLOTS)
         for name in ("lr", "outer_lr"):
             require_positive(f"algorithm.{name}", getattr(self, name))
         for name in ("momentum", "outer_momentum"):

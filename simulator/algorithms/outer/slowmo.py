@@ -30,6 +30,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.exchange.mixers import average_at_server
 from simulator.algorithms.outer.outer_steps import OuterSteps
 from simulator.algorithms.weights import Weights
+from simulator.checks import require_one_of
 from simulator.graphs.fully_connected import FullyConnected
 from simulator.network.network import Network
 from simulator.problems.base import Problem
@@ -66,10 +67,8 @@ class SlowMo(OuterSteps):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.buffers not in ("reset", "keep", "average"):
-            raise ValueError(f"algorithm.buffers={self.buffers!r}: expected reset, keep or average")
-        if self.exact_average not in ("fully_connected", "hub"):
-            raise ValueError(f"algorithm.exact_average={self.exact_average!r}: expected fully_connected or hub")
+        require_one_of("algorithm.buffers", self.buffers, ("reset", "keep", "average"))
+        require_one_of("algorithm.exact_average", self.exact_average, ("fully_connected", "hub"))
 
     def between_(self, state: State, step: int, network: Network) -> None:
         (state["params"],) = network.mix((state["params"],), step)

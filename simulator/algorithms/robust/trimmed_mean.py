@@ -26,7 +26,7 @@ from simulator.algorithms.base import State
 from simulator.algorithms.gossip.dsgd import CombinedDescent
 from simulator.algorithms.robust.neighbourhoods import neighbourhoods
 from simulator.algorithms.weights import Weights
-from simulator.checks import require_at_least
+from simulator.checks import require_at_least, require_one_of
 from simulator.network.network import Network
 from simulator.padding import empty_as
 from simulator.uploads import upload
@@ -50,8 +50,7 @@ class TrimmedMean(CombinedDescent):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.rule not in ("trimmed_mean", "median"):
-            raise ValueError(f"algorithm.rule={self.rule!r}: expected trimmed_mean or median")
+        require_one_of("algorithm.rule", self.rule, ("trimmed_mean", "median"))
         require_at_least("algorithm.trim", self.trim, 0)
 
     def combine(self, rows: Tensor, state: State, step: int, network: Network) -> Tensor:
