@@ -13,47 +13,28 @@ Departures: learning rates may change over time.
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from torch import Tensor
-
-from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.base import State
+from simulator.algorithms.gossip.tracked_steps import TrackedSteps
 from simulator.algorithms.weights import Weights
-from simulator.checks import require_positive
 from simulator.network.network import Network
-from simulator.padding import copy_as
 from simulator.problems.base import Problem
-from simulator.schedules import Schedule
 
 
 @dataclass(frozen=True, kw_only=True)
-class DIGing(Algorithm):
+class DIGing(TrackedSteps):
     """Gradient tracking.
 
     Args:
-        lr: learning rate; lr_schedule: its factor at each step.
-        order: ``combine_and_adapt`` or ``adapt_then_combine``.
+        lr, lr_schedule, order: as :class:`TrackedSteps`.
     """
 
     weights: ClassVar[Weights] = Weights.DOUBLY_STOCHASTIC
     push_sum_alternative: ClassVar[str] = "push_diging"
 
-    lr: float
-    lr_schedule: Schedule
-    order: Literal["combine_and_adapt", "adapt_then_combine"]
-
-    def __post_init__(self) -> None:
-        require_positive("algorithm.lr", self.lr)
-        if self.order not in ("adapt_then_combine", "combine_and_adapt"):
-            raise ValueError(f"algorithm.order={self.order!r}: expected combine_and_adapt or adapt_then_combine")
-
-    def init(self, problem: Problem, network: Network) -> State:
-        params = problem.init_params()
-        gradient = problem.grad(params, problem.init_hparams(), 0)
-        return {"params": params, "gradient": gradient, "tracker": copy_as(gradient)}
-
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        x, y, lr = state["params"], state["tracker"], self.lr * self.lr_schedule.factor(step)
+        x, y, lr = state["params"], state["tracker"], self.rate(step)
         if self.order == "combine_and_adapt":
             mixed, tracker = network.mix((x, y), step)
             mixed.sub_(y, alpha=lr)
@@ -64,6 +45,3 @@ class DIGing(Algorithm):
             gradient = problem.grad(mixed, problem.init_hparams(), step + 1)
             (tracker,) = network.mix((y.add_(gradient).sub_(state["gradient"]),), step)
         return {"params": mixed, "gradient": gradient, "tracker": tracker}
-
-    def estimate(self, state: State) -> Tensor:
-        return state["params"]

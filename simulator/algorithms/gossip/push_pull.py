@@ -25,19 +25,15 @@ Departures: both matrices live on the same edges; learning rates may change over
 """
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar
 
-from torch import Tensor
-
-from simulator.algorithms.base import Algorithm, State
+from simulator.algorithms.base import State
+from simulator.algorithms.gossip.tracked_steps import TrackedSteps
 from simulator.algorithms.weights import Weights
-from simulator.checks import require_positive
 from simulator.graphs.normalized import Normalized
 from simulator.network.network import Network
 from simulator.network.plans import Plan
-from simulator.padding import copy_as
 from simulator.problems.base import Problem
-from simulator.schedules import Schedule
 
 
 class Sides:
@@ -53,32 +49,17 @@ class Sides:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PushPull(Algorithm):
+class PushPull(TrackedSteps):
     """Gradient tracking with two matrices.
 
     Args:
-        lr: learning rate; lr_schedule: its factor at each step.
-        order: ``adapt_then_combine`` or ``combine_and_adapt``.
+        lr, lr_schedule, order: as :class:`TrackedSteps`.
     """
 
     weights: ClassVar[Weights] = Weights.ANY
 
-    lr: float
-    lr_schedule: Schedule
-    order: Literal["adapt_then_combine", "combine_and_adapt"]
-
-    def __post_init__(self) -> None:
-        require_positive("algorithm.lr", self.lr)
-        if self.order not in ("adapt_then_combine", "combine_and_adapt"):
-            raise ValueError(f"algorithm.order={self.order!r}: expected adapt_then_combine or combine_and_adapt")
-
-    def init(self, problem: Problem, network: Network) -> State:
-        params = problem.init_params()
-        gradient = problem.grad(params, problem.init_hparams(), 0)
-        return {"params": params, "gradient": gradient, "tracker": copy_as(gradient)}
-
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        x, y, lr = state["params"], state["tracker"], self.lr * self.lr_schedule.factor(step)
+        x, y, lr = state["params"], state["tracker"], self.rate(step)
         sides = network.kept(Sides, lambda: Sides(network))
         if self.order == "adapt_then_combine":
             x.sub_(y, alpha=lr)
@@ -88,6 +69,3 @@ class PushPull(Algorithm):
         gradient = problem.grad(mixed, problem.init_hparams(), step + 1)
         tracker.add_(gradient).sub_(state["gradient"])
         return {"params": mixed, "gradient": gradient, "tracker": tracker}
-
-    def estimate(self, state: State) -> Tensor:
-        return state["params"]
