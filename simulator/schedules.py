@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+from simulator.checks import require_positive
+
 
 class Schedule(ABC):
     """The factor of the learning rate at a step."""
 
     @abstractmethod
     def factor(self, step: int) -> float:
-        """The factor at ``step``, counted from 0 at the start of training."""
+        """The factor at ``step``, counted from 0 at the start of training; positive, as algorithms divide by rates."""
 
 
 class Constant(Schedule):
@@ -24,10 +26,14 @@ class MultiStep(Schedule):
 
     Args:
         milestones: steps at which the rate is multiplied once more with ``decay``.
-        decay: usually 0.1.
+        decay: positive, usually 0.1.
+
+    Raises:
+        ValueError: when ``decay`` is not positive.
     """
 
     def __init__(self, *, milestones: Sequence[int], decay: float = 0.1) -> None:
+        require_positive("lr_schedule.decay", decay)
         self.milestones = tuple(milestones)
         self.decay = decay
 

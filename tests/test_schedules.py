@@ -20,3 +20,9 @@ def test_constant_and_inverse_schedules(step):
     assert Constant().factor(step) == 1.0
     assert Inverse().factor(step) == pytest.approx(1 / (step + 1), rel=1e-15)
     assert InverseRoot().factor(step) == pytest.approx(1 / math.sqrt(step + 1), rel=1e-15)
+
+
+@pytest.mark.parametrize("decay", [0.0, -0.1])
+def test_a_decay_that_ends_at_no_rate_is_refused(decay):
+    with pytest.raises(ValueError, match=rf"lr_schedule\.decay={decay}: expected a positive number"):
+        MultiStep(milestones=[2], decay=decay)
