@@ -8,7 +8,8 @@ the rate of convergence depends on k and on the base's spectral gap, not on the 
 What is evaluated at node i is the model of token i mod k: what a node has that asks for one.
 State: ``params`` [N, D], ``token`` [N], one more than the number of the token that the node holds for the next step,
 and 0 without one.
-Needs: graph=teleportation.
+Needs: graph=teleportation. Where a fault takes a message away, the node that it was for uses the row that it already
+has in its place, however old.
 Sends: D numbers per edge and step; the edges are those of the active nodes.
 Source: Takezawa and Stich, "Scalable decentralized learning with teleportation", ICLR 2025 (arXiv 2501.15259).
 Departures: a re-implementation of the published idea. A node that is active in step t uses its minibatch of that step.

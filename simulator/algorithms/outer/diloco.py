@@ -11,8 +11,10 @@ State: ``params`` [N, D], ``outer_params`` [N, D], ``outer_momentum`` [N, D]; wi
 [N, D]; with adamw also ``mean`` [N, D], ``mean_square`` [N, D].
 Needs: graph=hub or doubly stochastic W; graph=fully_connected is that of the paper.
 Sends: in every H-th step D numbers per edge; over the hub D numbers up and D down for every node but the hub.
-Source: Douillard et al., DiLoCo, arXiv 2311.08105, algorithm 1.
-Departures: a re-implementation of the published algorithm. What crosses is x_j, not z - x_j, and the graph may be
+Source: Douillard et al., DiLoCo, arXiv 2311.08105, algorithm 1. A re-implementation of the published idea: the order of
+steps, Nesterov momentum and the defaults of lr, inner_steps, outer_lr and outer_momentum are those of public
+replications; the other defaults were not compared.
+Departures: over the hub nodes count by their samples. What crosses is x_j, not z - x_j, and the graph may be
 sparse. All nodes start at the same parameters, which are not trained beforehand. W_r is the schedule's round r.
 """
 

@@ -14,7 +14,8 @@ Needs: doubly stochastic W.
 Sends: D numbers per edge and step. In every H-th step, instead, D numbers from every node to every other one, whatever
 the graph of the run, or with exact_average=hub from every node to node 0 and back (``comm/bytes_exact_average``); with
 buffers=average D more for each moment.
-Source: Wang, Tantia, Ballas and Rabbat, ICLR 2020 (arXiv 1910.00643), algorithm 1.
+Source: Wang, Tantia, Ballas and Rabbat, ICLR 2020 (arXiv 1910.00643), algorithm 1. A re-implementation of the published
+idea: the outer step is that of a public implementation, torchdistx; the inner steps and the defaults were not compared.
 Departures: x is not mixed by W_t right before the exact average, which would not change the average. sgd has heavy-ball
 momentum. The base is not push-sum. The paper's all-reduce is M (M - 1) messages over the complete graph, or 2 (M - 1)
 over a hub, which is what a ring all-reduce sends in all. Faults of the graph do not touch the exact average.
