@@ -55,7 +55,7 @@ CASES = {
     "choco": f"{LINEAR} {STATIC} compressor=qsgd",
     "choco.changing": f"{LINEAR} graph=one_peer_hypercube num_nodes=4 compressor=top_k",
     "clipped_gossip": f"{LINEAR} {STATIC}",
-    "clipped_gossip.attacked": f"{LINEAR} {STATIC} faults=byzantine faults.attack=alie",
+    "clipped_gossip.attacked": f"{LINEAR} {STATIC} faults=byzantine faults.attack=alie faults.strength=1",
     "clustered_fl": f"{LINEAR} graph=hub",
     "compressed_gossip": f"{LINEAR} {PEERS} compressor=sign",
     "data_exchange": f"{DIGITS} {DIRECTED}",

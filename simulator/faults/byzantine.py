@@ -8,6 +8,7 @@ Otherwise attackers follow the algorithm: they compute gradients, take in what t
 as it is. s is ``strength``; where it is None it is 1, and for alie ("a little is enough")
     s = Phi^-1((n - m - k) / (n - m)),  k = floor(n / 2 + 1) - m,
 with n nodes, m of them attackers: so that k honest nodes are likely to be further from the mean than the attackers.
+It is positive where m is at least 3 (2 for odd n) and at most n / 2; elsewhere a strength must be given.
 Where an algorithm sends several tensors in a round, each is replaced in the same way.
 Metrics are of the honest nodes, and so are the means over nodes among them.
 Sends: what the schedule sends; what attackers of alie know of honest nodes costs no message.
@@ -104,15 +105,15 @@ class Byzantine(FaultyGraph):
         """The number s of the definition.
 
         Raises:
-            ValueError: when the rule of alie has no value for so many attackers.
+            ValueError: when the rule of alie gives no positive number for so many attackers.
         """
         m = self._num_attackers if self._given is None else len(self._given)
         if self._strength is not None or self.attack != "alie" or m == 0:
             return 1.0 if self._strength is None else self._strength
         share = (self.num_nodes - m - (math.floor(self.num_nodes / 2 + 1) - m)) / (self.num_nodes - m)
-        if not 0 < share < 1:
+        if not 0.5 < share < 1:
             raise ValueError(
                 f"faults.strength=null: with {m} attackers among {self.num_nodes} nodes the rule of faults.attack=alie "
-                "has no value; give a positive number"
+                "gives no positive number; give one"
             )
         return NormalDist().inv_cdf(share)

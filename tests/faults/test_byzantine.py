@@ -81,7 +81,7 @@ def test_dsgd_under_attack_is_the_recursion(attack):
 
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_every_way_to_send_rows_is_attacked(attack):
-    graph, rng = attacked(attack=attack), np.random.default_rng(0)
+    graph, rng = attacked(attack=attack, strength=1.5), np.random.default_rng(0)
     network = Network(graph, Placement(NUM_NODES), torch.device("cpu"))
     rows, numbers = rng.standard_normal((NUM_NODES, DIM)), rng.standard_normal((NUM_NODES, 1))
     given = [torch.from_numpy(rows), torch.from_numpy(numbers[:, 0])]
@@ -165,7 +165,9 @@ def test_metrics_are_of_honest_nodes():
 @pytest.mark.slow
 def test_any_number_of_processes_gives_the_same(tmp_path):
     cases = {
-        f"{name}_{attack}": config.compose([*SMALL, f"algorithm={name}", f"faults.attack={attack}"])
+        f"{name}_{attack}": config.compose(
+            [*SMALL, f"algorithm={name}", f"faults.attack={attack}", "faults.strength=1.5"]
+        )
         for name in ("dsgd", "clipped_gossip", "trimmed_mean")
         for attack in ATTACKS
     }
@@ -186,6 +188,7 @@ def test_any_number_of_processes_gives_the_same(tmp_path):
             {"attack": "alie", "attackers": [0, 1, 2, 3, 4, 5]},
             r"faults\.strength=null: with 6 attackers among 10 nodes",
         ),
+        ({"attack": "alie"}, r"faults\.strength=null: with 2 attackers among 10 nodes .* no positive number; give one"),
     ],
 )
 def test_refuses(changes, message):
