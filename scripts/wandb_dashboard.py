@@ -12,9 +12,13 @@ import importlib
 import json
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from simulator.errors import missing_extra
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from simulator.errors import missing_extra  # noqa: E402
 
 # Sections in the order in which they are read: title, metrics, x-axes.
 CHARTS: dict[str, tuple[list[str], list[str]]] = {

@@ -12,7 +12,7 @@ from typing import Any
 
 from simulator.studies.comparison import Cell, best_trial
 from simulator.studies.plan import Spec, Study
-from simulator.studies.runs import FAILED, REFUSED, Result, read
+from simulator.studies.runs import FAILED, FINISHED, Result, read
 from simulator.studies.workers import Workers
 
 RUNS, LOCK, LOG = "runs", ".lock", "workers.log"
@@ -62,11 +62,11 @@ def _reruns(study: Study, cell: Cell) -> list[Spec]:
 def _results(study: Study, specs: Sequence[Spec], folder: Path, workers: Workers, bar: Any) -> dict[Path, Result]:
     """The results of runs by their folders; the missing ones are run now.
 
-    A run that was refused earlier is tried again, because other code may allow it; it ends before its first step.
+    A run that failed or was refused earlier is tried again, because another machine or other code may allow it.
     """
     base = folder / RUNS
     known = {spec.folder: read(spec, base / spec.folder, study.at) for spec in specs}
-    results = {path: found for path, found in known.items() if found is not None and found.state != REFUSED}
+    results = {path: found for path, found in known.items() if found is not None and found.state == FINISHED}
     bar.initial += len(results)
     bar.update(len(results))
     missing = [spec for spec in specs if spec.folder not in results]
@@ -91,6 +91,7 @@ def _import_all() -> None:
 def _progress(study: Study, shown: bool) -> Iterator[Any]:
     from tqdm import tqdm
 
+    tqdm.monitor_interval = 0  # its thread would be there when workers are forked
     with tqdm(total=study.num_runs, desc=study.name, unit="run", smoothing=0.02, disable=not shown) as bar:
         yield bar
 

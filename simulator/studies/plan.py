@@ -172,48 +172,50 @@ def read_study(path: Path, further: Sequence[str] = ()) -> Study:
 
     Args:
         path: a YAML file; see ``conf/study``.
-        further: overrides of all runs, behind those of the file.
+        further: overrides of all runs, behind the file's common ones.
 
     Raises:
         ValueError: naming the key, and what is allowed.
     """
     import yaml
+    from omegaconf import OmegaConf
 
     if not path.is_file():
         raise ValueError(f"{path}: there is no such study file")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content: Any = OmegaConf.to_container(OmegaConf.create(path.read_text(encoding="utf-8")))  # 1e-3 is a number
     except yaml.YAMLError as error:
         raise ValueError(f"{path}: this is no YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a mapping with {', '.join(sorted(_KEYS))}")
-    if unknown := sorted(set(content) - _KEYS):
+    if unknown := sorted(map(str, set(content) - _KEYS)):
         raise ValueError(f"{path}: {unknown[0]}: there is no such key; a study has: {', '.join(sorted(_KEYS))}")
-    for key in ("problems", "graphs", "methods"):
-        if not isinstance(content.get(key), Mapping) or not content[key]:
-            raise ValueError(f"{path}: {key}: expected a mapping with at least one entry")
+    for key in ("problems", "graphs", "methods", "heterogeneity", "budgets"):
+        content[key] = _entries(content, key)
+    if not isinstance(content.get("seeds"), list):
+        raise ValueError(f"seeds={content.get('seeds')}: expected a list of different integers of at least 0")
     study = Study(
         name=path.stem,
         description=" ".join(str(content.get("description", "")).split()),
-        common=(*_words(content.get("common"), "common"), *further),
+        common=(*_words(content.get("common"), "common"), *_words(list(further), "overrides")),
         cases=tuple(_cases(content)),
-        methods=tuple(_method(str(name), entry) for name, entry in content["methods"].items()),
+        methods=tuple(_method(name, entry, content) for name, entry in content["methods"].items()),
         trials=content.get("trials", 1),
         tuning_seed=content.get("tuning_seed", 0),
-        seeds=tuple(content.get("seeds", ())),
+        seeds=tuple(content["seeds"]),
         at=content.get("at", "last"),
         spread=content.get("spread", "std"),
         significance=content.get("significance", 0.05),
     )
-    _check(study, content)
+    _check(study)
     return study
 
 
-def _check(study: Study, content: Mapping[str, Any]) -> None:
-    if not isinstance(study.trials, int) or study.trials < 1:
+def _check(study: Study) -> None:
+    if type(study.trials) is not int or study.trials < 1:
         raise ValueError(f"trials={study.trials}: expected an integer of at least 1")
-    whole = [seed for seed in (*study.seeds, study.tuning_seed) if isinstance(seed, int) and seed >= 0]
-    if not study.seeds or len(set(study.seeds)) < len(study.seeds) or len(whole) < len(study.seeds) + 1:
+    whole = [seed for seed in (*study.seeds, study.tuning_seed) if type(seed) is int and seed >= 0]
+    if not study.seeds or len(whole) < len(study.seeds) + 1 or len(set(study.seeds)) < len(study.seeds):
         raise ValueError(f"seeds={list(study.seeds)}: expected different integers of at least 0")
     if study.tuning_seed in study.seeds:
         raise ValueError(f"tuning_seed={study.tuning_seed}: must be none of seeds={list(study.seeds)}")
@@ -221,27 +223,31 @@ def _check(study: Study, content: Mapping[str, Any]) -> None:
         raise ValueError(f"at={study.at!r}: expected last or best")
     if study.spread not in SPREADS:
         raise ValueError(f"spread={study.spread!r}: expected {' or '.join(SPREADS)}")
-    if not 0 < study.significance < 1:
+    if not isinstance(study.significance, int | float) or not 0 < study.significance < 1:
         raise ValueError(f"significance={study.significance}: must be between 0 and 1")
-    for method in study.methods:
-        for key, names in method.only.items():
-            if missing := sorted(set(names) - set(content[key])):
-                raise ValueError(f"methods.{method.name}.{key}: {missing[0]} is none of {', '.join(content[key])}")
+    if not study.pairs:
+        raise ValueError("no method is run in any case")
     folders = [spec.folder for case, method in study.pairs for spec in study.trials_of(case, method)]
     if len(set(folders)) < len(folders):
         raise ValueError("two runs of the study have the same name; give methods, graphs and values different names")
 
 
 def _cases(content: Mapping[str, Any]) -> Iterator[Case]:
-    graphs = content["graphs"]
-    kinds, budgets = content.get("heterogeneity") or {"": []}, content.get("budgets") or {"": []}
+    graphs, kinds, budgets = content["graphs"], content["heterogeneity"], content["budgets"]
+    for budget, of_budget in budgets.items():
+        if isinstance(of_budget, Mapping):
+            _names(of_budget, f"budgets.{budget}", content["problems"])
     for problem, entry in content["problems"].items():
         if not isinstance(entry, Mapping) or set(entry) - {"overrides", "select", "metric"} or "metric" not in entry:
             raise ValueError(f"problems.{problem}: expected overrides, select and metric")
+        select, metric = entry.get("select", "valid/accuracy"), entry["metric"]
+        if not isinstance(select, str) or not isinstance(metric, str):
+            raise ValueError(f"problems.{problem}: select={select}, metric={metric}: expected names of metrics")
         own = _words(entry.get("overrides"), f"problems.{problem}.overrides")
         for kind, of_kind in kinds.items():
             for budget, of_budget in budgets.items():
                 if isinstance(of_budget, Mapping):
+                    of_budget = {str(name): words for name, words in of_budget.items()}
                     if problem not in of_budget:
                         continue
                     of_budget = of_budget[problem]
@@ -252,11 +258,10 @@ def _cases(content: Mapping[str, Any]) -> Iterator[Case]:
                         *_words(of_kind, f"heterogeneity.{kind}"),
                         *_words(of_budget, f"budgets.{budget}"),
                     )
-                    select = entry.get("select", "valid/accuracy")
-                    yield Case(str(problem), str(graph), str(kind), str(budget), overrides, select, entry["metric"])
+                    yield Case(problem, graph, kind, budget, overrides, select, metric)
 
 
-def _method(name: str, entry: Any) -> Method:
+def _method(name: str, entry: Any, content: Mapping[str, Any]) -> Method:
     if not isinstance(entry, Mapping) or set(entry) - {"overrides", "grid", "problems", "graphs"}:
         raise ValueError(f"methods.{name}: expected overrides and grid, and problems or graphs where it is run on some")
     own, problems = {}, entry.get("problems")
@@ -267,9 +272,30 @@ def _method(name: str, entry: Any) -> Method:
                 raise ValueError(f"{key}: expected overrides and grid")
             grid = _grid(further["grid"], key) if "grid" in further else _grid(entry.get("grid"), f"methods.{name}")
             own[str(problem)] = (_words(further.get("overrides"), f"{key}.overrides"), grid)
-    only = {key: tuple(map(str, entry[key])) for key in ("problems", "graphs") if key in entry}
+    keys = [key for key in ("problems", "graphs") if key in entry]
+    only = {key: _names(entry[key], f"methods.{name}.{key}", content[key]) for key in keys}
     overrides = _words(entry.get("overrides"), f"methods.{name}.overrides")
     return Method(name, overrides, _grid(entry.get("grid"), f"methods.{name}"), only, own)
+
+
+def _entries(content: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A section by the names of its entries; one entry without a name where it may be left out."""
+    section = content.get(key)
+    if section is None and key in ("heterogeneity", "budgets"):
+        return {"": []}
+    if not isinstance(section, Mapping) or not section:
+        raise ValueError(f"{key}: expected a mapping with at least one entry")
+    return {str(name): entry for name, entry in section.items()}
+
+
+def _names(value: Any, key: str, known: Mapping[str, Any]) -> tuple[str, ...]:
+    """Some of the names in another section."""
+    if not isinstance(value, list | Mapping) or not value:
+        raise ValueError(f"{key}: expected one or more of {', '.join(known)}")
+    names = tuple(map(str, value))
+    if missing := sorted(set(names) - set(known)):
+        raise ValueError(f"{key}: {missing[0]} is none of {', '.join(known)}")
+    return names
 
 
 def _grid(value: Any, key: str) -> Mapping[str, Sequence[Any]]:

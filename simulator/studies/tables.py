@@ -61,11 +61,14 @@ def make_tables(study: Study, cells: Sequence[Cell]) -> list[Table]:
 
 def note(study: Study) -> str:
     """What marks and numbers of the tables mean."""
+    test = (
+        f"{ALIKE}: not told from the best by the two-sided paired t-test over seeds, with Holm's correction, at level "
+        f"{study.significance:g}; the others that have lost no seed are. "
+    )
     return (
         f"Mean ± {_NAMES[study.spread]} over {len(study.seeds)} seeds, at the {study.at} evaluation. Bold: the best "
-        f"mean of the methods that have lost no seed. {ALIKE}: not told from the best by the two-sided paired t-test "
-        f"over seeds, with Holm's correction, at level {study.significance:g}; the others are. (k/n): only k of n "
-        "seeds have a result. lost: no trial or no seed has one. –: the method does not run there."
+        f"mean of the methods that have lost no seed. {test if len(study.seeds) > 1 else ''}(k/n): only k of n seeds "
+        "have a result. lost: no trial or no seed has one. –: the method does not run there."
     )
 
 

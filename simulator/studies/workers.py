@@ -68,7 +68,8 @@ class Workers:
             while idle and waiting:
                 process, pipe = idle.pop()
                 spec = waiting.popleft()
-                pipe.send(spec)
+                with suppress(ConnectionError):  # a process that is gone is noticed below
+                    pipe.send(spec)
                 busy[pipe] = (process, spec)
             for pipe in cast(list[Connection], connection.wait(list(busy))):
                 process, spec = busy.pop(pipe)

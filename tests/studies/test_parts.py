@@ -78,6 +78,15 @@ def test_shipped_studies_give_every_method_the_same_trials(path):
         ({"spread": "range"}, r"spread='range': expected std or ci95"),
         ({"budget": []}, r"budget: there is no such key; a study has: .*budgets"),
         ({"methods": {}}, r"methods: expected a mapping with at least one entry"),
+        ({"budgets": ["budget.bytes=1"]}, r"budgets: expected a mapping with at least one entry"),
+        ({"budgets": {"few": {"digits": []}}}, r"budgets\.few: digits is none of quadratic"),
+        ({"methods": {"A": {"graphs": None}}}, r"methods\.A\.graphs: expected one or more of directed, ring"),
+        ({"methods": {"A": {"graphs": ["star"]}}}, r"methods\.A\.graphs: star is none of directed, ring"),
+        ({"seeds": 3}, r"seeds=3: expected a list of different integers"),
+        ({"seeds": [[1]]}, r"seeds=\[\[1\]\]: expected different integers"),
+        ({"trials": True}, r"trials=True: expected an integer"),
+        ({"significance": "low"}, r"significance=low: must be between 0 and 1"),
+        ({"problems": {"quadratic": {"metric": 3}}}, r"problems\.quadratic: .*metric=3: expected names of metrics"),
         ({"graphs": {"ring": "graph=ring"}}, r"graphs\.ring: expected a list of overrides"),
     ],
 )
@@ -86,6 +95,20 @@ def test_bad_files_are_named(change, message, tmp_path):
     path.write_text(yaml.safe_dump(yaml.safe_load(TINY.read_text()) | change))
     with pytest.raises(ValueError, match=message):
         read_study(path)
+
+
+def test_numbers_are_those_of_overrides_and_names_are_text(tmp_path):
+    path = tmp_path / "study.yaml"
+    methods = "{16: {grid: {algorithm.lr: [1e-3, 1e-2, 1]}, graphs: [8]}}"
+    sections = {"graphs": {8: ["graph=ring"]}, "budgets": {"few": {"quadratic": ["budget.bytes=1e3"]}}}
+    content = {key: value for key, value in yaml.safe_load(TINY.read_text()).items() if key != "methods"} | sections
+    path.write_text(f"{yaml.safe_dump(content)}methods: {methods}\n")
+    study = read_study(path, ["data_root=/data"])
+    (case,), (method,) = study.cases, study.methods
+    assert [dict(spec.point)["algorithm.lr"] for spec in study.trials_of(case, method)] == [0.001, 0.01, 1]
+    assert (case.graph, method.name, len(study.pairs)) == ("8", "16", 1)
+    with pytest.raises(ValueError, match="overrides: expected a list of overrides"):
+        read_study(path, ["fast"])
 
 
 def test_grids_with_more_points_are_drawn_from_once(study):
