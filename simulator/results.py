@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
+from simulator.environment import FILE_NAME as ENVIRONMENT
 from simulator.loggers.console import KEY_METRICS, describe_metrics
 from simulator.loggers.jsonl import FILE_NAME as METRICS
 from simulator.loggers.jsonl import read_records
@@ -43,6 +44,12 @@ class Run:
         """The choices by group, and all settings by dotted name: ``{"graph": "ring", "algorithm.lr": 0.1, ...}``."""
         choices: dict[str, Any] = self.config.get("choices", {})
         return dict(_flat({name: value for name, value in self.config.items() if name != "choices"})) | choices
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """What it was computed with, as ``environment.json`` says; empty where there is no such file."""
+        path = self.folder / ENVIRONMENT
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
 
     def table(self) -> "pd.DataFrame":
         """One row per evaluation, one column per metric, and the step as index."""

@@ -1,13 +1,11 @@
 """Everything that a page shows, as one dictionary that is written into it as JSON."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from simulator import tables
-from simulator.environment import FILE_NAME as ENVIRONMENT
 from simulator.figures.style import PALETTE, unit_of
 from simulator.report.curves import columns, kept_evaluations, rounded
 from simulator.report.recomputed import Recomputed
@@ -155,8 +153,7 @@ def _settings(runs: Sequence[Run]) -> tuple[dict[str, Any], list[dict[str, Any]]
 
 
 def _made_by(run: Run) -> dict[str, Any]:
-    path = run.folder / ENVIRONMENT
-    environment = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    environment = run.environment
     return {name: environment.get(name) for name in ("git_commit", "python", "torch", "gpu", "host", "platform")}
 
 

@@ -6,6 +6,7 @@ from html import escape
 from importlib import resources
 from pathlib import Path
 
+from simulator.checkpoint import write_atomically
 from simulator.errors import missing_extra
 from simulator.report.contents import contents
 from simulator.results import load_runs
@@ -34,7 +35,7 @@ def write_report(folder: Path) -> Path:
     }
     page = re.sub(r"\{\{ (\w+) \}\}", lambda match: parts[match[1]], _text("page.html"))
     path = folder / FILE_NAME
-    path.write_text(page, encoding="utf-8")
+    write_atomically(path, page)
     return path
 
 

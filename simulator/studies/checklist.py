@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from simulator.environment import FILE_NAME as ENVIRONMENT
 from simulator.studies.comparison import Cell
 from simulator.studies.plan import Study
 from simulator.studies.runs import Result
@@ -73,14 +72,7 @@ def checklist(study: Study, cells: Sequence[Cell], folder: Path, command: Sequen
 
 
 def _environment(results: Sequence[Result]) -> list[dict[str, Any]]:
-    return [found for result in results if result.run is not None and (found := _of_run(result.run.folder))]
-
-
-def _of_run(folder: Path) -> dict[str, Any]:
-    path = folder / ENVIRONMENT
-    content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    assert isinstance(content, dict)
-    return content
+    return [found for result in results if result.run is not None and (found := result.run.environment)]
 
 
 def _all_of(environments: Sequence[dict[str, Any]], key: str) -> str:
@@ -120,7 +112,7 @@ def _sizes(study: Study, cells: Sequence[Cell]) -> list[str]:
     rows = []
     for case in study.cases:
         runs = [r.run for cell in cells if cell.case == case for r in cell.trials if r.run is not None]
-        environment = _of_run(runs[0].folder) if runs else {}
+        environment = runs[0].environment if runs else {}
         sizes = f"{environment.get('num_params', '')} | {environment.get('num_hparams', '')}"
         rows.append(f"| {', '.join(case.words)} | `{' '.join(case.overrides)}` | {sizes} |")
     return rows
