@@ -1,6 +1,8 @@
 """The specification of the dashboard on W&B, as it would be sent."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -38,3 +40,9 @@ def test_without_the_package_one_line_says_which(capsys, monkeypatch):
     assert capsys.readouterr().err == (
         "this script needs the package wandb-workspaces, of the extra dashboard: uv pip install '.[dashboard]'\n"
     )
+
+
+def test_the_script_finds_the_simulator_from_any_folder(tmp_path):
+    command = [sys.executable, wandb_dashboard.__file__, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
