@@ -69,7 +69,10 @@ class TwoMachines:
             folder = Path(self._open.enter_context(tempfile.TemporaryDirectory()))
             self._cut = folder / "cut"
             command = [sys.executable, __file__, "--cable", *self.names, *self._qualities, str(self._cut)]
-            cable = self._open.enter_context(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+            # Ctrl-C must not cut it: the machines have to agree on when to stop.
+            cable = self._open.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+            )
             self._open.callback(cable.kill)
             assert cable.stdout is not None
             if not cable.stdout.readline():
