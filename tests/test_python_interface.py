@@ -22,7 +22,7 @@ from simulator.loggers import console
 ROOT = Path(__file__).parents[1]
 QUICK = ("problem=quadratic", "algorithm=sgp", "num_nodes=4", "num_steps=6", "eval_every=2", "dtype=float64")
 QUICK += ("graph=ring", "figures=false", "device=cpu", "timeout_s=60")
-ENDLESS = {"num_steps": 10_000_000, "eval_every": 1000, "checkpoint.every": 0}
+ENDLESS = {"num_steps": 10_000_000, "eval_every": 1000, "checkpoint.every": 0, "algorithm.lr": 0.02}
 TIMES = ("time/wall_s", "throughput/node_steps_per_s", "comm/wire_bytes", "comm/evaluation_bytes")
 
 

@@ -35,6 +35,9 @@ def test_equal_clocks_give_the_bits_of_dsgd(composed, graph, num_nodes, order):
     assert others.pop("staleness/mean") == others.pop("staleness/max") == 0.0
     for name in ("time/sim_s", "time/sim_mean_s"):
         assert others.pop(name) == pytest.approx(numbers.pop(name), rel=1e-12)
+    # The gradients of the events in progress may have been computed ahead.
+    assert numbers["oracle/gradients"] <= others.pop("oracle/gradients") <= numbers.pop("oracle/gradients") + 1
+    assert numbers.pop("oracle/samples") <= others.pop("oracle/samples")
     assert others == numbers
 
 

@@ -269,7 +269,7 @@ def sized(composed):
 def test_what_averages_models_refuses_them_before_the_first_step(name, sized):
     settings = sized(name, "hub")
     with pytest.raises(
-        ValueError, match=r"needs|of ModelSizes differ in architecture; use algorithm=pfedhn_sizes"
+        ValueError, match=r"needs|ModelSizes cannot|of ModelSizes differ in architecture; use algorithm=pfedhn_sizes"
     ) as caught:
         config.check(settings, config.build(settings), 1)
     assert "\n" not in str(caught.value)

@@ -1,6 +1,7 @@
 """Two machines with addresses of their own, as docs/howto/several_machines.md starts them."""
 
 import os
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -51,9 +52,10 @@ def test_a_cut_link_ends_both_and_the_run_resumes(start: Start, machines: TwoMac
     assert [each.status for each in ended] == [1, 1], ended
     for rank, each in enumerate(ended):
         (line,) = each.complaints
-        assert line.startswith(f"hypergossip: rank {1 - rank} does not answer: round "), line
-        assert f"rank {rank} waited {TIMEOUT_S} s to " in line
-        assert "->" in line
+        # The cut may come while messages of a round travel, or numbers of an evaluation.
+        assert re.match(rf"hypergossip: rank {1 - rank} does not answer: (round \d+|rank {rank} )", line), line
+        assert f"rank {rank} waited {TIMEOUT_S} s " in line
+        assert ("->" in line) == ("answer: round" in line)
     machines.mend()
     for machine in start_both(start, machines, f"resume={cut}", f"hydra.run.dir={folder}"):
         assert machine.wait().status == 0
