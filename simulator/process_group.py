@@ -66,15 +66,31 @@ def process_group(
 def _gloo_group(world: World, store: "Store", backend: str, timeout_s: float) -> Iterator[None]:
     import torch.distributed as dist
 
-    if sys.platform == "linux":
-        interface = "lo" if world.is_one_machine else interface_towards(os.environ.get("MASTER_ADDR", ""))
-        if interface:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
-    _connect(world, store, backend, timeout_s)
+    with _gloo_interface(world):
+        _connect(world, store, backend, timeout_s)
     try:
         yield
     finally:
         dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _gloo_interface(world: World) -> Iterator[None]:
+    """Inside the block gloo connects through the interface that leads to the other processes, if the user names none.
+
+    The choice is not left behind, because programs that this process starts may have other ways to go.
+    """
+    name, interface = "GLOO_SOCKET_IFNAME", None
+    if sys.platform == "linux" and name not in os.environ:
+        interface = "lo" if world.is_one_machine else interface_towards(os.environ.get("MASTER_ADDR", ""))
+    if interface is None:
+        yield
+        return
+    os.environ[name] = interface
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
 
 
 def interface_towards(host: str) -> str | None:
