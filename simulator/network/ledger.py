@@ -5,8 +5,6 @@ not the edge crosses a process. All processes derive the same graph, so all hold
 only ``wire_bytes`` and ``evaluation_bytes``, which this process handed to torch.distributed, differ by process.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -16,6 +14,7 @@ import numpy.typing as npt
 
 from simulator.graphs.base import Edges
 from simulator.graphs.dense_edges import DenseEdges
+from simulator.pausing import Pausable
 
 _MAX_OPEN_ENTRIES = 2_000_000
 _MAX_OPEN_MASKS = 4
@@ -96,14 +95,13 @@ class Traffic:
 
 
 @dataclass
-class Ledger:
+class Ledger(Pausable):
     """Cumulative counts of a run; shapes: M all nodes.
 
     Attributes:
         phases: traffic by phase (``inner``, ``hypergradient``, ...).
         node_sent, node_received: bytes by node, int64, shape [M].
         link_time_s: how long all rounds would have lasted under ``link_model``.
-        is_paused: whether nothing is counted at the moment.
         wire_bytes: bytes that this process handed to torch.distributed for algorithms.
         evaluation_bytes: bytes that this process handed to torch.distributed for metrics.
     """
@@ -125,16 +123,6 @@ class Ledger:
         self._open_entries = 0
         # How often every pair (target, source) was an edge of a round that is a mask, by payload: [M, M].
         self._open_masks: dict[int, npt.NDArray[np.int32]] = {}
-        self.is_paused = False
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Counts nothing inside the block."""
-        previous, self.is_paused = self.is_paused, True
-        try:
-            yield
-        finally:
-            self.is_paused = previous
 
     @property
     def bytes(self) -> int:

@@ -8,13 +8,14 @@ A node that has samples, but none in the minibatch, is not called. Methods that 
 Shapes: N local nodes.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import wraps
 from inspect import signature
 from typing import Any, Literal, TypeVar, cast
 
 import numpy as np
+
+from simulator.pausing import Pausable
 
 Kind = Literal["gradients", "hessian_products"]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
@@ -24,29 +25,18 @@ OUTER_GRADIENTS = ("outer_grads", "outer_grad")
 HESSIAN_PRODUCTS = ("second_order", "hvp", "cross_jvp")
 
 
-class OracleCalls:
+class OracleCalls(Pausable):
     """Cumulative calls of the nodes of one process, and of their copies.
 
     Attributes:
         gradients, hessian_products: calls, over all local nodes.
         samples: samples of all these calls.
-        is_paused: whether nothing is counted at the moment.
     """
 
     def __init__(self) -> None:
         self.gradients = 0
         self.hessian_products = 0
         self.samples = 0
-        self.is_paused = False
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Counts nothing inside the block."""
-        previous, self.is_paused = self.is_paused, True
-        try:
-            yield
-        finally:
-            self.is_paused = previous
 
     @property
     def counts(self) -> list[int]:
