@@ -11,7 +11,6 @@ number of digits, a point per share ratio, means over seeds, and a panel for eve
 
 import argparse
 import csv
-import json
 import statistics
 import sys
 import textwrap
@@ -22,15 +21,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.study_runs import Run, grouped, read_runs  # noqa: E402
+from simulator import tables  # noqa: E402
 from simulator.errors import missing_extra  # noqa: E402
 from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save  # noqa: E402
+from simulator.results import Run  # noqa: E402
 
 MARKERS = ("o", "s", "^", "D", "v", "P")
 ALL = "all"
 RATIO, DIGITS = "algorithm.share_ratio", "partition.digits_per_node"
-# Settings that always have a column; the last is the same as num_nodes.
-SHOWN = (RATIO, DIGITS, "graph._target_", "algorithm.mixer", "model._target_", "graph.num_nodes")
+# Choices and settings that always have a column.
+SHOWN = (RATIO, DIGITS, "graph", "algorithm.mixer", "model")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Outcome:
 
     Attributes:
         accuracies: in per cent; None for nodes without test samples, as ``accuracy`` where no node has any.
-        further: the other settings that differ between runs, by their names.
+        further: the other choices and settings that differ between runs, by their names.
     """
 
     model: str
@@ -60,38 +60,34 @@ class Outcome:
     further: Mapping[str, object]
 
     @classmethod
-    def of(cls, run: Run, further: Sequence[str]) -> "Outcome":
+    def of(cls, run: Run, further: Mapping[str, object]) -> "Outcome":
         """Accuracies in per cent, traffic in MB."""
         settings, summary = run.settings, run.summary
+        assert summary is not None
         return cls(
-            model=_class_name(settings["model._target_"]),
+            model=settings["model"],
             share_ratio=settings[RATIO],
             digits=settings.get(DIGITS, ALL),
             mixer=settings["algorithm.mixer"],
-            is_iid=_class_name(settings["partition._target_"]) == "Iid",
+            is_iid=settings["partition"] == "iid",
             num_rounds=summary["step"],
             accuracies=_per_cent(summary.get("test/accuracy_per_node", [None] * len(summary["privacy/leakage"]))),
             leakages=summary["privacy/leakage"],
-            graph=_class_name(settings["graph._target_"]),
-            seed=run.seed,
+            graph=settings["graph"],
+            seed=settings["seed"],
             accuracy=_per_cent([summary.get("test/accuracy")])[0],
             leakage=summary["privacy/leakage_total"],
             exchanged_mb=summary["comm/bytes_exchange"] / 1e6,
             total_mb=summary["comm/bytes"] / 1e6,
             membership=summary["privacy/membership_accuracy"],
-            further={key: _cell(key, settings.get(key)) for key in further},
+            further=further,
         )
 
     @property
     def panel(self) -> str:
         """The title of the panel that it is drawn in."""
-        words = []
-        for key, value in self.further.items():
-            if value is not None:
-                words.append(str(value) if key.endswith("._target_") else f"{key.rsplit('.', 1)[-1]}={value}")
-        return "\n".join(
-            filter(None, [f"{self.graph}, {self.mixer}, {self.model}", textwrap.fill(", ".join(words), 48)])
-        )
+        further = textwrap.fill(tables.label(self.further), 48) if self.further else ""
+        return "\n".join(filter(None, [f"{self.graph}, {self.mixer}, {self.model}", further]))
 
     def cells(self, num_nodes: int) -> list[object]:
         """The cells of the table, for runs of up to ``num_nodes`` nodes."""
@@ -101,19 +97,8 @@ class Outcome:
         return [*before, *self.accuracies, *missing, *self.leakages, *missing, *after, *self.further.values()]
 
 
-def _class_name(target: str) -> str:
-    return target.rsplit(".", 1)[-1]
-
-
 def _per_cent(shares: Sequence[float | None]) -> list[float | None]:
     return [None if share is None else 100 * share for share in shares]
-
-
-def _cell(key: str, value: object) -> object:
-    """A setting as a cell holds it: classes by their names, lists as text."""
-    if isinstance(value, str):
-        return _class_name(value) if key.endswith("._target_") else value
-    return json.dumps(value) if isinstance(value, list) else value
 
 
 def _order(value: object) -> tuple[int, float, str]:
@@ -129,7 +114,7 @@ def header(num_nodes: int, further: Sequence[str] = ()) -> list[str]:
     for what in ("acc", "leakage"):
         names += [f"{what} node {node}" for node in range(num_nodes)]
     names += ["graph", "seed", "acc mean", "leakage total", "exchanged MB", "total MB", "membership accuracy"]
-    return [*names, *(key.removesuffix("._target_") for key in further)]
+    return [*names, *further]
 
 
 def read_outcomes(folders: Sequence[Path]) -> list[Outcome]:
@@ -138,27 +123,14 @@ def read_outcomes(folders: Sequence[Path]) -> list[Outcome]:
     Raises:
         ValueError: when there is none.
     """
-    runs = [run for run in read_runs(folders) if "privacy/leakage_total" in run.summary]
+    runs = [run for run in tables.finished_runs(folders) if "privacy/leakage_total" in (run.summary or {})]
     if not runs:
         raise ValueError("no run below the folders is one of algorithm=data_exchange")
-    groups = list(grouped(runs, (RATIO, DIGITS)).values())
-    further = telling_settings([members[0].settings for members in groups])
-    outcomes = [Outcome.of(run, further) for members in groups for run in members]
+    outcomes = []
+    for group in tables.by_setting(runs, without=(RATIO, DIGITS)):
+        further = {name: value for name, value in group.settings.items() if name not in SHOWN}
+        outcomes += [Outcome.of(run, further) for run in group.runs]
     return sorted(outcomes, key=_place)
-
-
-def telling_settings(settings: Sequence[Mapping[str, object]]) -> list[str]:
-    """Settings without a column of their own that differ: classes, and settings among components of the same class."""
-    keys = []
-    for key in sorted({key for group in settings for key in group} - set(SHOWN)):
-        target = f"{key.split('.')[0]}._target_"
-        values: dict[str, set[str]] = {}
-        for group in settings:
-            kind = "" if key == target else str(group.get(target))
-            values.setdefault(kind, set()).add(json.dumps(group.get(key)))
-        if any(len(different) > 1 for different in values.values()):
-            keys.append(key)
-    return keys
 
 
 def _place(outcome: Outcome) -> tuple[object, ...]:

@@ -18,8 +18,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from scripts.study_runs import Run, read_runs  # noqa: E402
 from simulator.figures.style import PALETTE, add_legend, dress, new_figure, save  # noqa: E402
+from simulator.results import Run  # noqa: E402
+from simulator.tables import finished_runs  # noqa: E402
 
 RULES = {"debiased": "the paper's rule", "average_preserving": "average-preserving rule"}
 DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
@@ -36,18 +37,19 @@ def read_errors(runs: Sequence[Run], key: str) -> Errors:
     """
     errors: defaultdict[tuple[str, int], defaultdict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        norm = run.summary.get("hypergradient/reference_norm")
+        settings, summary = run.settings, run.summary or {}
+        norm = summary.get("hypergradient/reference_norm")
         if norm is None:
             continue
-        value = run.settings.get(key)
+        value = settings.get(key)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError(f"{run.folder}: {key}={value} is no number")
-        for rule in run.settings["algorithm.rules"]:
-            for pushes in run.settings["algorithm.push_counts"]:
+        for rule in settings["algorithm.rules"]:
+            for pushes in settings["algorithm.push_counts"]:
                 suffix = "" if rule == "debiased" else f",rule={rule}"
-                for seed in run.settings["algorithm.graph_seeds"]:
-                    curve = run.summary[f"hypergradient/error@S={pushes},seed={seed}{suffix}"]
-                    last = curve[str(run.settings["algorithm.depth"])]
+                for seed in settings["algorithm.graph_seeds"]:
+                    curve = summary[f"hypergradient/error@S={pushes},seed={seed}{suffix}"]
+                    last = curve[str(settings["algorithm.depth"])]
                     errors[rule, pushes][value].append(last / norm)
     if not errors:
         raise ValueError("no run below the folders is one of algorithm=hypergradient_error")
@@ -97,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", default=Path("hypergradient_sweep"), type=Path)
     options = parser.parse_args(arguments)
     try:
-        errors = read_errors(read_runs(options.folders), options.by)
+        errors = read_errors(finished_runs(options.folders), options.by)
     except ValueError as error:
         print(f"hypergradient_sweep: {error}", file=sys.stderr)
         return 1

@@ -14,10 +14,8 @@ Writes table.md, table.csv, numbers.json and pictures into --output.
 
 import argparse
 import csv
-import dataclasses
 import json
 import math
-import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,13 +26,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
-import yaml  # noqa: E402
 
-from scripts.study_runs import Run, grouped, label_groups, read_runs  # noqa: E402
-from simulator import config  # noqa: E402
-from simulator.figures import read_records  # noqa: E402
+from simulator import config, tables  # noqa: E402
+from simulator.averages import mean, spread  # noqa: E402
 from simulator.figures import topology_correlation as figures  # noqa: E402
 from simulator.graphs.base import Graph  # noqa: E402
+from simulator.results import Run  # noqa: E402
 from simulator.simulation import Simulation  # noqa: E402
 from simulator.topology.analysis import make_walk  # noqa: E402
 from simulator.topology.correlation import Correlation, Measured, correlate  # noqa: E402
@@ -58,11 +55,11 @@ class Trial:
         return [float(record[metric]) for record in self.records]
 
     def mean(self, metric: str) -> float:
-        return statistics.fmean(self.values(metric))
+        return mean(self.values(metric))
 
     def standard_error(self, metric: str) -> float:
         values = self.values(metric)
-        return statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+        return spread(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
 
 
 @dataclass(frozen=True)
@@ -79,10 +76,6 @@ class Row:
         return len(self.trials) > 1 and self.best in (self.trials[0], self.trials[-1])
 
 
-def is_best_when_largest(metric: str) -> bool:
-    return "accuracy" in metric
-
-
 def read_rows(
     folders: Sequence[Path], choose_by: str, megabytes: float | str | None = None, ignored: Sequence[str] = ()
 ) -> list[Row]:
@@ -97,16 +90,16 @@ def read_rows(
     Raises:
         ValueError: when there are no runs, a metric is missing, or a run sent less than ``megabytes``.
     """
-    runs = [dataclasses.replace(run, settings=_telling(run.settings, ignored)) for run in read_runs(folders)]
-    if any(LR not in run.settings for run in runs):
-        raise ValueError(f"{next(run.folder for run in runs if LR not in run.settings)}: its algorithm has no {LR}")
+    runs = tables.finished_runs(folders)
+    if without := [run.folder for run in runs if LR not in run.settings]:
+        raise ValueError(f"{without[0]}: its algorithm has no {LR}")
     budget = _budget(runs, megabytes)
-    groups = grouped(runs, [LR])
     rows = []
-    for label, members in zip(label_groups([dict(key) for key in groups]), groups.values(), strict=True):
+    for group in tables.by_setting(runs, [LR, *ignored]):
         trials = []
-        for same in grouped(members).values():
-            if len({run.seed for run in same}) < len(same):
+        for setting in tables.by_setting(group.runs, ignored):
+            same = setting.runs
+            if setting.num_seeds < len(same):
                 raise ValueError(f"{same[0].folder}: its setting has several runs with one seed")
             records = [_counting_record(run, budget) for run in same]
             if missing := [run.folder for run, r in zip(same, records, strict=True) if choose_by not in r]:
@@ -117,23 +110,18 @@ def read_rows(
         most = max(len(trial.runs) for trial in trials)
         able = [trial for trial in trials if len(trial.runs) == most and math.isfinite(trial.mean(choose_by))]
         if not able:
-            raise ValueError(f"{label}: {choose_by} is not finite at any learning rate")
-        sign = -1.0 if is_best_when_largest(choose_by) else 1.0
+            raise ValueError(f"{group.label}: {choose_by} is not finite at any learning rate")
+        sign = -1.0 if tables.is_best_when_largest(choose_by) else 1.0
         best = min(able, key=lambda trial: sign * trial.mean(choose_by))
-        rows.append(Row(label, trials, best))
+        rows.append(Row(group.label, trials, best))
     return rows
-
-
-def _telling(settings: Mapping[str, Any], ignored: Sequence[str]) -> dict[str, Any]:
-    """The settings without ``ignored`` ones and without the components' copies of ``num_nodes``."""
-    return {key: value for key, value in settings.items() if not key.endswith(".num_nodes") and key not in ignored}
 
 
 def _budget(runs: Sequence[Run], megabytes: float | str | None) -> float:
     """Bytes that count; infinite without a limit."""
     if megabytes is None:
         return math.inf
-    sent = {run.folder: float(run.summary["comm/bytes"]) for run in runs if run.summary["comm/bytes"] > 0}
+    sent = {run.folder: float(total) for run in runs if (total := _summary(run)["comm/bytes"]) > 0}
     if not sent:
         raise ValueError("no run has sent anything: there are no equal bytes to compare at")
     least = min(sent, key=lambda folder: sent[folder])
@@ -146,17 +134,21 @@ def _budget(runs: Sequence[Run], megabytes: float | str | None) -> float:
 
 def _counting_record(run: Run, budget: float) -> Mapping[str, Any]:
     if budget == math.inf:
-        return run.summary
-    return [record for record in read_records(run.folder / "metrics.jsonl") if record["comm/bytes"] <= budget][-1]
+        return _summary(run)
+    return [record for record in run.records if record["comm/bytes"] <= budget][-1]
+
+
+def _summary(run: Run) -> Mapping[str, Any]:
+    assert run.summary is not None
+    return run.summary
 
 
 def graph_of(run: Run) -> Graph:
     """The schedule that a run was trained on; reads the data if the graph depends on them."""
-    settings = yaml.safe_load((run.folder / "config.yaml").read_text())
-    components = config.build(settings)
+    components = config.build(run.config)
     if not components.graph.needs_label_counts:
         return components.graph
-    alone = {**settings, "device": "cpu", "compute": "loop"}
+    alone = {**run.config, "device": "cpu", "compute": "loop"}
     return Simulation.build(alone, components=components).components.graph
 
 
@@ -178,7 +170,7 @@ def measure(row: Row, metric: str, max_rounds: int) -> Measured:
     means = {}
     for name in ("spectral_gap", "mean_square_gap"):
         values = [one[name] for one in gaps_of_seeds]
-        means[name] = statistics.fmean(v if isinstance(v, float) else math.nan for v in values)
+        means[name] = mean([v if isinstance(v, float) else math.nan for v in values])
     return Measured(label=row.label, loss=row.best.mean(metric), walks=walks, gaps=means)
 
 
@@ -208,7 +200,7 @@ def table(
             "seeds": len(row.best.runs),
         }
         lines.append(line)
-    return sorted(lines, key=lambda line: (-1.0 if is_best_when_largest(metric) else 1.0) * line[metric])
+    return sorted(lines, key=lambda line: (-1.0 if tables.is_best_when_largest(metric) else 1.0) * line[metric])
 
 
 def to_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -269,7 +261,7 @@ def _course(trial: Trial, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Megabytes and metric at the evaluations after the start, mean over seeds."""
     courses = []
     for run in trial.runs:
-        records = [r for r in read_records(run.folder / "metrics.jsonl") if r["step"] > 0 and metric in r]
+        records = [record for record in run.records if record["step"] > 0 and metric in record]
         courses.append([(record["comm/bytes"] / 1e6, record[metric]) for record in records])
     means = np.mean([course[: min(map(len, courses))] for course in courses], axis=0)
     return means[:, 0], means[:, 1]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from simulator.averages import mean, spread
 from simulator.figures.style import unit_of
 from simulator.results import Run, differing, load_runs
 
@@ -145,7 +146,7 @@ def best_settings(
         able = [candidate for candidate in candidates if candidate.num_seeds == most]
         best = able[0]
         if len(candidates) > 1:
-            ranked = [(mean, other) for other in able if (mean := _mean(other, choose_by, at)) is not None]
+            ranked = [(value, other) for other in able if (value := _mean(other, choose_by, at)) is not None]
             if not ranked:
                 raise ValueError(f"{able[0].runs[0].folder}: no {at}/{choose_by}; choose by another metric")
             pick = max if is_best_when_largest(choose_by) else min
@@ -171,7 +172,8 @@ def table(groups: Sequence[Group], at: str, metrics: Sequence[str] = ()) -> "pd.
         row: dict[str, Any] = dict(group.settings)
         for name in metrics or default_metrics(known):
             if name in known:
-                row |= spread(column(name, at), [row[name] * unit_of(name)[0] for row in values if name in row])
+                present = [each[name] * unit_of(name)[0] for each in values if name in each]
+                row |= {column(name, at): mean(present), f"{column(name, at)} std": spread(present)}
         row["seeds"] = group.num_seeds
         rows.append(row | dict(group.chosen))
     return pd.DataFrame(rows, dtype=object)
@@ -188,14 +190,6 @@ def column(name: str, at: str) -> str:
     """What a table calls a metric, such as ``best/test/accuracy (%)``."""
     unit = unit_of(name)[1]
     return f"{at}/{name} ({unit})" if unit else f"{at}/{name}"
-
-
-def spread(name: str, values: Sequence[float]) -> dict[str, float]:
-    """Mean and standard deviation (n - 1) as cells of a row; NaN where there is none."""
-    import pandas as pd
-
-    series = pd.Series(values, dtype=float)
-    return {name: float(series.mean()), f"{name} std": float(series.std())}
 
 
 def to_markdown(frame: "pd.DataFrame") -> str:
@@ -235,7 +229,7 @@ def _mean(group: Group, metric: str, at: str) -> float | None:
     """The mean over the runs of a group; None where a run does not have the metric."""
     values = [numbers(run, at).get(metric) for run in group.runs]
     present = [value for value in values if value is not None]
-    return sum(present) / len(present) if len(present) == len(values) else None
+    return mean(present) if len(present) == len(values) else None
 
 
 def _telling(frame: "pd.DataFrame") -> list[str]:
@@ -266,8 +260,7 @@ def _cell(value: Any, deviation: Any, name: str) -> str:
         return ""
     if isinstance(value, float) and deviation is not None:
         form = ".1f" if "(%)" in name else ".4g"
-        mean = f"{value:{form}}"
-        return (
-            mean if deviation != deviation or (deviation == 0 and "(%)" not in name) else f"{mean} ± {deviation:{form}}"
-        )
+        text = f"{value:{form}}"
+        has_none = deviation != deviation or (deviation == 0 and "(%)" not in name)
+        return text if has_none else f"{text} ± {deviation:{form}}"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up. A module imports from lower lines, or from its own package; never from its own line or above.
 LAYERS = (
-    ("arrays", "checks", "objective", "pausing"),
+    ("arrays", "averages", "checks", "objective", "pausing"),
     ("errors", "memory", "padding", "randomness", "placement", "schedules", "tuning", "rows", "uploads", "world"),
     ("attempts", "devices", "launchers", "watchdog"),
     ("process_group", "resume"),

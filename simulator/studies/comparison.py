@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from simulator.averages import mean
 from simulator.studies.plan import Case, Method, is_at_end
 from simulator.studies.runs import Result
 from simulator.tables import is_best_when_largest
@@ -100,23 +101,6 @@ def judge(cells: Sequence[Cell], significance: float) -> dict[str, Verdict]:
         p = corrected.get(cell.method.name)
         verdicts[cell.method.name] = Verdict(cell is best, p, p is not None and p >= significance)
     return verdicts
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean; NaN of nothing."""
-    return float(np.mean(values)) if len(values) else float("nan")
-
-
-def spread(values: Sequence[float], kind: str) -> float:
-    """The sample standard deviation, or the half width of the 95 % confidence interval; NaN below two values."""
-    if len(values) < 2:
-        return float("nan")
-    deviation = float(np.std(values, ddof=1))
-    if kind == "std":
-        return deviation
-    from scipy.stats import t
-
-    return deviation * float(t.ppf(0.975, len(values) - 1)) / float(np.sqrt(len(values)))
 
 
 def paired_p_value(values: Mapping[int, float], others: Mapping[int, float]) -> float | None:

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from simulator import randomness
+from simulator.averages import SPREADS
 from simulator.config.overrides import as_override
 
-SPREADS = ("std", "ci95")
 _QUIET = ("figures=false", "logger=none", "checkpoint.every=0")
 _KEYS = frozenset(
     [

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from simulator.averages import mean, spread
 from simulator.figures.style import name_with_unit, unit_of
-from simulator.studies.comparison import Cell, Verdict, judge, mean, spread
+from simulator.studies.comparison import Cell, Verdict, judge
 from simulator.studies.plan import Case, Study
 from simulator.tables import numbers
 

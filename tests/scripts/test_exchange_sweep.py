@@ -15,24 +15,31 @@ def write(
     *,
     digits=2,
     ratio=0.2,
-    graph="ring.Ring",
+    graph="ring",
+    model="mlp",
     seed=0,
     accuracies=(0.5, 0.75),
     leakages=(0.1, 0.3),
     partition=None,
+    faults=None,
     **further,
 ):
     folder.mkdir(parents=True)
     known = [value for value in accuracies if value is not None]
-    shards = {"_target_": "simulator.data.partitions.digit_shards.DigitShards", "digits_per_node": digits}
-    if digits is None:
-        shards = {"_target_": "simulator.data.partitions.iid.Iid"}
+    if partition is None:
+        partition = ("iid", {}) if digits is None else ("digit_shards", {"digits_per_node": digits})
+    chosen = {
+        "algorithm": ("data_exchange", {"share_ratio": ratio, "mixer": "uniform"}),
+        "graph": (graph, {}),
+        "model": model if isinstance(model, tuple) else (model, {}),
+        "partition": partition,
+        "faults": faults or ("none", {}),
+    }
     settings = {
         "seed": seed,
-        "algorithm": {"_target_": "x.DataExchange", "share_ratio": ratio, "mixer": "uniform"},
-        "graph": {"_target_": f"simulator.graphs.{graph}"},
-        "model": {"_target_": "simulator.models.mlp.MLP"},
-        "partition": partition or shards,
+        "num_steps": 10,
+        "choices": {group: name for group, (name, _) in chosen.items()},
+        **{group: {"_target_": f"x.{name}", **own} for group, (name, own) in chosen.items()},
         **further,
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
@@ -55,7 +62,7 @@ def sweep(tmp_path):
     write(tmp_path / "runs" / "b", ratio=0.2, seed=0)
     write(tmp_path / "runs" / "c", ratio=0.0, leakages=(0.0, 0.0))
     write(tmp_path / "runs" / "d", digits=None, accuracies=(0.9, 0.8, 0.7), leakages=(0.0, 0.1, 0.2))
-    write(tmp_path / "runs" / "e", graph="star.Star")
+    write(tmp_path / "runs" / "e", graph="star")
     return tmp_path
 
 
@@ -68,13 +75,13 @@ def test_a_row_per_run_and_a_point_per_share_ratio(sweep):
         *("nn model", "share ratio", "number of original digits", "aggregation model", "iid", "training rounds")
     ]
     assert header[6:12] == [f"{what} node {node}" for what in ("acc", "leakage") for node in range(3)]
-    assert rows[0][:6] == ["MLP", "0.0", "2", "uniform", "False", "10"]
+    assert rows[0][:6] == ["mlp", "0.0", "2", "uniform", "False", "10"]
     assert [(row[1], row[2], row[4], row[12], row[13]) for row in rows] == [
-        ("0.0", "2", "False", "Ring", "0"),
-        ("0.2", "2", "False", "Ring", "0"),
-        ("0.2", "2", "False", "Ring", "1"),
-        ("0.2", "all", "True", "Ring", "0"),
-        ("0.2", "2", "False", "Star", "0"),
+        ("0.0", "2", "False", "ring", "0"),
+        ("0.2", "2", "False", "ring", "0"),
+        ("0.2", "2", "False", "ring", "1"),
+        ("0.2", "all", "True", "ring", "0"),
+        ("0.2", "2", "False", "star", "0"),
     ]
     assert rows[1][6:12] == ["50.0", "75.0", "", "0.1", "0.3", ""]
     assert [float(cell) for cell in rows[3][14:18]] == pytest.approx([80.0, 0.3, 2.0, 5.0])
@@ -114,46 +121,45 @@ def test_a_run_that_tests_nothing_says_nothing_of_accuracy(tmp_path):
 
 def test_only_seeds_are_averaged(tmp_path):
     """Runs with other settings of any kind are neither in one panel nor alike in the table."""
-    dirichlet = {"_target_": "simulator.data.partitions.dirichlet.Dirichlet"}
     for seed in (0, 1):
-        loss = {"_target_": "x.MessageLoss", "probability": 0.5, "seed": seed}
+        loss = ("message_loss", {"probability": 0.5, "seed": seed})
         for name, changes in {
-            "2": {"num_steps": 2, "faults": {}},
-            "10": {"num_steps": 10, "faults": {}},
+            "2": {"num_steps": 2},
+            "10": {"num_steps": 10},
             "faults": {"num_steps": 2, "faults": loss},
-            "sharp": {"num_steps": 2, "partition": {**dirichlet, "alpha": 0.1, "seed": seed}, "faults": {}},
-            "flat": {"num_steps": 2, "partition": {**dirichlet, "alpha": 10.0, "seed": seed}, "faults": {}},
+            "sharp": {"num_steps": 2, "partition": ("dirichlet", {"alpha": 0.1, "seed": seed})},
+            "flat": {"num_steps": 2, "partition": ("dirichlet", {"alpha": 10.0, "seed": seed})},
         }.items():
             write(tmp_path / "runs" / f"{name}{seed}", seed=seed, eval_every=len(name), **changes)
     outcomes = exchange_sweep.read_outcomes([tmp_path / "runs"])
     panels = list(dict.fromkeys(outcome.panel for outcome in outcomes))
-    first = "Ring, uniform, MLP\n"
+    first = "ring, uniform, mlp\n"
     assert sorted(panels) == sorted(
         [
-            f"{first}num_steps=2, DigitShards",
-            f"{first}num_steps=10, DigitShards",
-            f"{first}MessageLoss, num_steps=2, DigitShards",
-            f"{first}num_steps=2, Dirichlet, alpha=0.1",
-            f"{first}num_steps=2, Dirichlet, alpha=10.0",
+            f"{first}none, digit_shards, num_steps=2",
+            f"{first}none, digit_shards, num_steps=10",
+            f"{first}message_loss, digit_shards, num_steps=2",
+            f"{first}none, dirichlet, num_steps=2, alpha=0.1",
+            f"{first}none, dirichlet, num_steps=2, alpha=10.0",
         ]
     )
     assert all([o.seed for o in outcomes if o.panel == panel] == [0, 1] for panel in panels)
     rows = table_of(tmp_path)
-    assert list(rows[0])[-5:] == ["membership accuracy", "faults", "num_steps", "partition", "partition.alpha"]
+    assert list(rows[0])[-5:] == ["membership accuracy", "faults", "partition", "num_steps", "partition.alpha"]
     assert [list(row.values())[-4:] for row in rows[::2]] == [
-        ["", "2", "DigitShards", ""],
-        ["", "2", "Dirichlet", "0.1"],
-        ["", "2", "Dirichlet", "10.0"],
-        ["", "10", "DigitShards", ""],
-        ["MessageLoss", "2", "DigitShards", ""],
+        ["message_loss", "digit_shards", "2", ""],
+        ["none", "digit_shards", "2", ""],
+        ["none", "digit_shards", "10", ""],
+        ["none", "dirichlet", "2", "0.1"],
+        ["none", "dirichlet", "2", "10.0"],
     ]
 
 
 def test_settings_that_come_with_another_class_do_not_tell(tmp_path):
-    write(tmp_path / "runs" / "a", model={"_target_": "x.MLP", "hidden": [8]}, num_nodes=2)
-    write(tmp_path / "runs" / "b", model={"_target_": "x.LeNet", "num_kernels": 8}, num_nodes=2)
+    write(tmp_path / "runs" / "a", model=("mlp", {"hidden": [8]}), num_nodes=2)
+    write(tmp_path / "runs" / "b", model=("lenet", {"num_kernels": 8}), num_nodes=2)
     assert list(table_of(tmp_path)[0])[-1] == "membership accuracy"
-    write(tmp_path / "runs" / "c", model={"_target_": "x.MLP", "hidden": [16]}, num_nodes=2)
+    write(tmp_path / "runs" / "c", model=("mlp", {"hidden": [16]}), num_nodes=2)
     assert [row["model.hidden"] for row in table_of(tmp_path)] == ["", "[16]", "[8]"]
 
 
@@ -168,7 +174,7 @@ def test_a_workbook_has_the_same_cells(sweep):
     assert exchange_sweep.main([str(sweep / "runs"), "--output", str(sweep / "table"), "--xlsx"]) == 0
     sheet = openpyxl.load_workbook(sweep / "table.xlsx").active
     assert [cell.value for cell in sheet[1]] == exchange_sweep.header(3, ["partition"])
-    assert [cell.value for cell in sheet[3]][:9] == ["MLP", 0.2, 2, "uniform", False, 10, 50, 75, None]
+    assert [cell.value for cell in sheet[3]][:9] == ["mlp", 0.2, 2, "uniform", False, 10, 50, 75, None]
 
 
 def test_errors_are_one_line(sweep, monkeypatch, capsys):
@@ -176,4 +182,4 @@ def test_errors_are_one_line(sweep, monkeypatch, capsys):
     assert exchange_sweep.main([str(sweep / "runs"), "--output", str(sweep / "table"), "--xlsx"]) == 1
     assert capsys.readouterr().err.startswith("exchange_sweep: --xlsx needs the package openpyxl")
     assert exchange_sweep.main([str(sweep / "nowhere")]) == 1
-    assert "no finished run" in capsys.readouterr().err
+    assert "there is no such folder" in capsys.readouterr().err

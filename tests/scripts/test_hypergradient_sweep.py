@@ -20,7 +20,8 @@ def write(folder, *, delay, errors):
         "depth": 50,
     }
     faults = {"_target_": "simulator.faults.message_delay.MessageDelay", "max_delay": delay}
-    (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 0, "algorithm": algorithm, "faults": faults}))
+    settings = {"seed": 0, "num_steps": 1, "algorithm": algorithm, "faults": faults}
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     summary = {"hypergradient/reference_norm": 0.5}
     for seed, error in enumerate(errors):
         summary[f"hypergradient/error@S=2,seed={seed}"] = {"10": 9.0, "50": error}

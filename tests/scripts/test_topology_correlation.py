@@ -89,19 +89,18 @@ def test_the_decay_and_the_ranks(sweep, tmp_path):
     assert numbers["rank_correlation/effective_num_neighbors@gamma=fitted"] == pytest.approx(-1.0)
     assert numbers["rank_correlation/spectral_gap"] > -1.0  # that of one_peer_exponential is 1, as of exact averaging
     assert numbers["learning_rates_at_end_of_grid"] == []
-    names = {"SelfLoop": "solo", "Ring": "ring", "Hypercube": "hypercube", "OnePeerExponential": "one_peer_exponential"}
-    for label, graph in names.items():
-        line = lines[label, 16]
+    for graph in ("solo", "ring", "hypercube", "one_peer_exponential"):
+        line = lines[graph, 16]
         assert float(line["best lr"]) == 0.2
         assert float(line["train/loss"]) == pytest.approx(loss(neighbors(graph)))
         assert float(line["std. error"]) == pytest.approx(0.01)
         assert float(line["n_W(fitted)"]) == pytest.approx(neighbors(graph), rel=1e-3)
         assert line["seeds"] == "2"
-    assert float(lines["Ring", 16]["spectral gap"]) == pytest.approx((2 - 2 * np.cos(np.pi / 8)) / 3)
-    assert float(lines["FullyConnected", 4]["train/loss"]) == pytest.approx(loss(4))
+    assert float(lines["ring", 16]["spectral gap"]) == pytest.approx((2 - 2 * np.cos(np.pi / 8)) / 3)
+    assert float(lines["fully_connected", 4]["train/loss"]) == pytest.approx(loss(4))
     assert len(lines) == 6
     first = (tmp_path / "out" / "table.md").read_text().splitlines()[2]
-    assert first.startswith("| FullyConnected, num_nodes=16 | 16 | 0.2 | 0.4 ± 0.01 |")
+    assert first.startswith("| fully_connected, num_nodes=16 | 16 | 0.2 | 0.4 ± 0.01 |")
     for name in ("against_neighbors", "against_gap", "against_learning_rate", "against_bytes"):
         assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
 
@@ -125,9 +124,9 @@ def test_equal_bytes(sweep, tmp_path):
         lines, numbers = study(sweep, tmp_path / option, "--megabytes", option)
         assert numbers["fit/gamma"] is None
         mean = loss(neighbors("one_peer_exponential"))
-        assert float(lines["OnePeerExponential", 16]["train/loss"]) == pytest.approx(mean + losses[0])
-        assert float(lines["Ring", 16]["train/loss"]) == losses[1]
-        assert float(lines["SelfLoop", 16]["train/loss"]) == pytest.approx(2.0)
+        assert float(lines["one_peer_exponential", 16]["train/loss"]) == pytest.approx(mean + losses[0])
+        assert float(lines["ring", 16]["train/loss"]) == losses[1]
+        assert float(lines["solo", 16]["train/loss"]) == pytest.approx(2.0)
 
 
 @pytest.mark.slow
@@ -139,12 +138,12 @@ def test_another_metric_may_choose_and_diverged_learning_rates_do_not_compete(co
     options = ("--metric", "test/accuracy", "--choose-by", "train/loss")
     lines, numbers = study(tmp_path / "in", tmp_path / "out", *options)
     assert {float(line["best lr"]) for line in lines.values()} == {0.2}
-    assert float(lines["FullyConnected", 16]["test/accuracy"]) == pytest.approx(0.45)
+    assert float(lines["fully_connected", 16]["test/accuracy"]) == pytest.approx(0.45)
     assert numbers["rank_correlation/effective_num_neighbors@gamma=0.951"] == pytest.approx(1.0)
     assert (numbers["fit/gamma"], numbers["fit/reference"]) == (None, {"16": pytest.approx(0.45)})
     lines, numbers = study(tmp_path / "in", tmp_path / "again", "--metric", "test/accuracy")
     assert {float(line["best lr"]) for line in lines.values()} == {0.1}
-    assert numbers["learning_rates_at_end_of_grid"] == ["FullyConnected", "Ring"]
+    assert numbers["learning_rates_at_end_of_grid"] == ["fully_connected", "ring"]
     assert "| 0.1* |" in (tmp_path / "again" / "table.md").read_text()
 
 
@@ -155,7 +154,7 @@ def test_graphs_that_follow_the_labels_are_built_from_the_data(composed, tmp_pat
         for seed in SEEDS:
             write(composed, tmp_path / "in" / f"{graph}{seed}", graph, 0.2, seed, value=1.0, overrides=skew)
     lines, _ = study(tmp_path / "in", tmp_path / "out")
-    assert {label for label, _ in lines} == {"DCliques", "ErdosRenyi"}
+    assert {label for label, _ in lines} == {"d_cliques", "erdos_renyi"}
     assert all(1.5 < float(line["n_W(0.951)"]) < 16 for line in lines.values())
 
 
@@ -164,7 +163,7 @@ def test_what_is_wrong_is_one_line(composed, sweep, tmp_path, capsys):
         assert topology_correlation.main([*map(str, arguments), "--output", str(tmp_path / "out")]) == 1
         return capsys.readouterr().err
 
-    assert "no finished run" in refusal(tmp_path)
+    assert "there is no run below it" in refusal(tmp_path)
     assert "no valid/loss among its metrics" in refusal(sweep, "--metric", "valid/loss")
     assert "sent only 2" in refusal(sweep, "--megabytes", "3")
     write(composed, tmp_path / "one" / "a", "ring", 0.2, 0)

@@ -7,8 +7,9 @@ import pytest
 import yaml
 from scipy.stats import t, ttest_rel
 
+from simulator.averages import mean, spread
 from simulator.results import Run
-from simulator.studies.comparison import Cell, best_trial, holm, judge, mean, paired_p_value, spread
+from simulator.studies.comparison import Cell, best_trial, holm, judge, paired_p_value
 from simulator.studies.plan import read_study
 from simulator.studies.report import remarks
 from simulator.studies.runs import Result
