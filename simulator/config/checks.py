@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from simulator.config.capabilities import algorithms_that
 from simulator.config.components import Components
 from simulator.config.schema import DTYPES, EVALUATE_TRAIN
 
@@ -95,7 +96,7 @@ def _check_delays(components: Components) -> None:
     if not components.algorithm.takes_late_messages:
         raise ValueError(
             f"faults.max_delay={components.graph.max_delay}: algorithm={components.algorithm.name} has no use for "
-            "messages that are late; use algorithm=sgp, qg_sgp, push_diging, push_penalty, hgp or hypergradient_error"
+            f"messages that are late; use algorithm={algorithms_that('takes_late_messages')}"
         )
     if components.timing is not None:
         raise ValueError(
@@ -115,7 +116,8 @@ def _check_churn(components: Components) -> None:
     graph.check()
     if not algorithm.survives_churn:
         raise ValueError(
-            f"faults: algorithm={algorithm.name} cannot go on while nodes leave; use algorithm=sgp or dsgd"
+            f"faults: algorithm={algorithm.name} cannot go on while nodes leave; use "
+            f"algorithm={algorithms_that('survives_churn')}"
         )
     if graph.mass == "hands_over" and algorithm.weights is not Weights.COLUMN_STOCHASTIC:
         raise ValueError(
@@ -131,7 +133,7 @@ def _check_attackers(components: Components) -> None:
     if isinstance(components.graph, Byzantine) and not components.algorithm.admits_attackers:
         raise ValueError(
             f"faults: what algorithm={components.algorithm.name} sends is not defined for attackers; use "
-            "algorithm=clipped_gossip or trimmed_mean, or dsgd or qg_dsgdm, which do not withstand them"
+            f"algorithm={algorithms_that('admits_attackers')}; clipped_gossip and trimmed_mean withstand some of them"
         )
 
 
