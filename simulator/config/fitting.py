@@ -10,6 +10,7 @@ from typing import Any
 
 from simulator.config.checks import check
 from simulator.config.components import build
+from simulator.config.overrides import root_of
 
 _GRAPHS = ("ring", "hub", "binary_tree", "star", "teleportation")
 _GRAPHS_WITH_HUB = ("hub", "ring", "binary_tree", "star", "teleportation")
@@ -36,7 +37,7 @@ def fit_defaults(
         The settings, and the choices that were made, such as ``{"graph": "ring"}``. Both are unchanged where the user
         has named an experiment, where the defaults fit, and where nothing fits, so that the usual error is raised.
     """
-    keys = {override.partition("=")[0].lstrip("+~").partition(".")[0].partition("@")[0] for override in overrides}
+    keys = set(map(root_of, overrides))
     if "algorithm" not in keys or keys & {"experiment", "resume"}:
         return settings, {}
     root = [f"{key}={settings[key]}" for key in _ROOT]

@@ -1,4 +1,4 @@
-"""Python values as overrides of the command line: ``num_steps=600``, ``model.hidden=[20,30]``, ``resume=null``."""
+"""Overrides of the command line: Python values as such (``model.hidden=[20,30]``, ``resume=null``), and their keys."""
 
 import re
 from collections.abc import Mapping
@@ -23,6 +23,11 @@ def as_override(key: str, value: Any) -> str:
         return f"{key}={_quoted(value)}"
     except TypeError as error:
         raise ValueError(f"{key}={value!r}: {_EXPECTED}") from error
+
+
+def root_of(override: str) -> str:
+    """The key of the root that an override belongs to: ``algorithm`` for ``algorithm.lr=0.1``."""
+    return override.partition("=")[0].lstrip("+~").partition(".")[0].partition("@")[0]
 
 
 def _quoted(value: Any) -> str:

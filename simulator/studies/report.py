@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+BUDGETS = {"budget.bytes": "comm/bytes", "budget.oracle_calls": "oracle/gradients", "max_sim_s": "time/sim_s"}
+"""The metric that every kind of budget limits."""
+
+
 def write_report(study: Study, cells: Sequence[Cell], folder: Path, command: Sequence[str]) -> str:
     """Writes ``tables.md``, ``tables.csv``, ``tables.tex``, ``trials.csv``, ``checklist.md`` and ``figures/``.
 
@@ -89,15 +93,14 @@ def _trials(cells: Sequence[Cell]) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def spent_of(case: Case) -> str:
-    """The metric that a case's budget limits."""
-    for override in reversed(case.overrides):
-        key = override.partition("=")[0]
-        if key in (names := {"budget.oracle_calls": "oracle/gradients", "max_sim_s": "time/sim_s"}):
-            return names[key]
-        if key == "budget.bytes":
-            break
-    return "comm/bytes"
+def spent_of(study: Study, case: Case) -> str:
+    """The metric that a budget limits: the one that was set last, of a case or of all runs; bytes without any."""
+    limits = list[str]()
+    for key, _, value in (override.partition("=") for override in (*study.common, *case.overrides)):
+        if key in BUDGETS:
+            limits = [limit for limit in limits if limit != BUDGETS[key]]
+            limits += [BUDGETS[key]] if value != "null" else []
+    return limits[-1] if limits else "comm/bytes"
 
 
 def _draw(study: Study, table: Table, path: Path) -> None:
@@ -108,7 +111,7 @@ def _draw(study: Study, table: Table, path: Path) -> None:
         for method in table.methods:
             cell = table.cells.get((method, graph))
             if cell is not None and cell.values:
-                spent = spent_of(cell.case)
+                spent = spent_of(study, cell.case)
                 panels[graph].append(_curve(cell, table.metric, spent))
     methods = [method.name for method in study.methods]
     metric_by_spending(panels, methods, table.metric, spent, table.title or study.name, path)

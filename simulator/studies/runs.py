@@ -4,12 +4,14 @@ import json
 import math
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from simulator import checkpoint, tables
 from simulator.checkpoint import write_atomically
+from simulator.config.overrides import root_of
 from simulator.errors import RunError, describe_error
 from simulator.interface import run
 from simulator.loggers.jsonl import FILE_NAME as METRICS
@@ -20,6 +22,11 @@ from simulator.summary import FILE_NAME as SUMMARY
 
 BEGUN, OUTCOME = "begun.json", "outcome.json"
 FINISHED, FAILED, REFUSED = "finished", "failed", "refused"
+WITHOUT_EFFECT = (
+    *("data_root", "device", "num_threads", "timeout_s", "launcher"),
+    *("figures", "logger", "checkpoint", "objective"),
+)
+"""Root keys on which no result depends, but for the rounding of sums in another order: no run is repeated for them."""
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,14 @@ def perform(spec: Spec, folder: Path) -> None:
         KeyboardInterrupt: when it was stopped; it can be performed again.
     """
     begun = folder / BEGUN
-    if _read(begun).get("overrides") != list(spec.overrides):
+    if _deciding(_read(begun)) != _deciding({"overrides": spec.overrides}):
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(begun, json.dumps({"overrides": spec.overrides}))
     state, line, started = FINISHED, "", time.perf_counter()
     try:
         if checkpoint.find(folder) is not None:
-            run(resume=folder, folder=folder)
+            run(*filter(_is_without_effect, spec.overrides), resume=folder, folder=folder)
         else:
             run(*spec.overrides, folder=folder)
     except ValueError as error:
@@ -95,7 +102,7 @@ def perform(spec: Spec, folder: Path) -> None:
 def read(spec: Spec, folder: Path, at: str) -> Result | None:
     """What became of a run; None where it has to be run, still or again."""
     outcome = _read(folder / OUTCOME)
-    if outcome.get("overrides") != list(spec.overrides):
+    if _deciding(outcome) != _deciding({"overrides": spec.overrides}):
         return None
     found = None
     if outcome["state"] == FINISHED:
@@ -104,6 +111,16 @@ def read(spec: Spec, folder: Path, at: str) -> Result | None:
             return None
         found = Run(folder, {}, summary, read_records(folder / METRICS))
     return Result(spec, outcome["state"], outcome["line"], outcome["seconds"], found, at)
+
+
+def _deciding(content: Mapping[str, Any]) -> dict[str, str]:
+    """What the results depend on: the last value of every key of the overrides that a run was ordered with."""
+    kept = (word for word in content.get("overrides", ()) if not _is_without_effect(word))
+    return {key: value for key, _, value in (word.partition("=") for word in kept)}
+
+
+def _is_without_effect(override: str) -> bool:
+    return root_of(override) in WITHOUT_EFFECT
 
 
 def _read(path: Path) -> dict[str, Any]:

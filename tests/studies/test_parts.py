@@ -9,9 +9,10 @@ from scipy.stats import t, ttest_rel
 
 from simulator.averages import mean, spread
 from simulator.results import Run
+from simulator.studies import runs
 from simulator.studies.comparison import Cell, best_trial, holm, judge, paired_p_value
 from simulator.studies.plan import read_study
-from simulator.studies.report import remarks
+from simulator.studies.report import remarks, spent_of
 from simulator.studies.runs import Result
 from simulator.studies.tables import make_tables, to_frame, to_latex, to_markdown
 
@@ -110,6 +111,53 @@ def test_numbers_are_those_of_overrides_and_names_are_text(tmp_path):
     assert (case.graph, method.name, len(study.pairs)) == ("8", "16", 1)
     with pytest.raises(ValueError, match="overrides: expected a list of overrides"):
         read_study(path, ["fast"])
+
+
+@pytest.mark.parametrize(
+    ("common", "budget", "spent"),
+    [
+        ([], "budget.bytes=1e3", "comm/bytes"),
+        ([], "num_steps=3", "comm/bytes"),
+        (["budget.oracle_calls=10"], "num_steps=3", "oracle/gradients"),
+        (["max_sim_s=5"], "num_steps=3", "time/sim_s"),
+        (["budget.oracle_calls=10"], "budget.bytes=1e3", "comm/bytes"),
+        (["max_sim_s=5", "budget.oracle_calls=10"], "budget.oracle_calls=null", "time/sim_s"),
+    ],
+)
+def test_pictures_show_what_a_budget_limits_wherever_it_is_set(study, common, budget, spent):
+    case = replace(study.cases[0], overrides=("problem=quadratic", budget))
+    assert spent_of(replace(study, common=tuple(common)), case) == spent
+
+
+def test_runs_are_repeated_for_what_changes_their_results_alone(tmp_path, monkeypatch):
+    performed = []
+    monkeypatch.setattr(runs, "run", lambda *overrides, **settings: performed.append((overrides, settings)))
+
+    def spec(*words):
+        study = read_study(TINY, words)
+        return study.trials_of(study.cases[0], study.methods[0])[0]
+
+    first = spec("data_root=/here", "launcher.num_processes=2", "num_steps=50")
+    runs.perform(first, tmp_path)
+    (tmp_path / "summary.json").write_text('{"step": 1, "train/loss": 2.0}')
+    (tmp_path / "metrics.jsonl").touch()
+    assert runs.read(first, tmp_path, "last").number("train/loss") == 2.0
+    elsewhere = spec("num_steps=50", "data_root=/there", "num_threads=2", "device=auto", "logger=wandb")
+    assert runs.read(elsewhere, tmp_path, "last").number("train/loss") == 2.0
+    assert runs.read(spec("num_steps=50", "dtype=float64"), tmp_path, "last") is None
+    assert runs.read(spec("num_steps=60"), tmp_path, "last") is None
+    assert runs.read(spec("num_steps=60", "num_steps=50"), tmp_path, "last") is not None
+
+    # One that was stopped goes on with the new machine's settings; one with other results begins anew.
+    monkeypatch.setattr(runs.checkpoint, "find", lambda folder: (folder / "summary.json").exists() or None)
+    runs.perform(elsewhere, tmp_path)
+    overrides, settings = performed[-1]
+    assert settings == {"resume": tmp_path, "folder": tmp_path}
+    assert {"data_root=/there", "num_threads=2", "device=auto", "logger=wandb"} <= set(overrides)
+    assert not [word for word in overrides if word.startswith(("problem", "algorithm", "seed", "budget"))]
+    other = spec("num_steps=60")
+    runs.perform(other, tmp_path)
+    assert performed[-1] == (other.overrides, {"folder": tmp_path})
 
 
 def test_grids_with_more_points_are_drawn_from_once(study):
