@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import OmegaConf
 
 from simulator import checkpoint, config
-from simulator.algorithms.base import State
+from simulator.algorithms.base import Algorithm, State
 from simulator.checkpoint import Checkpoint, write_atomically
 from simulator.devices import choose_compute
 from simulator.environment import describe_environment
@@ -128,9 +128,8 @@ def run_job(job: Job, world: World, store: "Store | None", console: Logger | Non
         resumed = _find_checkpoint(job)
         choices = resumed.compute_choices(settings["compute"]) if resumed else None
         simulation = Simulation.build(settings, world, device=compute.device, choices=choices, watchdog=watchdog)
-        if world.rank == 0 and settings["compressor"] and not simulation.algorithm.uses_compressor:
-            name = simulation.algorithm.name
-            log.warning("compressor: algorithm=%s sends its messages as they are, the compressor is not used", name)
+        if world.rank == 0:
+            _warn(settings, simulation.algorithm)
         with Recorder(simulation, Path(job.folder), resumed) as recorder:
             if world.rank == 0:
                 environment = describe_environment(settings) | {
@@ -145,6 +144,16 @@ def run_job(job: Job, world: World, store: "Store | None", console: Logger | Non
                 recorder.open_loggers(environment, console)
             state = _initial_state(simulation, resumed)
             Loop(simulation, recorder, stop).run(state, resumed.step if resumed else 0)
+
+
+def _warn(settings: dict[str, Any], algorithm: Algorithm) -> None:
+    """Says what is allowed and seldom meant."""
+    if settings["compressor"] and not algorithm.uses_compressor:
+        log.warning(
+            "compressor: algorithm=%s sends its messages as they are, the compressor is not used", algorithm.name
+        )
+    if remark := algorithm.remark(settings["num_steps"]):
+        log.warning("algorithm=%s: %s", algorithm.name, remark)
 
 
 def _find_checkpoint(job: Job) -> Checkpoint | None:

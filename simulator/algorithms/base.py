@@ -118,6 +118,10 @@ class Algorithm(ABC):
     def check_problem(self, problem: Problem) -> None:
         """Raises ValueError when this algorithm cannot solve ``problem``, which is not set up yet."""
 
+    def remark(self, num_steps: int) -> str:
+        """What is seldom meant about a run of so many steps, as one line; empty for nothing."""
+        return ""
+
     @abstractmethod
     def init(self, problem: Problem, network: Network) -> State:
         """The state before step 0, in new tensors; sends nothing."""

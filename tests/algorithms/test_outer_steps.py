@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from simulator import config, run
 from simulator.algorithms.gossip.dsgd import DSGD
 from simulator.algorithms.outer.diloco import DiLoCo
 from simulator.algorithms.outer.noloco import NoLoCo
@@ -215,3 +216,23 @@ def test_refuses_what_only_one_of_them_has():
         SlowMo(**ALL_AT_ONCE, **{**SLOWMO, "exact_average": "ring"})
     with pytest.raises(ValueError, match=r"algorithm\.consensus_weight=0.0: expected a positive number"):
         NoLoCo(**ALL_AT_ONCE, consensus_weight=0.0)
+
+
+@pytest.mark.parametrize("kind", ["diloco", "slowmo", "noloco", "hgp", "hgp_fedem"])
+def test_a_run_that_ends_before_its_first_outer_step_is_remarked_on(kind, composed):
+    problem = "mixture_weights" if kind == "hgp_fedem" else "l2_decay" if kind == "hgp" else "quadratic"
+    graph = "random_directed" if kind == "hgp" else "ring"
+    words = (f"algorithm={kind}", f"problem={problem}", f"graph={graph}", "algorithm.inner_steps=7")
+    algorithm = config.build(composed(*words)).algorithm
+    assert algorithm.remark(7) == ""
+    assert algorithm.remark(6).startswith("num_steps=6 is less than algorithm.inner_steps=7: the run ends ")
+
+
+@pytest.mark.parametrize("num_steps", [2, 3])
+def test_the_remark_comes_before_the_first_step(num_steps, tmp_path):
+    words = ("algorithm=diloco", "graph=ring", "problem=quadratic", "num_nodes=4", "algorithm.inner_steps=3")
+    finished = run(*words, num_steps=num_steps, device="cpu", figures=False, folder=tmp_path)
+    lines = (tmp_path / "launch.log").read_text().splitlines()
+    said = [place for place, line in enumerate(lines) if "algorithm=diloco: num_steps=2 is less than" in line]
+    first = next(place for place, line in enumerate(lines) if "step 0 " in line)
+    assert (said != [] and said[0] < first) == (finished.summary["comm/bytes"] == 0) == (num_steps == 2)

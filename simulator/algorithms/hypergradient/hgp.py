@@ -85,6 +85,14 @@ class HypergradientPush(Algorithm):
         require_one_of("algorithm.rule", self.rule, ("debiased", "average_preserving"))
         require_one_of("algorithm.reference", self.reference, ("none", "dense", "iterative"))
 
+    def remark(self, num_steps: int) -> str:
+        if num_steps >= self.inner_steps:
+            return ""
+        return (
+            f"num_steps={num_steps} is less than algorithm.inner_steps={self.inner_steps}: the run ends within its "
+            "first outer step, and no hyperparameter changes"
+        )
+
     @abstractmethod
     def init_training(self, problem: Problem, network: Network) -> State:
         """The part of the state that every outer step starts anew."""

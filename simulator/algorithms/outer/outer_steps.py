@@ -59,6 +59,14 @@ class OuterSteps(AdamSettings, Algorithm):
         require_at_least("algorithm.inner_steps", self.inner_steps, 1)
         self.require_adam()
 
+    def remark(self, num_steps: int) -> str:
+        if num_steps >= self.inner_steps:
+            return ""
+        return (
+            f"num_steps={num_steps} is less than algorithm.inner_steps={self.inner_steps}: the run ends before its "
+            "first outer step, whose messages are never sent"
+        )
+
     @property
     def slots(self) -> tuple[str, ...]:
         """The entries of the state that the inner optimizer keeps, [N, D] each."""
