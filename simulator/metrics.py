@@ -3,7 +3,6 @@
 Shapes: N local nodes, M all nodes.
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +12,7 @@ from torch import Tensor
 from simulator.algorithms.base import Algorithm, State, consensus_distance
 from simulator.faults.byzantine import Byzantine
 from simulator.network.network import Network
-from simulator.problems.base import Problem
+from simulator.problems.base import Problem, Reading
 from simulator.timing.event_times import EventTimes
 
 
@@ -40,7 +39,7 @@ def evaluate(
     network: Network,
     *,
     is_last: bool = False,
-    train: bool = True,
+    reading: Reading = Reading(),  # noqa: B008
 ) -> Evaluation:
     """Evaluates the state after ``step`` completed steps; every process must call it. Does not change the state.
 
@@ -49,12 +48,12 @@ def evaluate(
 
     Args:
         is_last: whether this is the last evaluation of the run.
-        train: whether the training set is evaluated too.
+        reading: what the problem reads for it.
 
     Raises:
         ValueError: when the algorithm's ``diagnose`` returns a metric that the problem reports, too.
     """
-    with problem.uncounted(), nullcontext() if train else problem.without_train():
+    with problem.uncounted(), problem.evaluating(reading):
         return _evaluate(algorithm, state, step, problem, network, is_last)
 
 

@@ -12,6 +12,7 @@ MAY_CHANGE = (
     "budget",
     "eval_every",
     "eval_every_s",
+    "evaluate_samples",
     "evaluate_train",
     "device",
     "compute",

@@ -16,7 +16,7 @@ from simulator.faults.churn import Churn
 from simulator.network.ledger import LinkModel
 from simulator.network.network import Network
 from simulator.placement import Placement
-from simulator.problems.base import Problem, Setting
+from simulator.problems.base import Problem, Reading, Setting
 from simulator.watchdog import Watchdog
 from simulator.world import World
 
@@ -121,10 +121,13 @@ class Simulation:
     def evaluate(self, state: State, step: int, *, is_last: bool = False) -> metrics.Evaluation:
         """Evaluates the state after ``step`` completed steps; does not change it.
 
-        The training set is left out where ``evaluate_train`` says so.
+        ``evaluate_train`` and ``evaluate_samples`` say what is left out.
         """
         train = self.settings["evaluate_train"] == "always" or step == 0 or is_last
-        return metrics.evaluate(self.algorithm, state, step, self.problem, self.network, is_last=is_last, train=train)
+        reading = Reading(train, self.settings["evaluate_samples"])
+        return metrics.evaluate(
+            self.algorithm, state, step, self.problem, self.network, is_last=is_last, reading=reading
+        )
 
     def estimate(self, state: State) -> Tensor:
         """The parameters that are evaluated, [N, D]."""

@@ -40,6 +40,8 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         raise ValueError(f"dtype={config['dtype']!r}: expected {' or '.join(DTYPES)}")
     if config["evaluate_train"] not in EVALUATE_TRAIN:
         raise ValueError(f"evaluate_train={config['evaluate_train']!r}: expected {' or '.join(EVALUATE_TRAIN)}")
+    if config["evaluate_samples"] is not None:
+        _check_evaluate_samples(config["evaluate_samples"], components)
     if config["num_threads"] is not None and config["num_threads"] < 1:
         raise ValueError(f"num_threads={config['num_threads']}: expected at least 1, or null")
     objective = config["objective"]
@@ -66,6 +68,17 @@ def check(config: Mapping[str, Any], components: Components, world_size: int) ->
         )
     if not graph.needs_label_counts:
         check_graph(components)
+
+
+def _check_evaluate_samples(number: int, components: Components) -> None:
+    """Checks that the problem can read fewer samples than there are."""
+    if number < 1:
+        raise ValueError(f"evaluate_samples={number}: expected at least 1, or null for all")
+    if not components.problem.reads_samples:
+        raise ValueError(
+            f"evaluate_samples={number}: {type(components.problem).__name__} does not evaluate a model on samples one "
+            "by one; use evaluate_samples=null"
+        )
 
 
 def _check_timing(config: Mapping[str, Any], components: Components) -> None:

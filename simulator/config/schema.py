@@ -51,6 +51,7 @@ class Root:
     eval_every: int = MISSING
     eval_every_s: float | None = None
     evaluate_train: str = MISSING
+    evaluate_samples: int | None = None
     dtype: str = MISSING
     device: str = MISSING
     compute: str = MISSING

@@ -11,6 +11,8 @@ from torch import Tensor
 from simulator.arrays import FloatArray, IntArray
 from simulator.data.augmentation import CropAndFlip
 from simulator.data.pixels import PixelCode
+from simulator.randomness import generator
+from simulator.uploads import upload
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,28 @@ class Split:
     def part(self, positions: IntArray) -> "Split":
         """The nodes at ``positions``; the samples are shared."""
         return replace(self, offsets=self.offsets[positions], sizes=self.sizes[positions])
+
+    def sample(self, num_samples: int | None, seed: int, stream: str) -> "Split":
+        """At most ``num_samples`` samples of every node, in memory of their own; all of them for None.
+
+        They are drawn without replacement and keyed by (seed, stream) and the number of samples that a node holds, so
+        nodes that share their samples still do, and every process draws the same.
+        """
+        if num_samples is None or not (self.sizes > num_samples).any():
+            return self
+        spans = list(zip(self.offsets.tolist(), self.sizes.tolist(), strict=True))
+        rows, starts, count = [], {}, 0
+        for offset, size in dict.fromkeys(spans):
+            some = np.arange(size)
+            if size > num_samples:
+                some = np.sort(generator(seed, stream).choice(size, num_samples, replace=False))
+            starts[offset, size] = count
+            rows.append(offset + some)
+            count += len(some)
+        index = upload(np.concatenate(rows), self.labels.device)
+        offsets = np.array([starts[span] for span in spans])
+        inputs, labels = self.inputs.index_select(0, index), self.labels.index_select(0, index)
+        return Split(inputs, labels, offsets, np.minimum(self.sizes, num_samples))
 
     def of(self, position: int) -> tuple[Tensor, Tensor]:
         """Views of the inputs and labels of the node at ``position``."""

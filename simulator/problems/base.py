@@ -47,6 +47,19 @@ class Setting:
 
 
 @dataclass(frozen=True)
+class Reading:
+    """What :meth:`Problem.evaluate` reads.
+
+    Attributes:
+        train: whether the training set is reported too, if that costs a pass over samples.
+        num_samples: samples of a node's split at most, the same ones at every evaluation; None for all.
+    """
+
+    train: bool = True
+    num_samples: int | None = None
+
+
+@dataclass(frozen=True)
 class Facts:
     """Facts about a problem for reports and figures."""
 
@@ -64,7 +77,8 @@ class Problem(ABC):
         uses_model: whether a problem that uses data uses the model of the configuration, too.
         mixes_architectures: whether nodes have models of different architectures, which cannot be averaged.
         reports_iterates: whether the parameters and hyperparameters are few enough to be reported by node.
-        evaluates_train: whether :meth:`evaluate` reports the training set too, see :meth:`without_train`.
+        reads_samples: whether :meth:`evaluate` passes over samples and can read fewer of them.
+        reading: what :meth:`evaluate` reads, see :meth:`evaluating`.
         steps_apart: whether there are :meth:`part` and :meth:`add_grad_at_`, which asynchronous algorithms need.
         num_params: D; num_hparams: H, 0 when there are none. Known after :meth:`setup`.
         calls: what has been asked so far; parts and replicas share it.
@@ -75,7 +89,8 @@ class Problem(ABC):
     mixes_architectures: ClassVar[bool] = False
     reports_iterates: ClassVar[bool] = False
     steps_apart: ClassVar[bool] = False
-    evaluates_train: bool = True
+    reads_samples: ClassVar[bool] = False
+    reading: Reading = Reading()
     num_params: int
     num_hparams: int = 0
     calls: OracleCalls
@@ -163,13 +178,13 @@ class Problem(ABC):
         """Metrics by name, each with one value per local node, [N]."""
 
     @contextmanager
-    def without_train(self) -> Iterator[None]:
-        """Inside the block :meth:`evaluate` leaves the training set out, if that saves a pass over samples."""
-        self.evaluates_train = False
+    def evaluating(self, reading: Reading) -> Iterator[None]:
+        """Inside the block :meth:`evaluate` reads what ``reading`` says."""
+        before, self.reading = self.reading, reading
         try:
             yield
         finally:
-            self.evaluates_train = True
+            self.reading = before
 
     @contextmanager
     def uncounted(self) -> Iterator[None]:

@@ -51,6 +51,7 @@ class Classification(BilevelProblem):
     """
 
     uses_data: ClassVar[bool] = True
+    reads_samples: ClassVar[bool] = True
     steps_apart: ClassVar[bool] = True
     hparams_enter_outer: ClassVar[bool] = True
     """Whether the outer loss depends on the hyperparameters; if not, it is the plain loss."""
@@ -364,9 +365,10 @@ class Classification(BilevelProblem):
         is_chosen = "first_order" in self.executors.names
         executor = self._executor("first_order") if is_chosen else LoopExecutor(self.function, self.head)
         for name, sizes in self.split_sizes().items():
-            if not sizes.any() or (name == "train" and not self.evaluates_train):
+            if not sizes.any() or (name == "train" and not self.reading.train):
                 continue
-            loss, accuracy = score(executor, getattr(self.data, name), params, hparams)
+            split = getattr(self.data, name).sample(self.reading.num_samples, self._setting.seed, f"evaluation/{name}")
+            loss, accuracy = score(executor, split, params, hparams)
             metrics[f"{name}/loss"] = loss
             metrics[f"{name}/accuracy"] = accuracy
         outer = metrics.get(f"{self.outer_split}/loss")

@@ -57,6 +57,7 @@ class ModelSizes(Problem):
     """
 
     uses_data: ClassVar[bool] = True
+    reads_samples: ClassVar[bool] = True
     uses_model: ClassVar[bool] = False
     mixes_architectures: ClassVar[bool] = True
 
@@ -156,7 +157,7 @@ class ModelSizes(Problem):
         metrics: dict[str, Tensor] = {}
         for positions, columns, problem in self._groups:
             nodes = torch.from_numpy(positions)
-            problem.evaluates_train = self.evaluates_train
+            problem.reading = self.reading
             for name, values in problem.evaluate(params[nodes, columns], hparams[nodes]).items():
                 metrics.setdefault(name, params.new_full((len(params),), float("nan")))[nodes] = values
         size_of_local = torch.from_numpy(self.size_of_node[self._nodes]).to(params.device)

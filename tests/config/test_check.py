@@ -53,6 +53,7 @@ def test_a_good_configuration_passes(quadratic):
         ("link.latency_s", -0.1, r"link\.latency_s=-0\.1: expected"),
         ("link.bandwidth_bytes_per_s", 0.0, r"link\.bandwidth_bytes_per_s=0\.0: expected a positive number"),
         ("dtype", "float16", r"dtype='float16': expected float32 or float64"),
+        ("evaluate_samples", 0, r"evaluate_samples=0: expected at least 1, or null"),
         ("evaluate_train", "never", r"evaluate_train='never': expected always or ends"),
         ("num_threads", 0, r"num_threads=0: expected at least 1, or null"),
         ("num_nodes", 7, r"graph\.num_nodes=6: expected num_nodes=7"),
@@ -62,6 +63,11 @@ def test_each_rule_of_the_root(quadratic, path, value, message):
     with pytest.raises(ValueError, match=message) as caught:
         check(changed(quadratic, path, value))
     assert "\n" not in str(caught.value)
+
+
+def test_a_problem_without_samples_cannot_read_fewer(quadratic):
+    with pytest.raises(ValueError, match=r"evaluate_samples=50: .* does not evaluate a model on samples one by one"):
+        check(changed(quadratic, "evaluate_samples", 50))
 
 
 def test_latency_may_be_zero(quadratic):

@@ -46,7 +46,7 @@ def name_of(file: Path) -> str:
 def test_the_groups_are_the_sections_of_the_schema(composed):
     scalars = {"num_nodes", "num_steps", "seed", "eval_every", "dtype", "device", "compute", "num_threads", "timeout_s"}
     scalars |= {"objective", "choices", "data_root", "resume", "figures", "checkpoint", "link", "max_sim_s"}
-    scalars |= {"eval_every_s", "evaluate_train", "compute_capture", "budget"}
+    scalars |= {"eval_every_s", "evaluate_train", "evaluate_samples", "compute_capture", "budget"}
     assert set(composed()) - scalars == set(GROUPS)
     assert all((CONF / group / "none.yaml").is_file() for group in ("compressor", "faults", "logger", "timing"))
 

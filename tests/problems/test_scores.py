@@ -110,3 +110,38 @@ def test_the_training_set_is_evaluated_at_the_ends_only(composed, problem):
             expected = {name: value for name, value in expected.items() if name not in left_out}
         assert found.keys() == expected.keys()
         assert found["test/accuracy"] == expected["test/accuracy"]
+
+
+@pytest.mark.parametrize("kind", SIZES)
+def test_some_samples_of_a_split_are_its_own(kind):
+    split = split_of(kind, (2,))
+    some = split.sample(30, 0, "evaluation/test")
+    np.testing.assert_array_equal(some.sizes, np.minimum(split.sizes, 30))
+    for node, size in enumerate(split.sizes):
+        own, drawn = (set(map(tuple, part.of(node)[0].tolist())) for part in (split, some))
+        assert drawn <= own
+        assert len(drawn) == min(size, 30)
+    # Nodes that hold the same samples are scored on the same ones, which are kept once.
+    alike = split.offsets[:, None] == split.offsets
+    both = (split.sizes[:, None] == split.sizes) & alike & (split.sizes > 0)
+    assert (some.offsets[:, None] == some.offsets)[both].all()
+    assert len(some.labels) == sum(min(size, 30) for _, size in set(zip(split.offsets, split.sizes, strict=True)))
+    assert split.sample(None, 0, "evaluation/test") is split
+    assert split.sample(70, 0, "evaluation/test") is split
+    others = split.sample(30, 1, "evaluation/test")
+    assert (others.inputs != some.inputs).any()
+
+
+def test_an_evaluation_reads_some_samples_only(composed):
+    data = ["problem=classification", "algorithm=sgp", "num_nodes=4", "dataset=digits", "partition.test=shared"]
+    every, some = (Simulation.build(composed(*data, f"evaluate_samples={n}", "device=cpu")) for n in ("null", 50))
+    state = every.init()
+    model = every.estimate(state)
+    found = some.evaluate(state, 0)
+    assert found.numbers.keys() == every.evaluate(state, 0).numbers.keys()
+    for name in ("train", "test"):
+        split = getattr(some.problem.data, name).sample(50, 0, f"evaluation/{name}")
+        expected = by_sample(some.problem.function, CrossEntropy(), split, model, model.new_zeros(4, 0))
+        np.testing.assert_allclose(found.per_node[f"{name}/loss"], expected[0], rtol=2e-5)
+        np.testing.assert_allclose(found.per_node[f"{name}/accuracy"], expected[1], rtol=1e-5)
+    assert found.numbers["test/loss"] != every.evaluate(state, 0).numbers["test/loss"]

@@ -41,7 +41,7 @@ from simulator.hypergradients.curvature import largest_curvature
 from simulator.hypergradients.push import push_hypergradient
 from simulator.hypergradients.replicas import replicated
 from simulator.network.network import Network
-from simulator.problems.base import BilevelProblem, Problem
+from simulator.problems.base import BilevelProblem, Problem, Reading
 
 log = logging.getLogger(__name__)
 
@@ -240,8 +240,9 @@ class Influence(SGP):
 
 
 def _outer_losses(problem: Problem, params: Tensor, hparams: Tensor) -> Tensor:
-    """F_i in float64, because what is wanted are small differences, [N]."""
-    return problem.evaluate(params.double(), hparams.double())["outer/loss"]
+    """F_i on all samples and in float64, because what is wanted are small differences, [N]."""
+    with problem.evaluating(Reading()):
+        return problem.evaluate(params.double(), hparams.double())["outer/loss"]
 
 
 def _directions(num_params: int) -> Tensor:
