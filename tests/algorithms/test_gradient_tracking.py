@@ -94,6 +94,20 @@ def test_a_constant_rate_reaches_the_minimiser_of_unlike_quadratics(algorithm, g
     assert (run(dsgd, problem, graph, 600)["params"] - optimum).norm(dim=1).min() > 1e-2
 
 
+@pytest.mark.parametrize("order", ["combine_and_adapt", "adapt_then_combine"])
+def test_the_largest_stable_rate(order):
+    """A ring with Metropolis weights, and curvature 1 at every node."""
+    problem, graph = quadratic(condition=1.0), Ring(num_nodes=NUM_NODES)
+    w = np.linalg.eigvalsh(matrices(graph, 1)[0])[0]
+    bound = (1 + w) ** 2 / 2 if order == "combine_and_adapt" else min(2, (1 + w) ** 2 / (2 * w**2))
+    sizes = {}
+    for share in (0.95, 1.05):
+        state = run(DIGing(lr=share * bound, lr_schedule=Constant(), order=order), problem, graph, 600)
+        sizes[share] = (state["params"] - minimiser_of(problem)).abs().max()
+    assert sizes[0.95] < 1e-6
+    assert sizes[1.05] > 1e3
+
+
 @pytest.mark.parametrize(
     ("algorithm", "graph"),
     [

@@ -16,9 +16,9 @@ RATES = [0.05 * 0.5 ** ((t >= 20) + (t >= 40)) for t in range(NUM_STEPS)]
 """Those of the rate 0.05 with ``MILESTONES``."""
 
 
-def quadratic(noise=0.0):
+def quadratic(noise=0.0, condition=3.0):
     problem = Quadratic(
-        dim=DIM, num_hyperparameters=0, condition=3.0, heterogeneity=1.0, noise=noise, outer_regularization=0.0
+        dim=DIM, num_hyperparameters=0, condition=condition, heterogeneity=1.0, noise=noise, outer_regularization=0.0
     )
     problem.setup(Setting(nodes=range(NUM_NODES), num_nodes=NUM_NODES, seed=2, dtype=torch.float64, device=CPU))
     return problem
