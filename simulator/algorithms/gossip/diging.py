@@ -4,9 +4,10 @@ Update equations, with y_0 = grad f(x_0), g_t = grad f(x_t) (each on the minibat
     combine-and-adapt (DIGing):  x_{t+1} = W_t x_t - a_t y_t,      y_{t+1} = W_t y_t + g_{t+1} - g_t
     adapt-then-combine:          x_{t+1} = W_t (x_t - a_t y_t),    y_{t+1} = W_t (y_t + g_{t+1} - g_t)
 The sum over nodes of y_t is that of g_t at every step, whatever the noise of the gradients.
-Stability: for quadratics of curvature L and symmetric W with smallest eigenvalue w, DIGing needs a L < (1 + w)^2 / 2, which
-is small where w is negative (Jury's conditions for the two-dimensional recursion of each eigenvector); adapt-then-combine
-needs a L < min(2, (1 + w)^2 / (2 w^2)). Weights with w near 0 or above, such as ``graph.weights=lazy``, bear larger rates.
+Stability: for quadratics of curvature L and one symmetric W with smallest eigenvalue w, DIGing needs
+a L < (1 + w)^2 / 2, which is small where w is negative, and adapt-then-combine a L < min(2, (1 + w)^2 / (2 w^2)). These
+are Jury's conditions for the recursion of each eigenvector. Weights with larger w, such as ``graph.weights=lazy``,
+bear larger rates.
 State: ``params`` [N, D], ``gradient`` [N, D], ``tracker`` [N, D].
 Needs: doubly stochastic W; any schedule.
 Sends: 2 D numbers per edge and step, in one message for DIGing and in two, one after the other, for adapt-then-combine.
