@@ -1,5 +1,6 @@
 """Random graphs that are drawn once or in every round: what a draw is, how often, and when drawing gives up."""
 
+import math
 import time
 from collections import Counter
 
@@ -153,5 +154,24 @@ def test_nearness_is_a_matter_of_the_radius_only():
 def test_drawing_gives_up_with_one_line(kind, arguments, message, redraw):
     graph = kind(num_nodes=120, redraw=redraw, seed=1, **arguments)
     with pytest.raises(ValueError, match=f"^graph of 120 nodes: none of 1000 draws is connected; {message}") as error:
+        graph.edges(0)
+    assert "\n" not in str(error.value)
+
+
+def test_erdos_renyi_density_over_seeds():
+    num_nodes, probability, num_seeds = 12, 0.5, 300
+    counts = np.zeros((num_nodes, num_nodes))
+    for seed in range(num_seeds):
+        graph = ErdosRenyi(num_nodes=num_nodes, probability=probability, seed=seed)
+        counts += graph.edges(0).to_matrix(num_nodes) > 0
+    upper = counts[np.triu_indices(num_nodes, 1)] / num_seeds
+    # Conditioning on connectedness moves the frequency by less than 1 per cent here.
+    assert np.abs(upper - probability).max() < 5 * math.sqrt(0.25 / num_seeds)
+    assert abs(upper.mean() - probability) < 0.01 + 5 * math.sqrt(0.25 / num_seeds / len(upper))
+
+
+def test_erdos_renyi_gives_up_with_one_line():
+    graph = ErdosRenyi(num_nodes=200, probability=0.004)
+    with pytest.raises(ValueError, match=r"none of 1000 draws is connected; about ln\(n\)/n = 0.0265") as error:
         graph.edges(0)
     assert "\n" not in str(error.value)
