@@ -69,5 +69,5 @@ def test_a_strong_term_holds_the_own_models_at_the_shared_one():
 
 
 def test_refuses_a_negative_term():
-    with pytest.raises(ValueError, match=r"algorithm\.proximity=-0\.1: expected a number of at least 0"):
+    with pytest.raises(ValueError, match=r"algorithm\.proximity=-0\.1: expected at least 0"):
         Ditto(**SETTINGS, momentum=0.0, proximity=-0.1)

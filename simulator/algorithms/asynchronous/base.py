@@ -30,11 +30,7 @@ class AsynchronousAlgorithm(Algorithm):
     asynchronous: ClassVar[bool] = True
 
     def check_problem(self, problem: Problem) -> None:
-        if not problem.steps_apart:
-            raise ValueError(
-                f"problem: algorithm={self.name} computes gradients of some nodes at a time, each at a local step of "
-                f"its own, which {type(problem).__name__} cannot; use for example problem=classification"
-            )
+        require_steps_apart(self, problem)
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         return self.step_until(state, step, problem, network, None)
@@ -46,6 +42,15 @@ class AsynchronousAlgorithm(Algorithm):
     @abstractmethod
     def resume(self, state: State, step: int, problem: Problem, network: Network) -> None:
         """Goes to where the checkpoint was written."""
+
+
+def require_steps_apart(algorithm: Algorithm, problem: Problem) -> None:
+    """Raises ValueError unless the problem can compute gradients of some nodes, each at a step of its own."""
+    if not problem.steps_apart:
+        raise ValueError(
+            f"problem: algorithm={algorithm.name} computes gradients of some nodes at a time, each at a step of its "
+            f"own, which {type(problem).__name__} cannot; use for example problem=classification"
+        )
 
 
 def add_scaled_gradients_(

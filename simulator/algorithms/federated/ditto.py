@@ -20,7 +20,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.fedprox import proximal_epoch_, require_proximity
+from simulator.algorithms.federated.fedprox import ProximalTraining
 from simulator.algorithms.federated.local_training import MomentumTraining, average, gradient_of
 from simulator.network.network import Network
 from simulator.padding import copy_as
@@ -28,7 +28,7 @@ from simulator.problems.base import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ditto(MomentumTraining):
+class Ditto(ProximalTraining, MomentumTraining):
     """A shared model, and own models near it.
 
     Args:
@@ -36,29 +36,15 @@ class Ditto(MomentumTraining):
         proximity: coefficient of the squared distance to the shared model (lambda in the paper).
     """
 
-    proximity: float
-
     personalizes: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_proximity(self.proximity)
 
     def init(self, problem: Problem, network: Network) -> State:
         state = super().init(problem, network)
         return {**state, **{name: copy_as(state[of]) for name, of in OWN.items() if of in state}}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
-        proximal_epoch_(
-            state["own"],
-            state["params"],
-            problem,
-            self,
-            step,
-            self.proximity,
-            momentum=self.momentum,
-            velocity=state.get("own_momentum"),
-        )
+        velocity = state.get("own_momentum")
+        self.proximal_epoch_(state["own"], state["params"], problem, step, momentum=self.momentum, velocity=velocity)
         self.train_(state, gradient_of(problem, problem.init_hparams()), step, problem)
         (averaged,) = average((state["params"],), step, problem, network)
         return {**state, "params": averaged}

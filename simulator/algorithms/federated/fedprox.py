@@ -18,44 +18,53 @@ from torch import Tensor
 from simulator.algorithms.base import State
 from simulator.algorithms.federated.local_training import LocalTraining, average, train_locally_
 from simulator.arrays import IntArray
+from simulator.checks import require_at_least
 from simulator.network.network import Network
 from simulator.padding import copy_as
 from simulator.problems.base import Problem
 
 
-def proximal_epoch_(
-    params: Tensor,
-    centre: Tensor,
-    problem: Problem,
-    algorithm: LocalTraining,
-    step: int,
-    proximity: float,
-    *,
-    momentum: float = 0.0,
-    velocity: Tensor | None = None,
-) -> None:
-    """A local epoch of proximal SGD towards ``centre`` [N, D], in place of ``params`` [N, D].
+@dataclass(frozen=True, kw_only=True)
+class ProximalTraining(LocalTraining):
+    """Local training that is pulled towards a centre.
 
     Args:
-        momentum: heavy-ball coefficient; velocity: its state [N, D], None without momentum.
+        lr, lr_schedule, local_steps: as :class:`LocalTraining`.
+        proximity: coefficient of the squared distance to the centre, at least 0.
     """
-    hparams = problem.init_hparams()
 
-    def gradient(x: Tensor, steps: IntArray) -> Tensor:
-        return problem.grad_at(x, hparams, steps).add_(x - centre, alpha=proximity)
+    proximity: float
 
-    batches = algorithm.batches(problem, step)
-    train_locally_(params, gradient, batches, lr=algorithm.rate(step), momentum=momentum, velocity=velocity)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_at_least("algorithm.proximity", self.proximity, 0)
 
+    def proximal_epoch_(
+        self,
+        params: Tensor,
+        centre: Tensor,
+        problem: Problem,
+        step: int,
+        *,
+        momentum: float = 0.0,
+        velocity: Tensor | None = None,
+    ) -> None:
+        """A local epoch of proximal SGD towards ``centre`` [N, D], in place of ``params`` [N, D].
 
-def require_proximity(proximity: float) -> None:
-    """Raises ValueError when the proximal coefficient is negative."""
-    if not proximity >= 0:
-        raise ValueError(f"algorithm.proximity={proximity}: expected a number of at least 0")
+        Args:
+            momentum: heavy-ball coefficient; velocity: its state [N, D], None without momentum.
+        """
+        hparams = problem.init_hparams()
+
+        def gradient(x: Tensor, steps: IntArray) -> Tensor:
+            return problem.grad_at(x, hparams, steps).add_(x - centre, alpha=self.proximity)
+
+        batches = self.batches(problem, step)
+        train_locally_(params, gradient, batches, lr=self.rate(step), momentum=momentum, velocity=velocity)
 
 
 @dataclass(frozen=True, kw_only=True)
-class FedProx(LocalTraining):
+class FedProx(ProximalTraining):
     """Federated averaging with a proximal term.
 
     Args:
@@ -63,18 +72,12 @@ class FedProx(LocalTraining):
         proximity: coefficient of the squared distance to the last average (mu in the paper).
     """
 
-    proximity: float
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_proximity(self.proximity)
-
     def init(self, problem: Problem, network: Network) -> State:
         return {"params": problem.init_params()}
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         params = state["params"]
-        proximal_epoch_(params, copy_as(params), problem, self, step, self.proximity)
+        self.proximal_epoch_(params, copy_as(params), problem, step)
         (averaged,) = average((params,), step, problem, network)
         return {"params": averaged}
 

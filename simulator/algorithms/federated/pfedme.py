@@ -19,15 +19,15 @@ from typing import ClassVar
 from torch import Tensor
 
 from simulator.algorithms.base import State
-from simulator.algorithms.federated.fedprox import proximal_epoch_, require_proximity
-from simulator.algorithms.federated.local_training import LocalTraining, average
+from simulator.algorithms.federated.fedprox import ProximalTraining
+from simulator.algorithms.federated.local_training import average
 from simulator.network.network import Network
 from simulator.padding import copy_as
 from simulator.problems.base import Problem
 
 
 @dataclass(frozen=True, kw_only=True)
-class PFedMe(LocalTraining):
+class PFedMe(ProximalTraining):
     """Personalized federated learning with Moreau envelopes.
 
     Args:
@@ -35,13 +35,7 @@ class PFedMe(LocalTraining):
         proximity: coefficient of the squared distance to the last average (lambda in the paper).
     """
 
-    proximity: float
-
     personalizes: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require_proximity(self.proximity)
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
@@ -49,7 +43,7 @@ class PFedMe(LocalTraining):
 
     def step(self, state: State, step: int, problem: Problem, network: Network) -> State:
         params = state["params"]
-        proximal_epoch_(params, state["centre"], problem, self, step, self.proximity)
+        self.proximal_epoch_(params, state["centre"], problem, step)
         (centre,) = average((params,), step, problem, network)
         return {"params": params, "centre": centre}
 

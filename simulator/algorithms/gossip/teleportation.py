@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from simulator.algorithms.asynchronous.base import add_scaled_gradients_
+from simulator.algorithms.asynchronous.base import add_scaled_gradients_, require_steps_apart
 from simulator.algorithms.base import Algorithm, State
 from simulator.algorithms.weights import Weights
 from simulator.checks import require_positive
@@ -59,11 +59,7 @@ class TeleportationSGD(Algorithm):
             )
 
     def check_problem(self, problem: Problem) -> None:
-        if not problem.steps_apart:
-            raise ValueError(
-                f"problem: algorithm={self.name} computes gradients of some nodes at a time, which "
-                f"{type(problem).__name__} cannot; use for example problem=classification"
-            )
+        require_steps_apart(self, problem)
 
     def init(self, problem: Problem, network: Network) -> State:
         params = problem.init_params()
