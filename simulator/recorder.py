@@ -47,8 +47,7 @@ class Recorder:
         self._last_finite_step = resumed.step if resumed else 0
         self._loggers: list[Logger] = []
         self._records: list[dict[str, Any]] = []
-        self._divergence = Divergence()
-        self._has_warned = False
+        self._divergence = Divergence(resumed.meta.get("divergence") if resumed else None)
         self._open = ExitStack()
 
     def __enter__(self) -> Self:
@@ -79,8 +78,6 @@ class Recorder:
             logger.start(self.folder, self._simulation.settings, environment, resume_step)
         if self._resumed is not None:
             self._records = read_records(self.folder / METRICS)
-            for record in self._records:
-                self._divergence.add_losses(record)
             log.info("resumed after step %d of %s", self._resumed.step, self._resumed.run_folder)
 
     def start_clock(self) -> None:
@@ -112,6 +109,7 @@ class Recorder:
             "clocks": None if network.clocks is None else network.clocks.state_dict(),
             "wire_totals": network.wire_totals(),
             "oracle_totals": network.totals(self._simulation.problem.calls.counts),
+            "divergence": self._divergence.state_dict(),
             "compute": self._simulation.settings["compute"],
             "compute_choices": dict(self._simulation.choices),
         }
@@ -130,9 +128,8 @@ class Recorder:
             self._records.append({"step": step, **evaluation.numbers})
             for logger in self._loggers:
                 logger.log(evaluation.numbers, step)
-            growth = self._divergence.describe(evaluation)
-            if growth is not None and not self._has_warned:
-                self._has_warned = True
+            growth = self._divergence.look(evaluation)
+            if growth is not None:
                 log.warning("diverges: %s by step %d; a smaller learning rate or step size usually helps", growth, step)
         return evaluation
 
@@ -157,7 +154,7 @@ class Recorder:
             selection=algorithm.selection,
         )
         summary |= iterates
-        if self._divergence.describe(evaluation) is not None:
+        if self._divergence.has_diverged:
             summary["diverged"] = True
         write_summary(self.folder, summary, report)
         figures = []

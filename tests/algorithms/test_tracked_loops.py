@@ -124,3 +124,11 @@ def test_bytes(name):
 def test_refuses(name, key, value):
     with pytest.raises(ValueError, match=rf"algorithm\.{key}=.*expected"):
         simulation(name, **{key: value})
+
+
+@pytest.mark.parametrize(("adjoint_lr", "said"), [(30.0, 1), (0.1, 0)])
+def test_an_adjoint_variable_that_is_held_by_its_bound_is_said(adjoint_lr, said, caplog):
+    state, made = run("sldbo", 40, adjoint_lr=adjoint_lr)
+    made.algorithm.finish(state, 39, made.problem, made.network)
+    lines = [record.getMessage() for record in caplog.records if "adjoint_radius=1000" in record.getMessage()]
+    assert len(lines) == said

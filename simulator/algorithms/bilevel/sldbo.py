@@ -22,6 +22,7 @@ Departures: whatever the abstract does not say is this project's choice: the ord
 onto a ball and of z alone, all directions of a step on one minibatch.
 """
 
+import logging
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -31,8 +32,11 @@ from simulator.algorithms.bilevel.corrected_loop import Move
 from simulator.algorithms.bilevel.linear_system import directions
 from simulator.algorithms.bilevel.tracked_loop import TrackedLoop
 from simulator.checks import require_positive
+from simulator.network.network import Network
 from simulator.padding import zeros_as
-from simulator.problems.base import BilevelProblem
+from simulator.problems.base import BilevelProblem, Problem
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,3 +79,16 @@ class SLDBO(TrackedLoop):
             return super().limited(key, value)
         norm = value.norm(dim=1, keepdim=True)
         return value.mul_((self.adjoint_radius / norm).clamp_max_(1.0))
+
+    def finish(self, state: State, step: int, problem: Problem, network: Network) -> State:
+        """Says so where the bound holds z: it hides a z that diverges, and one whose solution is outside."""
+        if self.adjoint_radius is not None:
+            bound = state["adjoint"].norm(dim=1).double() >= 0.999 * self.adjoint_radius
+            count = int(network.sum(bound.double()))
+            if count and network.placement.rank == 0:
+                log.warning(
+                    "algorithm.adjoint_radius=%g: the adjoint variable of %d of %d nodes ends at this bound; a smaller "
+                    "algorithm.adjoint_lr lets it converge, unless its solution is outside",
+                    *(self.adjoint_radius, count, network.num_nodes),
+                )
+        return super().finish(state, step, problem, network)
