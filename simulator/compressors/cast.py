@@ -7,7 +7,7 @@ and 3.39e38.
 Sends: 2 D bytes.
 Source: IEEE 754 binary16; bfloat16 is the upper half of binary32. Rounding moves an entry by 2^-11 of itself at most in
 float16 and 2^-8 in bfloat16, so 1 - delta is 2^-22 and 2^-16.
-Departures: none.
+Departures: what is too large does not become infinite, as it does there.
 """
 
 from dataclasses import dataclass

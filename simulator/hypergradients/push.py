@@ -134,8 +134,11 @@ def _require_bounded_terms(
     # Terms that have grown along a curvature c > 0 have |1 - step_size c| > 1.
     curvature = bent / last_square if math.isfinite(last_square) else math.nan
     if step_size * curvature >= 2 or not growth <= _LARGEST_GROWTH:
+        how = f"{growth:.2g} times in {depth} terms; curvature {curvature:.4g} along the last one"
+        if not math.isfinite(curvature):
+            how = f"in {depth} terms beyond the largest number"
         raise ValueError(
-            f"algorithm.step_size={step_size:g}: the terms of the hypergradient's series grow ({growth:.2g} times in "
-            f"{depth} terms; curvature {curvature:.4g} along the last one); it must be below 2 / largest curvature, "
-            "and where the curvature is negative there must be fewer terms (algorithm.depth)"
+            f"algorithm.step_size={step_size:g}: the terms of the hypergradient's series grow ({how}); it must be "
+            "below 2 / largest curvature, and where the curvature is negative there must be fewer terms "
+            "(algorithm.depth)"
         )

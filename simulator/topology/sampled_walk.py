@@ -2,9 +2,10 @@
 
 Given the rounds, the covariance of the walk is the sum over k >= 1 of gamma^(k-1) P_k P_k', P_k the product of the last
 k matrices; only the rounds are drawn, never the noise. Independent stretches of the schedule give independent values of
-the squared row norms of P_k, and one set of them serves every gamma. There are at least eight; their standard error has
-the factor t / 1.96, t the quantile 0.975 of Student's distribution with R - 1 degrees of freedom, so that 1.96 standard
-errors to both sides cover the value in 95 of 100 cases.
+the squared row norms of P_k, and one set of them serves every gamma. There are at least eight, less a remainder where a
+schedule has fewer phases, so that each has as many; their standard error has the factor t / 1.96, t the quantile 0.975
+of Student's distribution with R - 1 degrees of freedom, so that 1.96 standard errors to both sides cover the value in
+95 of 100 cases.
 
 Every stretch is as long as the slowest of them needs to bring everything within 1e-7 of agreement; from there on P_k is
 J, and the rest of the series is summed in closed form (row-stochastic schedules: the mean of the last quarter is

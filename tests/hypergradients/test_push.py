@@ -304,8 +304,11 @@ def test_a_series_that_grows_is_an_error_that_names_the_step_size(case, preservi
     bound = 2 / largest_eigenvalue(case)
     for depth in (2, 60):
         push(case, graph, depth=depth, step_size=0.97 * bound, **options)
-    for depth, factor in ((60, 1.2), (3, 20), (400, 1000)):
-        with pytest.raises(ValueError, match=f"^algorithm.step_size={factor * bound:g}: the terms .* grow"):
+    finite = r"\(\d\S* times in {} terms; curvature \d\S* along the last one\)"
+    infinite = r"\(in {} terms beyond the largest number\)"
+    for depth, factor, said in ((60, 1.2, finite), (3, 20, finite), (400, 1000, infinite)):
+        expected = f"^algorithm.step_size={factor * bound:g}: the terms .* grow {said.format(depth)}"
+        with pytest.raises(ValueError, match=expected):
             push(case, graph, depth=depth, step_size=factor * bound, **options)
 
 
