@@ -18,7 +18,6 @@ Writes compare.md, compare.csv, compare.png and compare.pdf into ``--output``, o
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 import pandas as pd  # noqa: E402
 
 from simulator import tables  # noqa: E402
-from simulator.figures.comparison import Curve, comparison  # noqa: E402
+from simulator.figures.comparison import Curve, comparison, curve_of_seeds  # noqa: E402
 from simulator.figures.style import captioned, unit_of  # noqa: E402
 from simulator.results import Run  # noqa: E402
 from simulator.tables import Group  # noqa: E402
@@ -98,13 +97,9 @@ def make_table(
 def mean_curve(group: Group, metric: str, cost: str) -> Curve:
     """The metric against a cost, mean and range over the seeds, at the evaluations after step 0 that all seeds have."""
     name = ALL_COSTS[cost]
-    points = [point for point in zip(*(history(run, metric) for run in group.runs), strict=False) if point[0]["step"]]
-    spent = pd.DataFrame([[record[name] * unit_of(name)[0] for record in point] for point in points], dtype=float)
-    values = pd.DataFrame([[record[metric] for record in point] for point in points], dtype=float)
-    curve = Curve(group.label, list(spent.mean(axis=1)), list(values.mean(axis=1)))
-    if len(group.runs) == 1:
-        return curve
-    return replace(curve, low=list(values.min(axis=1)), high=list(values.max(axis=1)))
+    measured = [[record for record in history(run, metric) if record["step"]] for run in group.runs]
+    courses = [[(record[name] * unit_of(name)[0], record[metric]) for record in records] for records in measured]
+    return curve_of_seeds(group.label, courses)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

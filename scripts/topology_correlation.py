@@ -30,6 +30,7 @@ import numpy as np  # noqa: E402
 from simulator import config, tables  # noqa: E402
 from simulator.averages import mean, spread  # noqa: E402
 from simulator.figures import topology_correlation as figures  # noqa: E402
+from simulator.figures.comparison import curve_of_seeds  # noqa: E402
 from simulator.graphs.base import Graph  # noqa: E402
 from simulator.results import Run  # noqa: E402
 from simulator.simulation import Simulation  # noqa: E402
@@ -259,12 +260,10 @@ def draw(
 
 def _course(trial: Trial, metric: str) -> tuple[np.ndarray, np.ndarray]:
     """Megabytes and metric at the evaluations after the start, mean over seeds."""
-    courses = []
-    for run in trial.runs:
-        records = [record for record in run.records if record["step"] > 0 and metric in record]
-        courses.append([(record["comm/bytes"] / 1e6, record[metric]) for record in records])
-    means = np.mean([course[: min(map(len, courses))] for course in courses], axis=0)
-    return means[:, 0], means[:, 1]
+    measured = [[r for r in run.records if r["step"] > 0 and metric in r] for run in trial.runs]
+    courses = [[(record["comm/bytes"] / 1e6, record[metric]) for record in records] for records in measured]
+    curve = curve_of_seeds("", courses)
+    return np.array(curve.spent), np.array(curve.values)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

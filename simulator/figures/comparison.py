@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from simulator.averages import mean
 from simulator.figures.style import PALETTE, TICK_SIZE, dress, name_with_unit, new_figure, save, unit_of
 
 _STYLES = ("-", "--", ":")
@@ -19,6 +20,18 @@ class Curve:
     values: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
+
+
+def curve_of_seeds(label: str, courses: Sequence[Sequence[tuple[float, float]]]) -> Curve:
+    """Mean and range over seeds at the evaluations that all of them have; no band for one seed.
+
+    Args:
+        courses: of every seed the cost and the metric of its evaluations, in their order.
+    """
+    points = list(zip(*courses, strict=False))
+    values = [[value for _, value in point] for point in points]
+    curve = Curve(label, [mean([cost for cost, _ in point]) for point in points], list(map(mean, values)))
+    return curve if len(courses) == 1 else replace(curve, low=list(map(min, values)), high=list(map(max, values)))
 
 
 def comparison(panels: Mapping[str, Sequence[Curve]], metric: str, path: Path) -> Path:

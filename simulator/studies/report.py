@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from simulator.checkpoint import write_atomically
-from simulator.figures.comparison import Curve
+from simulator.figures.comparison import Curve, curve_of_seeds
 from simulator.figures.study import metric_by_spending
 from simulator.figures.style import captioned, unit_of
 from simulator.studies.checklist import checklist
@@ -120,20 +120,15 @@ def _draw(study: Study, table: Table, path: Path) -> None:
 def _curve(cell: Cell, metric: str, spent: str) -> Curve:
     """Mean and range over seeds at the evaluations that all seeds have."""
     runs = [result.run for result in cell.finals if result.run is not None and not result.loss]
-    records = [[record for record in run.records if record.get(metric) is not None] for run in runs]
-    points = list(zip(*records, strict=False))
-    values = [[record[metric] for record in point] for point in points]
-    factor = unit_of(spent)[0]
-    costs = [sum(_amount(record, spent) for record in point) / len(point) * factor for point in points]
-    means = [sum(each) / len(each) for each in values]
-    if len(runs) == 1:
-        return Curve(cell.method.name, costs, means)
-    return Curve(cell.method.name, costs, means, [min(each) for each in values], [max(each) for each in values])
+    measured = [[record for record in run.records if record.get(metric) is not None] for run in runs]
+    courses = [[(_amount(record, spent), record[metric]) for record in records] for records in measured]
+    return curve_of_seeds(cell.method.name, courses)
 
 
 def _amount(record: dict[str, float], spent: str) -> float:
-    """What a budget counts: gradients and Hessian products together."""
-    return record[spent] + (record["oracle/hessian_products"] if spent == "oracle/gradients" else 0.0)
+    """What a budget counts, in the unit of pictures: gradients and Hessian products together."""
+    further = record["oracle/hessian_products"] if spent == "oracle/gradients" else 0.0
+    return (record[spent] + further) * unit_of(spent)[0]
 
 
 def _file_name(title: str) -> str:
