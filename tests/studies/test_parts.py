@@ -64,7 +64,7 @@ def test_the_tiny_study_is_read(study):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_studies_give_every_method_the_same_trials(path):
     study = read_study(path)
-    assert {each.stem for each in SHIPPED} == {"bilevel", "single_level"}
+    assert {each.stem for each in SHIPPED} == {"bilevel", "hyper_representation", "single_level"}
     for case, method in study.pairs:
         folders = {spec.folder for spec in study.trials_of(case, method)}
         assert len(folders) == study.trials
